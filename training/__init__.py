@@ -1,0 +1,1 @@
+"""Lightning training: the bundled `mini` model, its composed world, and prefix adapters."""

@@ -1,0 +1,125 @@
+"""Contrastive training of the mini CLIP on image-level captions: no masks, no region labels."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from open_clip import CLIP
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from training.world.batches import CaptionBatches, Stage
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenAI's, so that nothing downstream is special
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def mini_clip_config() -> dict[str, Any]:
+    """open_clip model config of the mini CLIP."""
+    return json.loads((Path(__file__).parent / "mini_clip.json").read_text())
+
+
+class CaptionData(L.LightningDataModule):
+    """Scenes with captions, composed on the fly.
+
+    Args:
+        stages: what is shown, one stage after the other.
+        seed: world seed.
+    """
+
+    def __init__(self, stages: list[Stage], seed: int = 1) -> None:
+        super().__init__()
+        self.stages, self.seed = stages, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """One worker composes ahead; a resumed run goes on with the batch it had come to."""
+        first = self.trainer.global_step if self.trainer is not None else 0
+        batches = CaptionBatches(self.stages, self.seed, first)
+        return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
+
+
+class ContrastiveClip(L.LightningModule):
+    """An open_clip model under the softmax contrastive loss; equal captions are all positives.
+
+    Args:
+        stages: as in `CaptionData`; their steps set the learning-rate schedule.
+        lr: peak learning rate of AdamW, after a linear warm-up and before a linear decay.
+        warmup: steps of warm-up.
+        decay: fraction of all steps that the final decay to zero takes.
+        weight_decay: of AdamW, on matrices only.
+    """
+
+    def __init__(
+        self,
+        stages: list[Stage],
+        lr: float = 1.5e-3,
+        warmup: int = 150,
+        decay: float = 0.4,
+        weight_decay: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.lr, self.warmup, self.decay, self.weight_decay = lr, warmup, decay, weight_decay
+        self.total = sum(stage.steps for stage in stages)
+        self.clip = CLIP(**mini_clip_config())
+
+    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
+        """Contrastive loss of one batch."""
+        pixels = normalise(batch["pixels"])
+        texts = batch["texts"]
+        length = texts.shape[1]
+        # Texts are padded to the longest of the batch, and a canvas smaller than the model's is
+        # a window on it: both by substituting tensors for this call only.
+        substitutes = {
+            "positional_embedding": self.clip.positional_embedding[:length],
+            "attn_mask": self.clip.attn_mask[:length, :length],
+            "visual.positional_embedding": position_window(self.clip.visual, pixels.shape[-1]),
+        }
+        images, words, scale = functional_call(self.clip, substitutes, (pixels, texts))
+        logits = scale.clamp(max=100.0) * images @ words.T
+        targets = batch["same"].float()
+        targets = targets / targets.sum(1, keepdim=True)
+        loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+        top1 = batch["same"].gather(1, logits.argmax(1, keepdim=True)).float().mean()
+        self.log_dict({"loss": loss, "top1": top1, "scale": scale}, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; warm-up, constant, linear decay."""
+        matrices = [p for p in self.clip.parameters() if p.ndim >= 2]
+        others = [p for p in self.clip.parameters() if p.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _lr_factor(self, step: int) -> float:
+        rise = (step + 1) / self.warmup
+        fall = (self.total - step) / (self.decay * self.total)
+        return min(1.0, rise, max(fall, 0.01))
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] to the model's float input."""
+    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels.float() / 255 - mean) / std
+
+
+def position_window(visual: nn.Module, size: int) -> Tensor:
+    """Positional embedding of a random window of `size` pixels on the model's canvas."""
+    rows, cols = visual.grid_size
+    side = size // visual.patch_size[0]
+    table = visual.positional_embedding
+    if side == rows:
+        return table
+    grid = table[1:].view(rows, cols, -1)
+    top, left = torch.randint(0, rows - side + 1, (2,)).tolist()
+    window = grid[top : top + side, left : left + side].reshape(side * side, -1)
+    return torch.cat([table[:1], window])
