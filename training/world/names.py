@@ -40,14 +40,18 @@ def pictograms() -> dict[str, str]:
     return {name: char for group in groups.values() for name, char in group.items()}
 
 
+def words() -> list[str]:
+    """All words of the world's captions, and the comma, in alphabetical order."""
+    found = {word for name in pictograms() for word in name.split()}
+    return sorted(found.union(TINTS, PLACES, GLUE))
+
+
 def vocabulary() -> list[str]:
-    """All tokens in id order: padding first and the end token last.
+    """All tokens of the CLIP's text tower in id order: padding first and the end token last.
 
     open_clip pools a text at its highest token id, so the end token must have the highest.
     """
-    words = {word for name in pictograms() for word in name.split()}
-    words.update(TINTS, PLACES, GLUE)
-    return [PAD, UNKNOWN, START, *sorted(words), END]
+    return [PAD, UNKNOWN, START, *words(), END]
 
 
 def build_tokenizer(*, wrap: bool) -> Tokenizer:

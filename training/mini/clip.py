@@ -20,7 +20,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 def mini_clip_config() -> dict[str, Any]:
     """open_clip model config of the mini CLIP."""
-    return json.loads((Path(__file__).parent / "mini_clip.json").read_text())
+    return json.loads((Path(__file__).parent / "clip.json").read_text())
 
 
 class CaptionData(L.LightningDataModule):

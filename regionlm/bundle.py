@@ -1,0 +1,166 @@
+"""A bundle: one folder (or hub repository) with everything a RegionCaptioner is made of.
+
+```
+config.json      format, name, rescale, inversion defaults, what the backbone must look like
+backbone/        open_clip_config.json, open_clip_model.safetensors, tokenizer files
+prefix_model/    a ClipCap folder, see prefix_models.folder
+```
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regionlm.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from regionlm.backbones.clip_vit import ClipViT
+    from regionlm.captioner import RegionCaptioner
+
+FORMAT, FORMAT_VERSION = "regionlm/bundle", 1
+CONFIG, BACKBONE, PREFIX_MODEL = "config.json", "backbone", "prefix_model"
+MINI = Path(__file__).parent / "bundles" / "mini"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load(
+    source: str | Path, *, prefix: str | None, device: str | torch.device, offline: bool
+) -> RegionCaptioner:
+    """See ``RegionCaptioner.from_pretrained``."""
+    from regionlm.presets import PRESETS, load_preset
+
+    if source == "mini":
+        return load_folder(MINI, prefix=prefix, device=device)
+    if isinstance(source, str) and source in PRESETS:
+        return load_preset(source, prefix=prefix, device=device, offline=offline)
+    if Path(source).is_dir():
+        return load_folder(Path(source), prefix=prefix, device=device)
+    if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
+        return load_folder(_download(source, offline), prefix=prefix, device=device)
+    raise ModelError(
+        f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, the folder of a bundle,"
+        " or a hub id such as user/name"
+    )
+
+
+def load_folder(
+    folder: Path, *, prefix: str | None = None, device: str | torch.device = "auto"
+) -> RegionCaptioner:
+    """Load a bundle from its folder.
+
+    Raises:
+        ModelError, PrefixModelError: a file is missing or damaged, or parts don't fit each other.
+    """
+    config = _read_config(folder)
+    from prefix_models.clipcap import ClipCap
+    from regionlm.backbones.loading import load_backbone
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.devices import resolve_device
+
+    device = resolve_device(device)
+    if not (folder / BACKBONE).is_dir():
+        raise ModelError(f"{folder}: has no folder {BACKBONE}/; the bundle is incomplete")
+    backbone = load_backbone(str(folder / BACKBONE), device=device, offline=True)
+    backbone.name = config["backbone"]["name"]
+    backbone.inversion_defaults = dict(config["inversion"])
+    _check_backbone(backbone, config["backbone"], folder)
+    prefix_model = ClipCap.from_pretrained(folder / PREFIX_MODEL, prefix=prefix, device=device)
+    return RegionCaptioner(
+        backbone, prefix_model, rescale=config["rescale"], name=config["name"]
+    )
+
+
+def save(captioner: RegionCaptioner, folder: Path) -> None:
+    """See ``RegionCaptioner.save_pretrained``."""
+    from regionlm.backbones.saving import save_backbone
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise ModelError(f"{folder}: holds something that is no bundle; give a new folder")
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        aside.mkdir(parents=True)
+        save_backbone(captioner.backbone, aside / BACKBONE)
+        captioner.prefix_model.save_pretrained(aside / PREFIX_MODEL)
+        text = json.dumps(_describe(captioner), indent=2) + "\n"
+        (aside / CONFIG).write_text(text, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+    except OSError as error:
+        raise ModelError(f"cannot write {folder}: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _describe(captioner: RegionCaptioner) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": captioner.name,
+        "rescale": captioner.rescale,
+        "inversion": captioner.backbone.inversion_defaults,
+        "backbone": {"name": captioner.backbone.name, **_features(captioner.backbone)},
+    }
+
+
+def _features(backbone: ClipViT) -> dict[str, Any]:
+    """What the prefix model was trained against; a backbone that differs gives other vectors."""
+    return {
+        "dim": backbone.dim,
+        "patch_size": list(backbone.patch_size),
+        "pooling": backbone.pooling,
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+    }
+
+
+def _check_backbone(backbone: ClipViT, wanted: dict[str, Any], folder: Path) -> None:
+    for name, found in _features(backbone).items():
+        if wanted.get(name) != found:
+            raise ModelError(
+                f"{folder}: {CONFIG} expects a backbone with {name} {wanted.get(name)}, "
+                f"{BACKBONE}/ has {found}; the parts are of different bundles"
+            )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelError(f"{folder}: has no {CONFIG}; expected the folder of a bundle")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{path}: does not describe a bundle (format {FORMAT!r})")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ModelError(
+            f"{path}: has format version {config.get('format_version')!r}, this regionlm reads "
+            f"{FORMAT_VERSION}; update regionlm"
+        )
+    kinds = {"name": str, "rescale": bool, "inversion": dict, "backbone": dict}
+    for key, kind in kinds.items():
+        if not isinstance(config.get(key), kind):
+            raise ModelError(f"{path}: expected {key} to be a {kind.__name__}, found nothing such")
+    if not isinstance(config["backbone"].get("name"), str):
+        raise ModelError(f"{path}: expected backbone.name to be a text")
+    return config
+
+
+def _download(hub_id: str, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, local_files_only=offline))
+    except Exception as error:  # the hub's, the network's and the file system's have no common type
+        place = "in the local hub cache" if offline else "on the hub"
+        raise ModelError(
+            f"no bundle {hub_id!r} {place} ({type(error).__name__}); give a folder, or check the name"
+        ) from error

@@ -1,0 +1,277 @@
+"""RegionCaptioner: embedder and prefix model together, image + masks -> words or vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from prefix_models.clipcap import ClipCap
+from prefix_models.decoding.options import Generation
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.embedders.maskinversion import Localized, MaskInversion
+from regionlm.errors import InputError, ModelError
+from regionlm.images import as_image
+from regionlm.masks import named_masks
+
+ImageLike = Image.Image | np.ndarray | str | Path
+
+
+@dataclass(frozen=True)
+class RegionCaption:
+    """What a region shows, and how far to trust it.
+
+    ``logprob`` is the natural-log probability of the caption. ``dice`` and ``iou`` [0, 1] say how
+    well the relevance of the found embedding matches the mask, ``cosine_to_image`` [-1, 1] how far
+    that embedding is from the whole image's.
+    """
+
+    region: str
+    text: str
+    logprob: float
+    dice: float
+    iou: float
+    cosine_to_image: float
+    generation: Generation = field(repr=False)
+    embedding: Tensor = field(repr=False)
+    """LET ``[d]``, unnormalised."""
+    _localized: Localized = field(repr=False)
+    _index: int = field(repr=False)
+
+    def heatmap(self) -> np.ndarray:
+        """Relevance of every image pixel, float32 ``[H, W]`` in [0, 1]."""
+        return self._localized.heatmaps()[self._index].float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class RegionMatch:
+    """How well texts fit a region.
+
+    ``similarities``: cosines of the region's embedding with each text's; ``probabilities``: their
+    softmax at the backbone's logit scale.
+    """
+
+    region: str
+    probabilities: list[float]
+    similarities: list[float]
+
+
+class RegionCaptioner:
+    """Caption, match or embed regions of images with a frozen backbone and a prefix model.
+
+    Args:
+        backbone: the frozen encoder; its ``inversion_defaults`` are the defaults of ``steps``,
+            ``lr``, ``alpha`` and ``size`` below.
+        prefix_model: turns embeddings of that backbone into text.
+        rescale: bring LETs to the image embedding's norm before the prefix model, which is what a
+            captioner trained on image embeddings expects.
+        name: shown in messages and reports.
+
+    Raises:
+        ModelError: the prefix model reads embeddings of another width or another encoder.
+    """
+
+    def __init__(
+        self, backbone: ClipViT, prefix_model: ClipCap, *, rescale: bool = True, name: str = "custom"
+    ) -> None:
+        wanted = prefix_model.config
+        if wanted.embedding_dim != backbone.dim:
+            raise ModelError(
+                f"{name}: the prefix model reads embeddings of width {wanted.embedding_dim}, the "
+                f"backbone {backbone.name} makes {backbone.dim}; use the backbone it was trained on"
+            )
+        if wanted.encoder and wanted.encoder != backbone.name:
+            raise ModelError(
+                f"{name}: the prefix model was trained on {wanted.encoder}, the backbone is "
+                f"{backbone.name}; use that one, or name the backbone so if it is the same model"
+            )
+        self.backbone, self.prefix_model = backbone, prefix_model
+        self.rescale, self.name = rescale, name
+        self._embedders: dict[tuple[Any, ...], MaskInversion] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "mini",
+        *,
+        prefix: str | None = None,
+        device: str | torch.device = "auto",
+        offline: bool = False,
+    ) -> RegionCaptioner:
+        """Load a bundle.
+
+        Args:
+            source: ``"mini"`` (ships with the package), a preset of ``regionlm.presets``, a folder
+                that ``save_pretrained`` wrote, or a Hugging Face hub id of one.
+            prefix: which of the prefix model's prefixes; None takes the bundle's default.
+            device: ``"auto"`` takes CUDA, then MPS, then the CPU.
+            offline: use files of this machine only.
+
+        Raises:
+            ModelError, PrefixModelError: unknown name, or missing, damaged or mismatched files.
+        """
+        from regionlm.bundle import load
+
+        return load(source, prefix=prefix, device=device, offline=offline)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a bundle: weights, configuration, tokenizers. Whole or not at all.
+
+        Raises:
+            ModelError, PrefixModelError: the folder holds something else or can't be written, or
+                the backbone's open_clip configuration isn't known.
+        """
+        from regionlm.bundle import save
+
+        save(self, Path(folder))
+
+    def embed(
+        self,
+        image: ImageLike,
+        masks: Any,
+        *,
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> Localized:
+        """Localized embeddings of the regions of one image.
+
+        Args:
+            image: PIL image, path, or uint8 array ``[H, W, 3]``.
+            masks: whatever ``regionlm.masks.as_masks`` reads, in image pixels.
+            steps, lr, alpha, size: see ``MaskInversion``; None takes the bundle's default.
+
+        Raises:
+            InputError: image, mask or option that can't be used.
+        """
+        picture = as_image(image)
+        found = [mask for mask, _ in named_masks(masks, picture.size)]
+        return self._embedder(steps, lr, alpha, size)(picture, np.stack(found))
+
+    def caption(
+        self,
+        image: ImageLike,
+        masks: Any,
+        *,
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        size: int | tuple[int, int] | None = None,
+        **decoding: Any,
+    ) -> list[RegionCaption]:
+        """Say what each region of one image shows.
+
+        Args:
+            image, masks, steps, lr, alpha, size: as in ``embed``.
+            **decoding: ``decoding``, ``max_new_tokens``, ``beam_size``, ``temperature``, ``top_p``,
+                ``seed`` of ``ClipCap.generate``.
+
+        Raises:
+            InputError, PrefixModelError: image, mask or option that can't be used.
+        """
+        options = {"steps": steps, "lr": lr, "alpha": alpha, "size": size}
+        return self.caption_batch([image], [masks], **options, **decoding)[0]
+
+    def caption_batch(
+        self,
+        images: Sequence[ImageLike],
+        masks_per_image: Sequence[Any],
+        *,
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        size: int | tuple[int, int] | None = None,
+        **decoding: Any,
+    ) -> list[list[RegionCaption]]:
+        """`caption` for several images at once, decoded in one batch; same results."""
+        if len(images) != len(masks_per_image):
+            raise InputError(
+                f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
+            )
+        pictures = [as_image(image) for image in images]
+        regions = [
+            named_masks(masks, picture.size)
+            for masks, picture in zip(masks_per_image, pictures, strict=True)
+        ]
+        stacks = [np.stack([mask for mask, _ in named]) for named in regions]
+        found = self._embedder(steps, lr, alpha, size).localize_batch(pictures, stacks)
+        prefixes = torch.cat([self.prefix_embeddings(localized) for localized in found])
+        texts = iter(self.prefix_model.generate(prefixes, **decoding))
+        return [
+            [
+                _caption(name, next(texts), localized, index)
+                for index, (_, name) in enumerate(named)
+            ]
+            for named, localized in zip(regions, found, strict=True)
+        ]
+
+    def stream(
+        self,
+        image: ImageLike,
+        mask: Any,
+        *,
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        size: int | tuple[int, int] | None = None,
+        **decoding: Any,
+    ) -> Iterator[str]:
+        """Caption of one region in pieces, as it is written; arguments as in `caption`."""
+        found = self.embed(image, mask, steps=steps, lr=lr, alpha=alpha, size=size)
+        return self.prefix_model.stream(self.prefix_embeddings(found), **decoding)
+
+    def match(
+        self,
+        image: ImageLike,
+        masks: Any,
+        texts: Sequence[str],
+        *,
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> list[RegionMatch]:
+        """Compare each region with texts; arguments as in `embed`."""
+        picture = as_image(image)
+        names = [name for _, name in named_masks(masks, picture.size)]
+        words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
+        found = self.embed(picture, masks, steps=steps, lr=lr, alpha=alpha, size=size)
+        cosines = torch.nn.functional.normalize(found.embeddings, dim=1) @ words.T
+        chances = (self.backbone.logit_scale * cosines).softmax(1)
+        rows = zip(names, chances.tolist(), cosines.tolist(), strict=True)
+        return [RegionMatch(name, chance, cosine) for name, chance, cosine in rows]
+
+    def prefix_embeddings(self, found: Localized) -> Tensor:
+        """LETs ``[M, d]`` as the prefix model should see them."""
+        return found.rescaled() if self.rescale else found.embeddings
+
+    def _embedder(self, *options: Any) -> MaskInversion:
+        """One embedder per setting, so that what it keeps between calls is kept."""
+        if options not in self._embedders:
+            names = ("steps", "lr", "alpha", "size")
+            self._embedders = {
+                options: MaskInversion(self.backbone, **dict(zip(names, options, strict=True)))
+            }
+        return self._embedders[options]
+
+
+def _caption(name: str, text: Generation, found: Localized, index: int) -> RegionCaption:
+    return RegionCaption(
+        region=name,
+        text=text.text,
+        logprob=text.logprob,
+        dice=float(found.dice[index]),
+        iou=float(found.iou[index]),
+        cosine_to_image=float(found.cosine_to_image[index]),
+        generation=text,
+        embedding=found.embeddings[index],
+        _localized=found,
+        _index=index,
+    )

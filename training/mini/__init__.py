@@ -1,0 +1,1 @@
+"""How the bundled model `mini` is made and measured, step by step."""
