@@ -1,5 +1,6 @@
 """Lightning training of a prefix model on (embedding, text) pairs."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -60,10 +61,12 @@ class PrefixTrainer(L.LightningModule):
         """AdamW with linear warm-up and cosine decay."""
         trained = self.model.mapper if self.mapper_only else self.model
         optimizer = torch.optim.AdamW(trained.parameters(), lr=self.lr, weight_decay=0.01)
-        warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=self.warmup)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps - self.warmup)
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cosine], [self.warmup])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _lr_factor(self, step: int) -> float:
+        cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
+        return min((step + 1) / self.warmup, cosine)
 
 
 def loaders(

@@ -1,8 +1,8 @@
-"""Make the bundled model step by step: `python -m training.mini {clip,export,decoder,adapt,bundle,measure}`."""
+"""Make the bundled model step by step: `python -m training.mini {clip,export,decoder,adapt,bundle,examples}`."""
 
 import sys
 
-STEPS = ("clip", "export", "decoder", "adapt", "bundle", "examples", "measure")
+STEPS = ("clip", "export", "decoder", "adapt", "bundle", "examples")
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
         return
     from jsonargparse import auto_cli
 
-    from training.mini import bundle, decoder, examples, export, measure
+    from training.mini import bundle, decoder, examples, export
 
     functions = {
         "export": export.export_clip,
@@ -23,7 +23,6 @@ def main() -> None:
         "adapt": decoder.adapt_decoder,
         "bundle": bundle.make_bundle,
         "examples": examples.draw_examples,
-        "measure": measure.measure,
     }
     auto_cli(functions[step], args=args, as_positional=False)
 

@@ -79,12 +79,17 @@ class ContrastiveClip(L.LightningModule):
             "visual.positional_embedding": position_window(self.clip.visual, pixels.shape[-1]),
         }
         images, words, scale = functional_call(self.clip, substitutes, (pixels, texts))
-        logits = scale.clamp(max=100.0) * images @ words.T
-        targets = batch["same"].float()
-        targets = targets / targets.sum(1, keepdim=True)
-        loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
-        top1 = batch["same"].gather(1, logits.argmax(1, keepdim=True)).float().mean()
-        self.log_dict({"loss": loss, "top1": top1, "scale": scale}, prog_bar=True)
+        logits = scale.clamp(max=100.0) * images @ words.T  # [B, B + false captions]
+        same = batch["same"]
+        targets = same / same.sum(1, keepdim=True)
+        true = logits[:, : len(images)]
+        of_images = F.cross_entropy(logits, F.pad(targets, (0, logits.shape[1] - len(images))))
+        loss = (of_images + F.cross_entropy(true.T, targets)) / 2
+        top1 = same.gather(1, true.argmax(1, keepdim=True)).float().mean()
+        # Share of an image's own false captions that fit it less well than the true one.
+        false = logits[:, len(images) :].unflatten(1, (-1, len(images))).diagonal(0, 0, 2)
+        beaten = (false < true.diag()).float().mean()
+        self.log_dict({"loss": loss, "top1": top1, "beaten": beaten, "scale": scale}, prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> Any:

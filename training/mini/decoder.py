@@ -115,8 +115,9 @@ def _fit(
     train = Pairs(data.embeddings[:split], data.texts[:split])
     validation = Pairs(data.embeddings[split:], data.texts[split:])
     checkpoints = ModelCheckpoint(
-        folder, save_last=True, save_top_k=0, every_n_train_steps=500, save_on_train_epoch_end=False
-    )
+        folder, save_last=True, save_top_k=0, every_n_train_steps=500,
+        save_on_train_epoch_end=False, enable_version_counter=False,
+    )  # fmt: skip
     trainer = L.Trainer(
         accelerator="cpu", max_steps=module.steps, gradient_clip_val=1.0, callbacks=[checkpoints],
         logger=CSVLogger(folder), log_every_n_steps=50, val_check_interval=min(500, module.steps),

@@ -41,7 +41,7 @@ def image_pairs(backbone: ClipViT, source: PairSource, size: int, root: Path) ->
     def make(shard: int) -> Pairs:
         scenes = list(_scenes(source, shard))
         order = scene_rng(source.seed, shard)
-        texts = [scene.caption(order) for scene in scenes]
+        texts = [scene.caption(order.permutation(len(scene.things))) for scene in scenes]
         embeddings = []
         for start in range(0, len(scenes), 50):
             pictures = [

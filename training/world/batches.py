@@ -24,6 +24,7 @@ class Stage:
         size: canvas side in pixels, a multiple of the patch.
         counts: weights of scenes with 1, 2, 3, 4 things.
         sides: bounds of a thing's size as a fraction of the canvas; None: by the thing count.
+        negatives: false captions per scene, wrong in one word (Yuksekgonul et al. 2023).
     """
 
     steps: int
@@ -31,6 +32,7 @@ class Stage:
     size: int
     counts: tuple[float, ...] = (0.15, 0.25, 0.35, 0.25)
     sides: tuple[float, float] | None = None
+    negatives: int = 0
 
 
 def scene_rng(seed: int, *place: int) -> np.random.Generator:
@@ -41,8 +43,8 @@ def scene_rng(seed: int, *place: int) -> np.random.Generator:
 class CaptionBatches(IterableDataset):
     """Batches for the contrastive loss: whole images and whole captions, no masks.
 
-    Yields dicts of `pixels` uint8 [B, 3, S, S], `texts` int64 [B, L] padded to the longest of the
-    batch, and `same` bool [B, B]: which captions say the same (order of things aside).
+    Yields dicts of `pixels` uint8 [B, 3, S, S], `texts` int64 [B + negatives * B, L], true captions
+    first, padded to the longest, and `same` bool [B, B]: which captions say the same (order aside).
 
     Args:
         stages: one after the other.
@@ -84,7 +86,13 @@ def _caption_batch(
         for count in rng.choice(np.arange(len(weights)) + 1, size=stage.batch, p=weights)
     ]
     pictures = [np.asarray(render(scene, sprites, stage.size)[0]) for scene in scenes]
-    ids = [row.ids for row in tokenizer.encode_batch([scene.caption(rng) for scene in scenes])]
+    orders = [rng.permutation(len(scene.things)) for scene in scenes]
+    texts = [scene.caption(order) for scene, order in zip(scenes, orders, strict=True)]
+    for _ in range(stage.negatives):
+        texts += [
+            scene.falsified(rng).caption(order) for scene, order in zip(scenes, orders, strict=True)
+        ]
+    ids = [row.ids for row in tokenizer.encode_batch(texts)]
     return {
         "pixels": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(),
         "texts": torch.tensor(ids),

@@ -3,7 +3,8 @@
 Lengths are fractions of the canvas side, so that a scene can be drawn at any size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,10 +44,25 @@ class Scene:
     horizon: float
     paint_seed: int  # of the background's colours and texture
 
-    def caption(self, rng: np.random.Generator) -> str:
-        """All phrases in random order: "a fox, a red car on the snow and an owl"."""
-        phrases = [self.things[i].phrase for i in rng.permutation(len(self.things))]
+    def caption(self, order: Iterable[int]) -> str:
+        """All phrases in the given order: "a fox, a red car on the snow and an owl"."""
+        phrases = [self.things[i].phrase for i in order]
         return " and ".join([", ".join(phrases[:-1]), phrases[-1]]) if phrases[1:] else phrases[0]
+
+    def falsified(self, rng: np.random.Generator) -> "Scene":
+        """The same scene but for one word: another thing, tint or place. For hard negatives."""
+        which = int(rng.integers(len(self.things)))
+        thing = self.things[which]
+        kind = rng.random()
+        if kind < 0.15:
+            thing = replace(thing, tint=_other(rng, [*TINTS, None], thing.tint))
+        elif kind < 0.25:
+            thing = replace(thing, place=_other(rng, [*PLACES, None], thing.place))
+        else:
+            present = {thing.name for thing in self.things}
+            names = [name for name in pictograms() if name not in present]
+            thing = replace(thing, name=names[rng.integers(len(names))])
+        return replace(self, things=(*self.things[:which], thing, *self.things[which + 1 :]))
 
 
 def sample_scene(
@@ -117,6 +133,11 @@ def _sample_position(
         foot = horizon + 0.08 + foot_room * rng.random()
         return float(x), float(max(foot - side / 2, margin)), True
     return float(x), float(rng.uniform(margin, max(margin, horizon - side / 2))), False
+
+
+def _other(rng: np.random.Generator, choices: list[str | None], but: str | None) -> str | None:
+    left = [choice for choice in choices if choice != but]
+    return left[rng.integers(len(left))]
 
 
 def _overlap(x: float, y: float, side: float, other: Thing) -> float:

@@ -1,4 +1,7 @@
-"""How well `mini` names regions of freshly composed scenes: the table in RESULTS.md beside this file."""
+"""How well `mini` names regions of freshly composed scenes: the table in MINI.md beside this file.
+
+`python -m eval.mini_regions --output eval/MINI.md`
+"""
 
 import itertools
 import re
@@ -196,3 +199,9 @@ def _row(name: str, values: Sequence[float]) -> str:
     shares = [f"{100 * value:.1f} %" for value in values[:3]]
     fits = ["" if value != value else f"{value:.3f}" for value in values[3:]]
     return "| " + " | ".join([name, *shares, *fits]) + " |"
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(measure, as_positional=False)

@@ -1,0 +1,1 @@
+"""Measurements: how well regions are named, each by one command."""

@@ -1,0 +1,55 @@
+"""Say what is in a region of an image, in words or as a vector, with a frozen CLIP.
+
+Names are imported on first use, so that the command line answers before torch is loaded.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regionlm.backbones.clip_vit import ClipViT
+    from regionlm.backbones.loading import load_backbone
+    from regionlm.captioner import RegionCaption, RegionCaptioner, RegionMatch
+    from regionlm.embedders.maskinversion import Localized, MaskInversion
+    from regionlm.errors import InputError, ModelError
+    from regionlm.masks import Region, box_region, read_regions
+
+_HOMES = {
+    "ClipViT": "backbones.clip_vit",
+    "InputError": "errors",
+    "Localized": "embedders.maskinversion",
+    "MaskInversion": "embedders.maskinversion",
+    "ModelError": "errors",
+    "Region": "masks",
+    "RegionCaption": "captioner",
+    "RegionCaptioner": "captioner",
+    "RegionMatch": "captioner",
+    "box_region": "masks",
+    "load_backbone": "backbones.loading",
+    "read_regions": "masks",
+}
+
+__all__ = [
+    "ClipViT",
+    "InputError",
+    "Localized",
+    "MaskInversion",
+    "ModelError",
+    "Region",
+    "RegionCaption",
+    "RegionCaptioner",
+    "RegionMatch",
+    "box_region",
+    "load_backbone",
+    "read_regions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'regionlm' has no attribute {name!r}")
+    return getattr(import_module(f"regionlm.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

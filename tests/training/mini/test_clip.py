@@ -1,0 +1,75 @@
+import json
+
+import lightning as L
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from regionlm.backbones.loading import load_backbone
+from training.mini.clip import CaptionData, ContrastiveClip, normalise, position_window
+from training.mini.export import export_clip
+from training.world.batches import Stage
+
+STAGES = [Stage(2, 4, 64, (1.0,), (0.5, 0.9)), Stage(2, 4, 128, negatives=1)]
+
+
+def _trainer(folder, steps):
+    return L.Trainer(
+        accelerator="cpu", max_steps=steps, default_root_dir=folder, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def trained(world, tmp_path):
+    L.seed_everything(0)
+    module = ContrastiveClip(STAGES, warmup=1)
+    before = module.clip.visual.proj.detach().clone()
+    trainer = _trainer(tmp_path, 3)
+    trainer.fit(module, CaptionData(STAGES))
+    assert not torch.equal(before, module.clip.visual.proj)
+    trainer.save_checkpoint(tmp_path / "some.ckpt")
+    return module, tmp_path
+
+
+def test_training_resumes_with_the_next_batch(trained):
+    _, folder = trained
+    module = ContrastiveClip(STAGES, warmup=1)
+    seen = []
+    module.on_train_batch_start = lambda batch, number: seen.append(batch["pixels"].shape[-1])
+    trainer = _trainer(folder, 4)
+    trainer.fit(module, CaptionData(STAGES), ckpt_path=folder / "some.ckpt", weights_only=True)
+    assert seen == [128] and trainer.global_step == 4
+
+
+def test_exported_folder_gives_the_same_vectors(trained):
+    module, folder = trained
+    export_clip(folder / "some.ckpt", folder / "backbone")
+    backbone = load_backbone(str(folder / "backbone"), device="cpu")
+    pixels = normalise(torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8))
+    with torch.no_grad():
+        wanted = module.clip.eval().encode_image(pixels)
+    torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
+    assert backbone.pooling == "mean" and backbone.embed_texts(["a red fox"]).shape == (1, 128)
+    config = json.loads((folder / "backbone" / "open_clip_config.json").read_text())
+    assert config["preprocess_cfg"]["resize_mode"] == "squash"
+
+
+def test_texts_padded_to_the_batch_give_the_vectors_of_texts_padded_in_full(trained):
+    module, folder = trained
+    export_clip(folder / "some.ckpt", folder / "backbone")
+    backbone = load_backbone(str(folder / "backbone"), device="cpu")
+    one = backbone.embed_texts(["an owl"])
+    both = backbone.embed_texts(["an owl", "a red car on the snow, a blue bus and scissors"])
+    assert cosine_similarity(one, both[:1]).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_position_window_is_a_rectangle_of_the_table():
+    clip = ContrastiveClip(STAGES).clip
+    table = clip.visual.positional_embedding
+    assert position_window(clip.visual, 128) is table
+    window = position_window(clip.visual, 64)
+    assert window.shape == (17, table.shape[1]) and torch.equal(window[0], table[0])
+    rows = [int((table == row).all(1).nonzero()) - 1 for row in window[1:]]
+    top, left = divmod(rows[0], 8)
+    assert rows == [8 * (top + r) + left + c for r in range(4) for c in range(4)]
