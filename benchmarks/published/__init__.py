@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/published_maskinversion.py``: ours against the authors' code."""

@@ -1,0 +1,53 @@
+"""regionlm at work on the same rows, through its public interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from regionlm.backbones import ClipViT
+from regionlm.embedders.maskinversion import MaskInversion
+
+from .cases import Row, build_model, image_array, mask_arrays
+from .worker import main
+
+
+class OurMaskInversion:
+    """regionlm's backbone around the seeded model, and the picture as it preprocesses it."""
+
+    def __init__(self, model: str, size: int) -> None:
+        self.backbone = ClipViT(build_model(model))
+        self.size = size
+        self.pixels = self.backbone.preprocess(Image.fromarray(image_array()), size)
+
+    def embedder(self, row: Row) -> MaskInversion:
+        """MaskInversion with the row's settings."""
+        return MaskInversion(
+            self.backbone,
+            steps=row.steps,
+            lr=row.lr,
+            alpha=row.alpha,
+            weight_decay=row.weight_decay,
+            size=self.size,
+        )
+
+    def invert(self, row: Row) -> dict[str, np.ndarray]:
+        """Embeddings and the maps that belong to them, at the masks' size."""
+        result = self.embedder(row)(self.pixels, mask_arrays(row.masks))
+        arrays = {
+            "let": result.embeddings,
+            "map": result.heatmaps(),
+            "image_embedding": result.image_embedding,
+        }
+        return {name: value.numpy() for name, value in arrays.items()}
+
+    def prepare_call(self, row: Row) -> Callable[[], object]:
+        """Our call on a ready image tensor and ready masks."""
+        embedder, masks = self.embedder(row), mask_arrays(row.masks)
+        return lambda: embedder(self.pixels, masks)
+
+
+if __name__ == "__main__":
+    main(OurMaskInversion)

@@ -1,0 +1,234 @@
+"""The published ClipCap checkpoints: `coco_weights.pt`, `conceptual_weights.pt` and their like.
+
+State dicts of the original training code (github.com/rmokady/CLIP_prefix_caption, MLP variant): a
+GPT-2 under `gpt.` and the mapper under `clip_project.model.`; captions end with ".".
+"""
+
+import logging
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+
+from prefix_models.clipcap import ClipCap
+from prefix_models.config import ClipCapConfig
+from prefix_models.errors import PrefixModelError
+from prefix_models.folder import check_weights
+
+log = logging.getLogger(__name__)
+
+GPT2_HUB_ID = "openai-community/gpt2"
+PUBLISHED_ENCODER = "ViT-B-32-quickgelu/openai"
+
+# Causal masks that transformers 4 kept in the state dict; transformers 5 has no such buffers.
+_OLD_BUFFER = re.compile(r"gpt\.transformer\.h\.\d+\.attn\.(masked_)?bias")
+# How torch's weights_only reader says that a file names code.
+_REFUSED = re.compile("Unsupported (global|class)|Trying to (call|instantiate)|blocked")
+_MAPPER_NAMES = {
+    "clip_project.model.0.weight": "inner.weight",
+    "clip_project.model.0.bias": "inner.bias",
+    "clip_project.model.2.weight": "outer.weight",
+    "clip_project.model.2.bias": "outer.bias",
+}
+# Every published GPT-2 has heads of this width; weights do not say how many there are.
+_HEAD_WIDTH = 64
+
+
+def load_original(
+    path: str | Path,
+    tokenizer: Any,
+    *,
+    encoder: str = PUBLISHED_ENCODER,
+    normalize_input: bool = False,
+    heads: int | None = None,
+) -> ClipCap:
+    """Read a checkpoint of the original code with an MLP mapper; all sizes come from its weights.
+
+    Nothing in the file is executed. Old GPT-2 mask buffers are dropped (and logged), then every
+    name and shape must match.
+
+    Args:
+        path: a local .pt file.
+        tokenizer: GPT-2's, see `gpt2_tokenizer`.
+        encoder: whose embeddings it was trained on; for the record.
+        normalize_input: whether they were scaled to unit norm (published MLPs: no).
+        heads: attention heads of the GPT-2; None means 64-wide heads, as in all published ones.
+
+    Raises:
+        PrefixModelError: the file is missing, truncated, holds anything but tensors, is of another
+            kind, or does not fit the tokenizer.
+    """
+    path = Path(path)
+    weights = _read(path)
+    mapper_weights, gpt_weights = _split(weights, path)
+    lm = _build_gpt2(gpt_weights, path, heads, tokenizer)
+    config = _config(mapper_weights, lm.config.n_embd, path, encoder, normalize_input)
+    try:
+        model = ClipCap(lm, tokenizer, config)
+    except PrefixModelError as error:
+        raise PrefixModelError(f"{path}: {error}") from error
+    for module, part in ((model.lm, gpt_weights), (model.mapper, mapper_weights)):
+        check_weights(module, part, str(path))
+        module.load_state_dict(part, strict=True)
+    return model.eval()
+
+
+def original_state_dict(model: ClipCap) -> dict[str, Tensor]:
+    """Return the weights under the original code's names, for use there; tensors are shared."""
+    weights = {f"gpt.{name}": value for name, value in model.lm.state_dict().items()}
+    ours = model.mapper.state_dict()
+    return weights | {theirs: ours[name] for theirs, name in _MAPPER_NAMES.items()}
+
+
+def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -> Any:
+    """Load GPT-2's tokenizer for a published checkpoint.
+
+    Decoding tidies spaces before punctuation, as transformers did when those were published.
+
+    Args:
+        source: a local folder with tokenizer.json, or vocab.json and merges.txt; or a hub id.
+        offline: use only files already in the hub's local cache.
+
+    Raises:
+        PrefixModelError: files are missing; the message says which and where to put them.
+    """
+    tidy = {
+        "clean_up_tokenization_spaces": True,
+        # transformers 5 needs this, too, to tidy the text of a BPE tokenizer.
+        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": True,
+    }
+    folder = Path(source)
+    if folder.is_dir():
+        found = {file.name for file in folder.iterdir()}
+        if "tokenizer.json" not in found and not {"vocab.json", "merges.txt"} <= found:
+            raise PrefixModelError(
+                f"{folder} lacks a GPT-2 tokenizer: put tokenizer.json, or vocab.json and "
+                f"merges.txt, of {GPT2_HUB_ID} there"
+            )
+        offline = True
+    try:
+        if folder.is_dir() and "tokenizer.json" not in found:
+            return GPT2Tokenizer(
+                vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), **tidy
+            )
+        return AutoTokenizer.from_pretrained(str(source), local_files_only=offline, **tidy)
+    except Exception as error:  # hub, file and tokenizers errors have no common type
+        raise PrefixModelError(
+            f"no usable GPT-2 tokenizer at {source!r} ({type(error).__name__}); put vocab.json and "
+            f"merges.txt of {GPT2_HUB_ID} in a folder and give its path"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a dict of tensors without executing anything in the file."""
+    if not path.is_file():
+        raise PrefixModelError(f"missing file: {path}; download the checkpoint and put it there")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        # Raised for damaged files, too ("Unsupported operand"); these words mean a refused object.
+        if _REFUSED.search(str(error)):
+            raise PrefixModelError(
+                f"{path} holds Python objects besides tensors, which could run code; nothing was "
+                "executed. Use a file that holds only a state dict"
+            ) from error
+        raise _damaged(path) from error
+    except Exception as error:  # a damaged file can fail anywhere in torch's reader
+        raise _damaged(path) from error
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise PrefixModelError(f"{path} is not a state dict (names and tensors)")
+    return weights
+
+
+def _damaged(path: Path) -> PrefixModelError:
+    size = path.stat().st_size
+    return PrefixModelError(
+        f"{path} ({size} bytes) is truncated or not a torch checkpoint; download it again"
+    )
+
+
+def _split(weights: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the mapper's weights under our names and GPT-2's under transformers'."""
+    if any(name.startswith("clip_project.transformer.") for name in weights):
+        raise PrefixModelError(
+            f"{path} has a transformer mapper; only checkpoints with the MLP mapper can be read"
+        )
+    old = [name for name in weights if _OLD_BUFFER.fullmatch(name)]
+    if old:
+        log.info("%s: dropped %d old GPT-2 mask buffers (%s, ...)", path, len(old), old[0])
+    kept = {name: value for name, value in weights.items() if name not in set(old)}
+    lacking = [name for name in _MAPPER_NAMES if name not in kept]
+    if lacking or "gpt.transformer.wte.weight" not in kept:
+        raise PrefixModelError(
+            f"{path} is not a ClipCap checkpoint with an MLP mapper: it lacks "
+            f"{(lacking or ['gpt.transformer.wte.weight'])[0]}"
+        )
+    strange = [name for name in kept if name not in _MAPPER_NAMES and not name.startswith("gpt.")]
+    if strange:
+        raise PrefixModelError(f"{path} holds unexpected weights, such as {strange[0]}")
+    mapper = {ours: kept[theirs] for theirs, ours in _MAPPER_NAMES.items()}
+    gpt = {name[4:]: value for name, value in kept.items() if name.startswith("gpt.")}
+    return mapper, gpt
+
+
+def _build_gpt2(
+    weights: dict[str, Tensor], path: Path, heads: int | None, tokenizer: Any
+) -> GPT2LMHeadModel:
+    """Build a GPT-2 of the sizes its weights have."""
+    token, inner = weights["transformer.wte.weight"], weights.get("transformer.h.0.mlp.c_fc.weight")
+    position = weights.get("transformer.wpe.weight")
+    if inner is None or position is None or not token.dim() == position.dim() == inner.dim() == 2:
+        raise PrefixModelError(f"{path}: its language model is not a GPT-2")
+    if not torch.equal(weights.get("lm_head.weight", token), token):
+        raise PrefixModelError(
+            f"{path}: gpt.lm_head.weight differs from gpt.transformer.wte.weight; in GPT-2 they "
+            "are one"
+        )
+    vocabulary, width = token.shape
+    heads = heads or width // _HEAD_WIDTH
+    if heads < 1 or width % heads:
+        raise PrefixModelError(f"{path}: a GPT-2 of width {width} cannot have {heads} heads")
+    layers = {
+        int(found[1])
+        for found in map(re.compile(r"transformer\.h\.(\d+)\.").match, weights)
+        if found
+    }
+    end = tokenizer.eos_token_id
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocabulary,
+            n_positions=len(position),
+            n_embd=width,
+            n_layer=max(layers) + 1,
+            n_head=heads,
+            n_inner=inner.shape[1],
+            bos_token_id=end,
+            eos_token_id=end,
+        )
+    )
+
+
+def _config(
+    mapper: dict[str, Tensor], hidden: int, path: Path, encoder: str, normalize_input: bool
+) -> ClipCapConfig:
+    if mapper["inner.weight"].dim() != 2 or mapper["outer.weight"].dim() != 2:
+        raise PrefixModelError(f"{path}: the mapper's weights are not matrices")
+    outputs, width = mapper["outer.weight"].shape
+    if outputs % hidden or not outputs:
+        raise PrefixModelError(
+            f"{path}: the mapper's {outputs} outputs are no multiple of GPT-2's width {hidden}"
+        )
+    return ClipCapConfig(
+        embedding_dim=mapper["inner.weight"].shape[1],
+        prefix_length=outputs // hidden,
+        mapper_width=width,
+        normalize_input=normalize_input,
+        encoder=encoder,
+        stop="period",
+    )

@@ -1,0 +1,227 @@
+"""ClipCap: an embedding, mapped to a prefix, in front of any Hugging Face causal language model."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prefix_models.config import ClipCapConfig, check_prefix_name
+from prefix_models.errors import PrefixModelError
+from prefix_models.generation import PrefixGenerator
+from prefix_models.mappers import build_mapper
+
+
+class ClipCap(PrefixGenerator):
+    """A mapper and a language model: embeddings [M, d] -> M texts (Mokady et al. 2021).
+
+    One language model may carry several mappers under names ("prefixes"), which share everything
+    but the mapper: `model.with_prefix("zero-shot")`.
+
+    Args:
+        lm: Hugging Face causal language model that takes `inputs_embeds`. Held, not changed.
+        tokenizer: its Hugging Face tokenizer.
+        config: see ClipCapConfig.
+        prefix: name of the first, untrained mapper.
+
+    Raises:
+        PrefixModelError: tokenizer, language model and config do not fit each other.
+    """
+
+    def __init__(
+        self, lm: Any, tokenizer: Any, config: ClipCapConfig, *, prefix: str = "default"
+    ) -> None:
+        super().__init__(lm, tokenizer, config.stop)
+        self.config = config
+        self._prompt_ids: list[int] = (
+            tokenizer(config.prompt, add_special_tokens=False)["input_ids"] if config.prompt else []
+        )
+        self.context_length = config.prefix_length + len(self._prompt_ids)
+        self.mappers = nn.ModuleDict()
+        self.prefix_name = ""
+        if self.room < 1:
+            raise PrefixModelError(
+                f"prefix and prompt take {self.context_length} positions, the language model has "
+                f"{self.positions}; there is no room for text"
+            )
+        self._add(prefix, build_mapper(config, lm.get_input_embeddings().weight.shape[1]))
+        self.prefix_name = prefix
+
+    # --- sizes and prefixes
+
+    @property
+    def mapper(self) -> nn.Module:
+        """The mapper in use: [M, d] -> [M, P, hidden]."""
+        return self.mappers[self.prefix_name]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Names of all mappers."""
+        return list(self.mappers)
+
+    def with_prefix(self, name: str) -> "ClipCap":
+        """Return this model with another of its mappers in use; all weights are shared.
+
+        Raises:
+            PrefixModelError: no mapper of that name.
+        """
+        if name not in self.mappers:
+            raise PrefixModelError(
+                f"no prefix named {name!r}; this model has {', '.join(self.prefixes)}"
+            )
+        view = copy.copy(self)
+        view.prefix_name = name
+        return view
+
+    def add_prefix(self, name: str) -> "ClipCap":
+        """Add a copy of the mapper in use under a new name; return the model that uses the copy.
+
+        Raises:
+            PrefixModelError: the name is taken, or not made of letters, digits, "-" and "_".
+        """
+        self._add(name, copy.deepcopy(self.mapper))
+        return self.with_prefix(name)
+
+    def _add(self, name: str, mapper: nn.Module) -> None:
+        check_prefix_name(name)
+        if name in self.mappers:
+            raise PrefixModelError(f"there is already a prefix named {name!r}")
+        self.mappers[name] = mapper
+
+    # --- training
+
+    def prefix(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings [M, d], any float dtype and device, to prefix vectors [M, P, hidden].
+
+        Raises:
+            PrefixModelError: another shape, or not floating-point.
+        """
+        if (
+            not isinstance(embeddings, Tensor)
+            or embeddings.dim() != 2
+            or embeddings.shape[1] != self.config.embedding_dim
+            or not embeddings.is_floating_point()
+        ):
+            raise PrefixModelError(
+                f"expected a float tensor of embeddings [M, {self.config.embedding_dim}]"
+                f"{_of_encoder(self.config)}, got {_describe(embeddings)}"
+            )
+        parameter = next(self.mapper.parameters())
+        embeddings = embeddings.to(parameter.device, parameter.dtype)
+        if self.config.normalize_input:
+            embeddings = F.normalize(embeddings, dim=-1)
+        prefix: Tensor = self.mapper(embeddings)
+        return prefix
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokenize as training sees it: ids and mask [M, T], right-padded, on the model's device.
+
+        With stop "eos" the end token is appended; with "period" a text should end with "." itself.
+
+        Raises:
+            PrefixModelError: a text without tokens, or one too long for the language model.
+        """
+        if isinstance(texts, str):
+            raise PrefixModelError("expected a list of texts, one for each embedding, got one text")
+        end = [self.stop_id] if self.config.stop == "eos" else []
+        if not len(texts):
+            raise PrefixModelError("expected at least one text, got none")
+        tokenized = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        rows = [ids + end for ids in tokenized]
+        for text, ids in zip(texts, rows, strict=True):
+            if not 0 < len(ids) <= self.room:
+                raise PrefixModelError(
+                    f"a text must have 1 to {self.room} tokens, got {len(ids)} in {text[:60]!r}"
+                )
+        longest = max(map(len, rows))
+        padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+        mask = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
+        return padded.to(self.device), mask.to(self.device)
+
+    def loss(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the mean cross-entropy (nats) over all tokens of the texts, end tokens included.
+
+        Prefix, prompt and padding are not predicted. Gradients reach the mapper and, where its
+        parameters require them, the language model.
+
+        Args:
+            embeddings: [M, d].
+            texts: M texts.
+
+        Raises:
+            PrefixModelError: shapes or numbers differ, or a text does not fit.
+        """
+        context = self.context(embeddings)
+        if len(texts) != len(context):
+            raise PrefixModelError(
+                f"expected one text for each of {len(context)} embeddings, got {len(texts)} texts"
+            )
+        ids, mask = self.encode(texts)
+        inputs = torch.cat((context, self.lm.get_input_embeddings()(ids)), dim=1)
+        before = mask.new_ones(len(ids), context.shape[1])
+        attention = torch.cat((before, mask), dim=1).long()
+        logits = self.lm(inputs_embeds=inputs, attention_mask=attention, use_cache=False).logits
+        predicted = logits[:, context.shape[1] - 1 : -1].flatten(0, 1).float()
+        return F.cross_entropy(predicted, ids.masked_fill(~mask, -100).flatten())
+
+    def context(self, embeddings: Tensor) -> Tensor:
+        """Return what stands before the text, [M, P + prompt, hidden]."""
+        embed = self.lm.get_input_embeddings()
+        context = self.prefix(embeddings).to(embed.weight.device, embed.weight.dtype)
+        if self._prompt_ids:
+            prompt = embed(torch.tensor(self._prompt_ids, device=self.device))
+            context = torch.cat((context, prompt.expand(len(context), -1, -1)), dim=1)
+        return context
+
+    # --- folders
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model with all its prefixes to a folder; the one in use becomes the default.
+
+        The folder appears complete or not at all; an older ClipCap folder is replaced.
+
+        Raises:
+            PrefixModelError: the folder holds something else, or cannot be written.
+        """
+        from prefix_models.folder import save_folder
+
+        save_folder(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        prefix: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> "ClipCap":
+        """Read what `save_pretrained` wrote, in eval mode. Never touches the network.
+
+        Args:
+            folder: a local folder.
+            prefix: name of the mapper to use; None means the folder's default.
+            device: where to put the model.
+            dtype: of all weights; None means as saved.
+
+        Raises:
+            PrefixModelError: a file is missing, damaged or does not fit the others, or there is no
+                such prefix or device.
+        """
+        from prefix_models.folder import load_folder
+
+        model = load_folder(Path(folder), device, dtype)
+        return model.with_prefix(prefix) if prefix is not None else model
+
+
+def _of_encoder(config: ClipCapConfig) -> str:
+    return f" of {config.encoder}" if config.encoder else ""
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__

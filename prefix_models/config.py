@@ -1,0 +1,85 @@
+"""What a ClipCap model is besides its weights: sizes, input normalisation, how a text ends."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from prefix_models.errors import PrefixModelError
+
+Stop = Literal["eos", "period"]
+
+
+@dataclass(frozen=True)
+class ClipCapConfig:
+    """Settings of a ClipCap model, saved beside its weights.
+
+    Args:
+        embedding_dim: width d of the embeddings it reads.
+        prefix_length: number P of vectors put before the text.
+        mapper: kind of mapper, a key of `prefix_models.mappers.MAPPERS`.
+        mapper_width: hidden width of the mapper; None means the published choice,
+            half of P x the language model's width.
+        normalize_input: scale embeddings to unit L2 norm before the mapper. Set it where the mapper
+            was trained so; the published MLP checkpoints were not.
+        encoder: name of the encoder whose embeddings it was trained on (open_clip's
+            "name/pretrained"); empty when unknown. Information only, nothing loads it.
+        stop: "eos", the tokenizer's end token ends a text and is not part of it; "period", the
+            token of "." ends a text and is kept in it, as in the published checkpoints, which were
+            trained without an end token.
+        prompt: text put between prefix and caption, in training and decoding; not part of the
+            generated text.
+
+    Raises:
+        PrefixModelError: a value is out of range or of another type.
+    """
+
+    embedding_dim: int
+    prefix_length: int = 10
+    mapper: str = "mlp"
+    mapper_width: int | None = None
+    normalize_input: bool = False
+    encoder: str = ""
+    stop: Stop = "eos"
+    prompt: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "prefix_length", "mapper_width"):
+            value = getattr(self, name)
+            if name == "mapper_width" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise PrefixModelError(f"{name} must be a positive integer, got {value!r}")
+        for name in ("mapper", "encoder", "prompt"):
+            if not isinstance(getattr(self, name), str):
+                raise PrefixModelError(f"{name} must be a text, got {getattr(self, name)!r}")
+        if not isinstance(self.normalize_input, bool):
+            raise PrefixModelError(
+                f"normalize_input must be true or false, got {self.normalize_input!r}"
+            )
+        if self.stop not in get_args(Stop):
+            raise PrefixModelError(f"stop must be 'eos' or 'period', got {self.stop!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ClipCapConfig":
+        """Build from `to_dict`'s values; unknown or missing names raise PrefixModelError."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise PrefixModelError(
+                f"unknown ClipCap settings {unknown}; known ones are {sorted(known)}"
+            )
+        if "embedding_dim" not in values:
+            raise PrefixModelError("ClipCap settings lack embedding_dim")
+        return cls(**values)
+
+
+def check_prefix_name(name: object) -> str:
+    """Return a name fit for a file; anything else than letters, digits, "-", "_" raises."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise PrefixModelError(f"a prefix name is letters, digits, '-' and '_', got {name!r}")
+    return name

@@ -1,0 +1,16 @@
+"""Text from a prefix: greedy, sampled and beam decoding, batched over regions and KV-cached."""
+
+from prefix_models.decoding.beam import Hypothesis, beam_search
+from prefix_models.decoding.options import DecodeOptions, Generation
+from prefix_models.decoding.rows import Token, decode_rows
+from prefix_models.decoding.text import text_pieces
+
+__all__ = [
+    "DecodeOptions",
+    "Generation",
+    "Hypothesis",
+    "Token",
+    "beam_search",
+    "decode_rows",
+    "text_pieces",
+]

@@ -1,0 +1,8 @@
+"""Run the command line as `python -m regionlm`."""
+
+import sys
+
+from regionlm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Backbones by name, by checkpoint file, or from a folder."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from regionlm.backbones.checkpoints import is_torchscript, load_weights, read_weights
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.text_tokenizers import folder_tokenizer
+from regionlm.devices import resolve_device
+from regionlm.errors import ModelError
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHT_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+
+
+def load_backbone(
+    source: str,
+    *,
+    pretrained: str | None = None,
+    device: str | torch.device = "auto",
+    offline: bool = False,
+    quick_gelu: bool | None = None,
+) -> ClipViT:
+    """Load a CLIP ViT with its weights.
+
+    Args:
+        source: an open_clip model name (``ViT-B-32``), or a local folder with
+            ``open_clip_config.json``, the weights and, for its own vocabulary, ``tokenizer.json``.
+        pretrained: with a name: open_clip's tag (``openai``, ``laion2b_s34b_b79k``) or the path of
+            a checkpoint file. With a folder: leave it out.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        offline: never use the network; weights must be in the Hugging Face cache already.
+        quick_gelu: which GELU the weights were trained with. By default a tag knows, an OpenAI
+            TorchScript file is QuickGELU, a file that open_clip publishes or whose name says
+            ``quickgelu`` tells, and any other file follows the model's name or config: ask for
+            ``ViT-B-32-quickgelu`` where it was trained so. The wrong one gives no error, only bad
+            vectors.
+
+    Raises:
+        ModelError: unknown name or tag, missing, damaged or misfitting files, no such device.
+    """
+    target = resolve_device(device)
+    folder = Path(source.removeprefix("local-dir:"))
+    if source.startswith("local-dir:") or folder.is_dir():
+        if pretrained is not None:
+            raise ModelError(f"model folder {folder}: brings its own weights; leave out pretrained")
+        return _load_folder(folder, quick_gelu).to(target)
+    return _load_named(source, pretrained, offline, quick_gelu).to(target)
+
+
+def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ModelError(f"model folder {folder}: expected {CONFIG_FILE} in it, found none")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        model_config, text_config = config["model_cfg"], config["model_cfg"]["text_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: expected JSON with model_cfg and its text_cfg") from error
+    weights = next((folder / f for f in WEIGHT_FILES if (folder / f).is_file()), None)
+    if weights is None:
+        raise ModelError(f"model folder {folder}: lacks weights; put {WEIGHT_FILES[0]} there")
+    refuse_unreadable(model_config, str(folder), offline=True)
+    preprocess = config.get("preprocess_cfg") or {}
+    model = build_model(model_config, str(folder), quick_gelu)
+    load_weights(model, read_weights(weights), what=str(weights), name=str(path))
+    return ClipViT(
+        model.eval(),
+        tokenizer=folder_tokenizer(folder, text_config),
+        mean=preprocess.get("mean"),
+        std=preprocess.get("std"),
+        name=folder.name,
+        config=_with_activation(model_config, quick_gelu),
+    )
+
+
+def _load_named(
+    source: str, pretrained: str | None, offline: bool, quick_gelu: bool | None
+) -> ClipViT:
+    import open_clip
+
+    name = source.replace("/", "-")  # OpenAI writes ViT-B/32
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ModelError(_unknown_name(source, open_clip.list_models()))
+    refuse_unreadable(config, source, offline)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    shown = ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "") or "none"
+    if pretrained is None:
+        raise ModelError(
+            f"{source}: which weights? give pretrained= one of {shown}, or a checkpoint file"
+        )
+    tag_config = open_clip.get_pretrained_cfg(name, pretrained)
+    if tag_config:
+        from regionlm.backbones.published_weights import find_weights
+
+        weights = find_weights(f"{source} {pretrained}", tag_config, offline)
+    elif os.path.exists(pretrained):
+        weights = Path(pretrained)
+    else:
+        raise ModelError(
+            f"{source}: pretrained={pretrained!r} is neither a file nor one of its tags ({shown})"
+        )
+    if quick_gelu is None:
+        quick_gelu = _trained_with_quick_gelu(name, weights, tag_config)
+    state = read_weights(weights)
+    model = build_model(config, source, quick_gelu)
+    load_weights(model, state, what=str(weights), name=source)
+    from_hub = offline and "hf_tokenizer_name" in config["text_cfg"]
+    return ClipViT(
+        model.eval(),
+        tokenizer=open_clip.get_tokenizer(name, **({"local_files_only": True} if from_hub else {})),
+        mean=tag_config.get("mean"),
+        std=tag_config.get("std"),
+        name=f"{source}/{pretrained}" if tag_config else source,
+        config=_with_activation(config, quick_gelu),
+    )
+
+
+def _with_activation(config: dict[str, Any], quick_gelu: bool | None) -> dict[str, Any]:
+    """The config that says by itself which GELU the weights need."""
+    return config if quick_gelu is None else {**config, "quick_gelu": quick_gelu}
+
+
+def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
+    """ModelError for a ``model_cfg`` whose towers can't be read, before anything is fetched."""
+    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
+    if "multimodal_cfg" in config or "timm_model_name" in vision:
+        kind = "CoCa" if "multimodal_cfg" in config else f"timm's {vision['timm_model_name']}"
+        raise ModelError(f"{name}: expected a plain CLIP ViT, found {kind}; it isn't supported")
+    if isinstance(vision.get("layers"), list):
+        raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet; it isn't supported")
+    if "hf_model_name" in text and offline:
+        raise ModelError(
+            f"{name}: its text tower {text['hf_model_name']} is described on the hub only;"
+            " load it without offline"
+        )
+
+
+def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:
+    """An open_clip model from its ``model_cfg``, weights not yet loaded; global RNG state is kept.
+
+    Raises:
+        ModelError: the config isn't valid.
+    """
+    import open_clip
+
+    config = deepcopy(config)
+    text = config.get("text_cfg", {})
+    if "hf_model_name" in text:
+        text["hf_model_pretrained"] = False
+    if quick_gelu is not None:
+        config["quick_gelu"] = quick_gelu
+    custom = config.pop("custom_text", False) or "hf_model_name" in text
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return kind(**config)
+    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"{name}: open_clip can't build this config ({error})") from error
+
+
+def _trained_with_quick_gelu(name: str, weights: Path, tag: dict[str, Any]) -> bool | None:
+    """True where the tag, the format or the file's name says so; None: follow the config."""
+    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    if tag.get("quick_gelu") or is_torchscript(weights) or "quickgelu" in weights.name.lower():
+        return True
+    if not tag:  # a file that open_clip publishes under some tag of this model
+        for known in list_pretrained_tags_by_model(name):
+            config = get_pretrained_cfg(name, known)
+            if config.get("url") and config["url"].rsplit("/", 1)[-1] == weights.name:
+                return bool(config.get("quick_gelu")) or None
+    return None
+
+
+def _unknown_name(source: str, known: list[str]) -> str:
+    if os.sep in source and difflib.get_close_matches(source.replace("/", "-"), known, 1) == []:
+        return f"model folder {source}: no such folder"
+    close = difflib.get_close_matches(source.replace("/", "-"), known, 3, 0.5)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    return f"{source}: no open_clip model of that name and no such folder{hint}"

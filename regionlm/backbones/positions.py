@@ -1,0 +1,26 @@
+"""Positional embeddings for grids the model was not built for."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resample_positions(
+    positions: Tensor, native_grid: tuple[int, int], grid: tuple[int, int]
+) -> Tensor:
+    """Positional embedding ``[1 + gh * gw, D]`` for another patch grid; row 0 ([CLS]) is kept.
+
+    Bicubic, antialiased, corners not aligned: what open_clip's loader and the published
+    MaskInversion code do. An equal grid returns ``positions`` itself. Never writes to its input.
+    """
+    if grid == native_grid:
+        return positions
+    cls_row, patch_rows = positions[:1], positions[1:]
+    image = patch_rows.T.reshape(1, -1, *native_grid)
+    wide = torch.promote_types(image.dtype, torch.float32)  # bicubic of halves is not everywhere
+    resized = F.interpolate(
+        image.to(wide), size=grid, mode="bicubic", antialias=True, align_corners=False
+    )
+    return torch.cat([cls_row, resized.flatten(2)[0].T.to(positions.dtype)])

@@ -1,0 +1,39 @@
+"""Input sizes and patch grids; always (height, width)."""
+
+from __future__ import annotations
+
+from regionlm.errors import InputError
+
+MAX_SIDE = 4096  # pixels; 256 x 256 patches of 16, already hours of work on a CPU
+
+
+def resolve_size(size: int | tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
+    """``S`` or ``(H, W)`` input pixels to ``(H, W)``; InputError if no model input (says why)."""
+    pair = (size, size) if isinstance(size, int) and not isinstance(size, bool) else size
+    if (
+        not isinstance(pair, (tuple, list))
+        or len(pair) != 2
+        or not all(isinstance(side, int) and not isinstance(side, bool) for side in pair)
+    ):
+        raise InputError(f"size: expected pixels S or (H, W) as integers, got {size!r}")
+    height, width = pair
+    grid_of((height, width), patch_size)
+    return height, width
+
+
+def grid_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
+    """Patches down and across an input of ``size`` pixels; InputError unless it divides evenly."""
+    for side, patch in zip(size, patch_size, strict=True):
+        if side < patch or side % patch or side > MAX_SIDE:
+            near = min(max(round(side / patch), 1), MAX_SIDE // patch) * patch
+            raise InputError(
+                f"size: expected multiples of the patch ({patch} pixels) up to {MAX_SIDE}, got"
+                f" {size[0]} x {size[1]}; the nearest for {side} is {near}"
+            )
+    return size[0] // patch_size[0], size[1] // patch_size[1]
+
+
+def nearest_size(side: int, patch_size: tuple[int, int]) -> tuple[int, int]:
+    """The model input closest to ``side`` x ``side`` pixels that the patch divides."""
+    height, width = (max(round(side / patch), 1) * patch for patch in patch_size)
+    return height, width

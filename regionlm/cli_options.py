@@ -1,0 +1,141 @@
+"""The command line's options: fields are flags and config keys, docstrings are their help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from regionlm.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.masks import Region
+
+
+@dataclass(frozen=True)
+class Query:
+    """what to look at; at least one --mask or --box.
+
+    Args:
+        image: Picture file: PNG, JPEG, WebP, TIFF, BMP or GIF.
+        mask: Mask file of the image's size; repeat for more. A palette or integer PNG gives one
+            region per non-zero label.
+        box: X0,Y0,X1,Y1 in pixels of the image, X1 and Y1 exclusive; repeat for more. Boxes come
+            after masks in the output.
+    """
+
+    image: str
+    mask: list[str] = field(default_factory=list)
+    box: list[str] = field(default_factory=list)
+
+    def read(self) -> tuple[Image, list[Region]]:
+        """Open the image and its regions, masks first; InputError if any can't be used."""
+        from regionlm.images import open_image
+        from regionlm.masks import box_region, read_regions
+
+        if not self.mask and not self.box:
+            raise InputError("no region given: add --mask M.png or --box X0,Y0,X1,Y1")
+        image = open_image(self.image)
+        regions = [region for path in self.mask for region in read_regions(path, image.size)]
+        return image, regions + [box_region(box, image.size) for box in self.box]
+
+
+@dataclass(frozen=True)
+class Model:
+    """which model looks.
+
+    Args:
+        model: Bundled model (mini), preset, folder or hub id.
+        device: auto, cpu, cuda, cuda:N or mps.
+        offline: Use files of this machine only.
+    """
+
+    model: str = "mini"
+    device: str = "auto"
+    offline: bool = False
+
+    def load(self, prefix: str | None = None) -> RegionCaptioner:
+        """Load the model; ModelError if it can't be used."""
+        from regionlm.captioner import RegionCaptioner
+
+        return RegionCaptioner.from_pretrained(
+            self.model, prefix=prefix, device=self.device, offline=self.offline
+        )
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """how regions become embeddings (MaskInversion); null takes the model's own default.
+
+    Args:
+        steps: Optimisation steps; 0 gives the embedding of the whole image.
+        lr: Learning rate.
+        alpha: Pull towards the embedding of the whole image; 0 is none.
+        size: Model input in pixels, S or [H, W]; the image is squashed to it.
+    """
+
+    steps: int | None = None
+    lr: float | None = None
+    alpha: float | None = None
+    size: int | tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """how the caption is written.
+
+    Args:
+        prefix: Which of the model's prefixes (mini: adapted, zero-shot); null takes its default.
+        decoding: The likeliest token each time, the likeliest whole text, or chance.
+        seed: For sample: the same seed gives the same captions.
+        temperature: For sample: below 1 is safer, above 1 more varied.
+        beam_size: For beam: texts kept at a time.
+        max_new_tokens: Longest caption, tokens; null takes the model's default.
+    """
+
+    prefix: str | None = None
+    decoding: Literal["greedy", "beam", "sample"] = "greedy"
+    seed: int = 0
+    temperature: float = 1.0
+    beam_size: int = 5
+    max_new_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class CaptionOutput:
+    """what to write.
+
+    Args:
+        json: Print one JSON object, with log-probabilities and trust figures.
+        heatmap: Also draw each region's outline and relevance to this .png, .jpg or .webp file.
+    """
+
+    json: bool = False
+    heatmap: str | None = None
+
+
+@dataclass(frozen=True)
+class MatchOutput:
+    """what to compare with, and what to write.
+
+    Args:
+        text: Text to compare each region with; repeat for more.
+        json: Print one JSON object.
+    """
+
+    text: list[str] = field(default_factory=list)
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class EmbedOutput:
+    """what to write.
+
+    Args:
+        output: The safetensors file: embeddings [M, d] float32, unnormalised, image_embedding [d],
+            dice, iou and cosine_to_image [M]; region names in its metadata.
+    """
+
+    output: str

@@ -1,0 +1,140 @@
+"""The command line, built from Python signatures.
+
+A command is a function whose parameters are annotated with small dataclasses; the dataclasses'
+fields are its options and, under the same names, the keys of its --config file. Required fields of
+the first are positional, bool fields are flags, list[str] fields may be repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, get_type_hints
+
+import docstring_parser
+from jsonargparse import ArgumentParser
+
+Command = Callable[..., None]
+
+
+class UsageError(Exception):
+    """The command line itself is wrong; the message is one line."""
+
+
+class _Parser(ArgumentParser):
+    """Reports mistakes as UsageError, where the base class prints the whole usage and exits."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(_one_line(message)) from ex
+
+    def format_help(self, *args: Any, **options: Any) -> str:
+        """Show list options as they are written here, one value a flag."""
+        in_list = r"  --(\w+) \[ITEM,...\], --\1\+ \[ITEM,...\]\n +"
+        text = super().format_help(*args, **options)
+        text = re.sub(in_list, lambda o: f"  {_with_metavar(o)}".ljust(24), text)
+        return re.sub(r"--(\w+) \[ITEM,...\]", _with_metavar, text)
+
+
+def _with_metavar(option: re.Match[str]) -> str:
+    return f"--{option[1]} {option[1].upper()}"
+
+
+def parse(
+    commands: dict[str, Command], argv: Sequence[str], *, description: str, version: str
+) -> tuple[Command, list[Any]]:
+    """Find the command that argv names, and the dataclass instances to call it with.
+
+    Raises UsageError; --help and --version print and raise SystemExit(0).
+    """
+    parser = _Parser(prog="regionlm", description=description, version=version, allow_abbrev=False)
+    subcommands = parser.add_subcommands()
+    for name, command in commands.items():
+        summary = inspect.getdoc(command) or ""
+        subcommands.add_subcommand(name, _command_parser(command), help=summary.split("\n")[0])
+    first = argv[0] if argv else None
+    if first in commands:
+        argv = [first, *_gather_lists(argv[1:], _parts(commands[first]).values())]
+    try:
+        options = parser.parse_args(list(argv))
+    except TypeError as error:  # how jsonargparse words some mistakes in a --config file
+        raise UsageError(_one_line(str(error))) from error
+    command = commands[options.subcommand]
+    values = options[options.subcommand]
+    return command, [
+        part(**{field.name: values[field.name] for field in dataclasses.fields(part)})
+        for part in _parts(command).values()
+    ]
+
+
+def _command_parser(command: Command) -> ArgumentParser:
+    parser = _Parser(description=inspect.getdoc(command), allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
+    for position, part in enumerate(_parts(command).values()):
+        flags = {name for name, kind in get_type_hints(part).items() if kind is bool}
+        parser.add_class_arguments(part, as_positional=position == 0, skip=flags)
+        help_of = {p.arg_name: p.description for p in docstring_parser.parse(part.__doc__).params}
+        for name in sorted(flags):
+            parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
+    return parser
+
+
+def _parts(command: Command) -> dict[str, type]:
+    return {name: kind for name, kind in get_type_hints(command).items() if name != "return"}
+
+
+def _gather_lists(argv: Sequence[str], parts: Any) -> list[str]:
+    """Rewrite `--mask a --mask b` as `--mask=["a", "b"]`, the one spelling jsonargparse reads.
+
+    Several values may follow one flag (`--mask masks/*.png`) once IMAGE has been given; before it,
+    a flag takes one value, or IMAGE would be taken for another mask.
+    """
+    kinds = {f"--{name}": kind for part in parts for name, kind in get_type_hints(part).items()}
+    single = {name for name, kind in kinds.items() if kind is not bool} | {"--config"}
+    gathered: dict[str, list[str]] = {n: [] for n, k in kinds.items() if k == list[str]}
+    rest: list[str] = []
+    tokens = deque(argv)
+    image_given = False
+    while tokens:
+        token = tokens.popleft()
+        name, equals, value = token.partition("=")
+        if token == "--":
+            rest += [token, *tokens]
+            break
+        if name in gathered:
+            gathered[name].append(value if equals else _value_of(name, tokens))
+            while image_given and not equals and tokens and not tokens[0].startswith("-"):
+                gathered[name].append(tokens.popleft())
+            continue
+        rest.append(token)
+        if name in single and not equals and tokens:
+            rest.append(tokens.popleft())
+        image_given = image_given or not token.startswith("-")
+    lists = [f"{n}={json.dumps(v, ensure_ascii=False)}" for n, v in gathered.items() if v]
+    return lists + rest
+
+
+def _value_of(name: str, tokens: deque[str]) -> str:
+    if not tokens or tokens[0].startswith("--"):
+        raise UsageError(f"{name}: expected a value after it")
+    return tokens.popleft()
+
+
+def _one_line(message: str) -> str:
+    """Shorten jsonargparse's account of a wrong value to option, expected and found."""
+    text = " ".join(message.split())
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+    key = re.search(r'Parser key "([\w.]+)":', text)
+    subtypes = re.search(r"Subtypes: \[(.*?)\] Errors:", text)
+    value = re.search(r"Given value: (.*)$", text)
+    if key and subtypes and value:
+        kinds = re.sub(r",? ?NoneType", "", subtypes[1]).replace(", tuple", " or tuple")
+        return f"--{key[1].split('.')[-1]}: expected {kinds}, found {value[1]!r}"
+    text = re.sub(r'Parser key "(?:\w+\.)?(\w+)":', r"--\1:", text)
+    choice = r"Expected a typing.Literal\[(.*)\]. Got value:"
+    text = re.sub(choice, r"expected one of \1; found", text)
+    text = re.sub(r"are required: \w+\.", "are required: ", text)
+    return f"{text.removesuffix('.')} (see regionlm --help)"

@@ -1,0 +1,54 @@
+"""Checks of what goes into an inversion; every refusal is an ``InputError`` in one line."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from regionlm.errors import InputError
+
+
+def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor) -> Tensor:
+    """bool ``[M, H, W]``, every mask with at least one pixel; InputError otherwise."""
+    if not isinstance(masks, (np.ndarray, Tensor)):
+        kind = type(masks).__name__
+        raise InputError(f"masks: expected an array or tensor [M, H, W], got {kind}")
+    if isinstance(masks, np.ndarray) and masks.dtype.kind not in "biuf":
+        raise InputError(f"masks: expected bool or 0/1 values, got dtype {masks.dtype}")
+    found = torch.as_tensor(masks).detach()
+    if found.ndim != 3 or 0 in found.shape:
+        raise InputError(f"masks: expected [M, H, W] with M >= 1, got {list(found.shape)}")
+    if isinstance(image, Image.Image) and found.shape[1:] != (image.height, image.width):
+        raise InputError(
+            f"masks: expected the image's size {image.height} x {image.width} (H x W), got"
+            f" {found.shape[1]} x {found.shape[2]}"
+        )
+    if found.dtype != torch.bool:
+        if not ((found == 0) | (found == 1)).all():
+            raise InputError(f"masks: expected bool or 0/1 values, got others ({found.dtype})")
+        found = found != 0
+    empty = (~found.flatten(1).any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise InputError(
+            f"masks: mask {empty[0]} of {len(found)} (counted from 0) is empty; a region needs at"
+            " least one pixel"
+        )
+    return found
+
+
+def check_count(name: str, value: object) -> None:
+    """An integer >= 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InputError(f"{name}: expected an integer >= 0, got {value!r}")
+
+
+def check_number(name: str, value: object, *, positive: bool) -> None:
+    """A finite number, > 0 or >= 0."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or value < 0 or (positive and value == 0):  # type: ignore[arg-type,operator]
+        wanted = "> 0" if positive else ">= 0"
+        raise InputError(f"{name}: expected a finite number {wanted}, got {value!r}")

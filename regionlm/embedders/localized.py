@@ -1,0 +1,55 @@
+"""What an inversion returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from regionlm.relevance.resize import GridToMask, scale_to_unit
+
+
+@dataclass(frozen=True)
+class Localized:
+    """What MaskInversion found for the M masks of one image. Detached, on the backbone's device."""
+
+    embeddings: Tensor
+    """LETs ``[M, d]``, unnormalised."""
+    image_embedding: Tensor
+    """``[d]``, unnormalised: where every LET started."""
+    relevance: Tensor
+    """``[M, gh, gw]``: raw maps (>= 0) of the final embeddings on the patch grid."""
+    loss: Tensor
+    """``[steps, M]``: Dice loss + alpha * (1 - cosine) before each step."""
+    dice: Tensor
+    """``[M]`` in [0, 1]: soft Dice score of the final map with the mask; 1 is a perfect match."""
+    iou: Tensor
+    """``[M]`` in [0, 1]: IoU of the final map thresholded at 0.5 with the mask, at its size."""
+    cosine_to_image: Tensor
+    """``[M]`` in [-1, 1]: how far the LET has turned from the image embedding."""
+    resize: GridToMask = field(repr=False)
+
+    def rescaled(self) -> Tensor:
+        """LETs ``[M, d]`` brought to the image embedding's norm, for decoders that mind lengths.
+
+        AdamW's equal steps in all coordinates can make a LET many times longer than any embedding a
+        decoder was trained on.
+        """
+        unit = torch.nn.functional.normalize(self.embeddings, dim=1)
+        return unit * self.image_embedding.norm()
+
+    def heatmaps(self) -> Tensor:
+        """Maps ``[M, H, W]`` in [0, 1] at mask resolution; a constant map is all zeros."""
+        unit, _ = scale_to_unit(self.relevance, self.resize.extremes(self.relevance))
+        return self.resize.upsample(unit).clamp_(0, 1)
+
+
+def map_iou(relevance: Tensor, resize: GridToMask, masks: Tensor) -> Tensor:
+    """IoU ``[M]`` of each map ``[M, gh, gw]``, min-max scaled and cut at 0.5, with its mask."""
+    unit, _ = scale_to_unit(relevance, resize.extremes(relevance))
+    values = []
+    for one, mask in zip(unit, masks, strict=True):  # one at a time: image-sized tensors
+        predicted, here = resize.upsample(one[None])[0] > 0.5, mask.to(one.device)
+        values.append((predicted & here).sum() / (predicted | here).sum())
+    return torch.stack(values)

@@ -1,0 +1,176 @@
+"""Open a user's picture: any usual file becomes an upright 8-bit RGB image, others an error."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from regionlm.errors import InputError
+
+#: The most pixels an image or mask may have. Pillow refuses files of twice its own warning limit,
+#: 178.9 million pixels; ours lies just below, so it holds whatever Pillow is set to.
+MAX_PIXELS = 178_000_000
+
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+# Phones write a depth or brightness map as a second picture of a JPEG: the first one is the photo.
+_ONE_PICTURE_FORMATS = ("MPO",)
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Read an image file as RGB, 8 bits a channel, turned upright by its EXIF orientation.
+
+    - Greyscale, palette and CMYK are converted; transparency is laid on white.
+    - 16-bit greyscale maps its full range, 0..65535, to 0..255 (value / 257, rounded).
+    - Of a phone's multi-picture JPEG the main photo is taken. An animation, or a TIFF of several
+      pages, is refused: nobody could know which frame was meant.
+
+    Raises InputError: no such file, a folder, unreadable, empty, damaged, not an image, several
+    frames, floating-point samples, more than MAX_PIXELS pixels.
+    """
+    return _to_rgb(decode_file(path, "image"), f"image {path}")
+
+
+def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
+    """Turn what a Python caller may hold into an RGB image.
+
+    image: a path (see open_image); a PIL image, taken as its pixels stand, so that its size and
+    the caller's masks agree (apply `ImageOps.exif_transpose` first if the file was a photo); or an
+    array uint8 [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA), values 0..255.
+
+    Raises InputError for any other type, shape or dtype.
+    """
+    if isinstance(image, str | Path):
+        return open_image(image)
+    if isinstance(image, Image.Image):
+        _check_pixels(image.size, "image")
+        return _to_rgb(image, "image")
+    if not isinstance(image, np.ndarray):
+        found = type(image).__name__
+        raise InputError(f"image: expected a path, a PIL image or a numpy array; found {found}")
+    if image.dtype != np.uint8 or not (
+        image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    ):
+        raise InputError(
+            "image: expected a uint8 array [H, W, 3] with values 0..255; found "
+            f"{image.dtype} {list(image.shape)}: convert it, e.g. (255 * x).round().astype('uint8')"
+        )
+    if 0 in image.shape:
+        raise InputError(f"image: expected at least one pixel; found {list(image.shape)}")
+    _check_pixels((image.shape[1], image.shape[0]), "image")
+    return _to_rgb(Image.fromarray(image), "image")
+
+
+def decode_file(path: str | Path, what: str) -> Image.Image:
+    """Read one still picture in its own mode, turned upright by its EXIF orientation.
+
+    what: "image" or "mask", the word used in messages. Raises InputError as `open_image` does.
+    """
+    name = f"{what} {path}"
+    _check_file(path, name)
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata and of large sizes; the one that matters is an error below.
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as picture:
+                _check_pixels(picture.size, name)
+                _check_still(picture, path, name)
+                picture.load()
+                return _upright(picture)
+        except InputError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise InputError(_too_large(name, "more")) from error
+        except PermissionError as error:
+            raise InputError(f"{name} cannot be read: permission denied") from error
+        except UnidentifiedImageError as error:
+            raise InputError(
+                f"{name} is not a picture this program can read: expected PNG, JPEG, WebP, TIFF, "
+                "BMP or GIF"
+            ) from error
+        except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{name} is damaged or incomplete ({reason}): fetch or export it again"
+            ) from error
+
+
+def _check_file(path: str | Path, name: str) -> None:
+    if "://" in str(path):
+        raise InputError(f"{name} is an address: download the file and give its path")
+    try:
+        file = Path(path)
+        if file.is_dir():
+            raise InputError(f"{name} is a folder: give the path of one picture")
+        if not file.exists():
+            raise InputError(f"{name} does not exist: check the path")
+        if not file.is_file():
+            raise InputError(f"{name} is not a regular file: save the picture to a file first")
+        if file.stat().st_size == 0:
+            raise InputError(f"{name} is empty (0 bytes): fetch or export it again")
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a path too long, with a null byte, in a closed folder
+        raise InputError(f"{name} cannot be read: {error}") from error
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(_too_large(name, f"{size[0]} x {size[1]}"))
+
+
+def _too_large(name: str, found: str) -> str:
+    limit = MAX_PIXELS // 1_000_000
+    return (
+        f"{name} is too large: expected at most {limit} million pixels, found {found}: "
+        "scale it down or cut out a part"
+    )
+
+
+def _check_still(picture: Image.Image, path: str | Path, name: str) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format not in _ONE_PICTURE_FORMATS:
+        raise InputError(
+            f"{name} holds {frames} frames, one still picture is expected: save one of them "
+            f"first, e.g. with ImageMagick: magick '{path}[0]' frame.png"
+        )
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # unreadable EXIF says nothing about orientation: the pixels are good
+        return picture.copy()
+
+
+def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode in _SIXTEEN_BIT or picture.mode == "I":
+        return Image.fromarray(_to_8_bit(np.asarray(picture), name)).convert("RGB")
+    if picture.mode == "F":
+        raise InputError(
+            f"{name} has floating-point samples, whose range is unknown: save it with 8 or 16 bits"
+        )
+    try:
+        if picture.has_transparency_data:
+            rgba = picture.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            return Image.alpha_composite(white, rgba).convert("RGB")
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise InputError(
+            f"{name} is stored as {picture.mode}, which cannot be converted: save it as RGB"
+        ) from error
+
+
+def _to_8_bit(samples: np.ndarray, name: str) -> np.ndarray:
+    low, high = int(samples.min()), int(samples.max())
+    if low < 0 or high > 65535:
+        raise InputError(
+            f"{name} has integer samples from {low} to {high}, expected 0..65535: "
+            "save it with 8 or 16 bits"
+        )
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,93 @@
+"""Write results: checked before the work begins, put in place whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from regionlm.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Endings of picture files that can be written.
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def check_writable(path: str | Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Raise InputError unless a file can be written at `path`; leave nothing behind.
+
+    suffixes: the endings allowed, lower case with the dot; () allows any. An existing file is
+    fine: it will be replaced.
+    """
+    target = Path(path)
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise InputError(
+            f"output {path}: expected a name ending in {', '.join(suffixes)}; "
+            f"found {target.suffix or 'no ending'}"
+        )
+    try:
+        if target.is_dir():
+            raise InputError(f"output {path} is a folder: give the name of a file in it")
+        if target.exists() and not target.is_file():
+            raise InputError(f"output {path} is not a regular file: give another name")
+        if not target.resolve().parent.is_dir():
+            raise InputError(f"output {path}: the folder {target.parent} does not exist: create it")
+        probe = _aside(target)
+        probe.open("xb").close()
+        probe.unlink()
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
+        raise _unwritable(path, error) from error
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with a new path beside `path`, then move the result there.
+
+    If `write` fails, nothing is left behind and an earlier file at `path` is untouched. A link is
+    followed: the file it names is replaced. Raises InputError where the system refuses.
+    """
+    aside = None
+    try:
+        aside = _aside(Path(path))
+        write(aside)
+        os.replace(aside, Path(path).resolve())
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+
+
+def save_picture(path: str | Path, picture: Image.Image) -> None:
+    """Write an RGB picture; the ending of `path` names the format (see PICTURE_SUFFIXES)."""
+    check_writable(path, PICTURE_SUFFIXES)
+    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+    kind = formats[Path(path).suffix.lower()]
+    write_atomically(path, lambda aside: picture.save(aside, format=kind))
+
+
+def save_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors, of any device, as one safetensors file with text metadata."""
+    from safetensors.torch import save_file
+
+    check_writable(path)
+    owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda aside: save_file(owned, aside, dict(metadata or {})))
+
+
+def _aside(target: Path) -> Path:
+    resolved = target.resolve()
+    return resolved.with_name(f".{resolved.name}.{os.getpid()}.part")
+
+
+def _unwritable(path: str | Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"output {path} cannot be written: {reason}")

@@ -1,0 +1,295 @@
+import json
+import pickle
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from regionlm.backbones import ClipViT, load_backbone, loading
+from regionlm.backbones.text_tokenizers import FileTokenizer
+from regionlm.devices import resolve_device
+from regionlm.errors import ModelError
+
+WORDS = ["[pad]", "[unk]", "a", "dog", "cat", "[start]", "[end]"]
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "image_size": 32,
+        "patch_size": 8,
+        "width": 32,
+        "layers": 1,
+        "head_width": 8,
+        "pool_type": "avg",
+        "final_ln_after_pool": True,
+    },
+    "text_cfg": {
+        "context_length": 6,
+        "vocab_size": len(WORDS),
+        "width": 16,
+        "heads": 2,
+        "layers": 1,
+    },
+}
+
+
+def word_tokenizer():
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, "[unk]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[start] $A [end]", special_tokens=[("[start]", 5), ("[end]", 6)]
+    )
+    return tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "tiny"
+    path.mkdir()
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**CONFIG)
+    save_file(model.state_dict(), path / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    config = {"model_cfg": CONFIG, "preprocess_cfg": preprocess}
+    (path / "open_clip_config.json").write_text(json.dumps(config))
+    word_tokenizer().save(str(path / "tokenizer.json"))
+    return path
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """A small architecture that open_clip knows by name, plain and QuickGELU, with a tag each."""
+    from open_clip import factory, pretrained
+
+    config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 49408}}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8", config)
+    quick = {**config, "quick_gelu": True}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8-quickgelu", quick)
+    tags = {
+        "quick": {"url": "https://example.org/q.pt", "quick_gelu": True, "mean": (0.1, 0.2, 0.3)},
+        "plain": {"url": "https://example.org/p.pt"},
+    }
+    monkeypatch.setitem(pretrained._PRETRAINED, "ViT-tiny-8", tags)
+    torch.manual_seed(1)
+    return open_clip.CLIP(**config)
+
+
+def activation_of(backbone):
+    return backbone.head().block.activation.kind
+
+
+def refused(message, *args, **options):
+    with pytest.raises(ModelError, match=message) as caught:
+        load_backbone(*args, device="cpu", **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_brings_everything(folder):
+    backbone = load_backbone(str(folder), device="cpu", offline=True)
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        wanted = model.encode_image(pixels)
+        words = model.encode_text(torch.tensor([[5, 2, 3, 6, 0, 0]]))
+    torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(backbone.embed_texts(["a dog"]), words, atol=1e-5, rtol=1e-5)
+    assert (backbone.mean, backbone.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert backbone.pooling == "mean" and not backbone.model.training
+
+
+def test_loading_keeps_the_random_state(folder):
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    load_backbone(str(folder), device="cpu")
+    torch.testing.assert_close(torch.rand(3), wanted)
+
+
+def test_tokenizer_of_a_file(tmp_path):
+    word_tokenizer().save(str(tmp_path / "t.json"))
+    tokenizer = FileTokenizer(tmp_path / "t.json", context=5, vocabulary=7)
+    ids = tokenizer(["dog", "a cat a cat a cat"])
+    assert ids.tolist() == [[5, 3, 6, 0, 0], [5, 2, 4, 2, 6]]  # cut texts keep their end
+    with pytest.raises(ModelError, match="7 tokens but the text tower only 6"):
+        FileTokenizer(tmp_path / "t.json", context=5, vocabulary=6)
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ModelError, match="can't be read"):
+        FileTokenizer(tmp_path / "bad.json", context=5, vocabulary=7)
+
+
+def test_incomplete_folders(folder):
+    weights, tokenizer = folder / "open_clip_model.safetensors", folder / "tokenizer.json"
+    refused("brings its own weights", str(folder), pretrained="openai")
+    text = tokenizer.read_text()
+    tokenizer.unlink()
+    refused("lacks tokenizer.json", str(folder))
+    tokenizer.write_text(text)
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-100])
+    refused("truncated", str(folder))
+    weights.unlink()
+    refused("lacks weights", str(folder))
+    config = folder / "open_clip_config.json"
+    config.write_text(json.dumps({"model_cfg": {**CONFIG, "vision_cfg": {"nonsense": 1}}}))
+    weights.write_bytes(data)
+    refused("can't build", str(folder))
+    config.write_text("{")
+    refused("expected JSON", str(folder))
+    config.unlink()
+    refused("open_clip_config.json", str(folder))
+
+
+def test_unknown_names():
+    assert "ViT-B-32" in refused("did you mean", "ViT-B-23")
+    refused("no such folder", "/nowhere/at/all")
+    refused("no open_clip model of that name", "qwertyuiop")
+    assert "laion2b_s34b_b79k" in refused("which weights", "ViT-B/32")
+    refused("neither a file nor one of its tags", "ViT-B-32", pretrained="opnai")
+    refused("ResNet", "RN50", pretrained="openai", offline=True)
+    refused("CoCa", "coca_ViT-B-32", pretrained="x", offline=True)
+    refused("timm", "ViT-B-16-SigLIP", pretrained="webli", offline=True)
+    refused("hub only", "roberta-ViT-B-32", pretrained="laion2b_s12b_b32k", offline=True)
+
+
+def test_offline_never_asks_the_network(monkeypatch, tmp_path):
+    import socket
+
+    def no_network(*args, **kwargs):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr("pathlib.Path.is_file", lambda self: False)
+    message = refused("not on this machine", "ViT-B-32", pretrained="openai", offline=True)
+    assert "--offline" in message and "as pretrained" in message
+
+
+def test_a_tag_decides_the_activation(named, monkeypatch, tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(named.state_dict(), path)
+    monkeypatch.setattr(
+        "regionlm.backbones.published_weights.find_weights", lambda what, tag, offline: path
+    )
+    quick = load_backbone("ViT-tiny-8", pretrained="quick", device="cpu")
+    plain = load_backbone("ViT-tiny-8", pretrained="plain", device="cpu")
+    assert (activation_of(quick), activation_of(plain)) == ("quick_gelu", "gelu")
+    assert quick.mean == (0.1, 0.2, 0.3)
+    assert type(quick.model.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+
+
+@pytest.mark.parametrize(
+    "name, file, options, wanted",
+    [
+        ("ViT-tiny-8", "mine.pt", {}, "gelu"),
+        ("ViT-tiny-8-quickgelu", "mine.pt", {}, "quick_gelu"),
+        ("ViT-tiny-8", "vit_tiny-quickgelu-mine.pt", {}, "quick_gelu"),
+        ("ViT-tiny-8", "q.pt", {}, "quick_gelu"),  # the file that the tag "quick" downloads
+        ("ViT-tiny-8", "p.pt", {}, "gelu"),
+        ("ViT-tiny-8", "mine.pt", {"quick_gelu": True}, "quick_gelu"),
+        ("ViT-tiny-8-quickgelu", "mine.pt", {"quick_gelu": False}, "gelu"),
+    ],
+)
+def test_activation_for_a_checkpoint_file(named, tmp_path, name, file, options, wanted):
+    torch.save({"state_dict": {f"module.{k}": v for k, v in named.state_dict().items()}},
+               tmp_path / file)  # fmt: skip
+    backbone = load_backbone(name, pretrained=str(tmp_path / file), device="cpu", **options)
+    assert activation_of(backbone) == wanted
+    torch.testing.assert_close(backbone.model.visual.proj, named.visual.proj)
+
+
+def test_an_openai_archive_is_quick_gelu(named, tmp_path):
+    class Archive(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            for key, value in model.state_dict().items():
+                owner = self
+                *path, leaf = key.split(".")
+                for part in path:
+                    if not hasattr(owner, part):
+                        owner.add_module(part, torch.nn.Module())
+                    owner = getattr(owner, part)
+                owner.register_buffer(leaf, value.half())
+            self.register_buffer("input_resolution", torch.tensor(32))
+
+        def forward(self):
+            return self.input_resolution
+
+    path = tmp_path / "ViT-tiny-8.pt"
+    torch.jit.script(Archive(named)).save(str(path))
+    backbone = load_backbone("ViT-tiny-8", pretrained=str(path), device="cpu")
+    assert activation_of(backbone) == "quick_gelu"
+    torch.testing.assert_close(backbone.model.visual.proj, named.visual.proj.half().float())
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+def test_pickles_with_code_are_refused_and_not_run(named, tmp_path):
+    marker = tmp_path / "ran"
+    for name in ("zip.pt", "plain.pt"):
+        path = tmp_path / name
+        if name == "zip.pt":
+            torch.save({"a": Evil(marker)}, path)
+        else:
+            path.write_bytes(pickle.dumps(Evil(marker)))
+        refused("not executed", "ViT-tiny-8", pretrained=str(path))
+    assert not marker.exists()
+
+
+def test_broken_checkpoints(named, tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(named.state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refused("truncated|damaged", "ViT-tiny-8", pretrained=str(path))
+    path.write_bytes(b"")
+    refused("empty", "ViT-tiny-8", pretrained=str(path))
+    path.write_bytes(b"not a checkpoint at all")
+    refused("truncated|damaged", "ViT-tiny-8", pretrained=str(path))
+    refused("no such file", "ViT-tiny-8", pretrained=str(tmp_path))
+    torch.save([torch.zeros(1)], path)
+    refused("state dict", "ViT-tiny-8", pretrained=str(path))
+
+
+def test_weights_of_another_model(named, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    state = dict(named.state_dict())
+    save_file({**state, "visual.proj": torch.zeros(64, 16)}, path)
+    refused(
+        r"visual.proj is \[64, 16\] in the file, \[32, 16\]", "ViT-tiny-8", pretrained=str(path)
+    )
+    del state["visual.ln_post.weight"]
+    save_file(state, path)
+    refused("ln_post.weight is missing", "ViT-tiny-8", pretrained=str(path))
+    save_file({**named.state_dict(), "extra": torch.zeros(1)}, path)
+    refused("extra is unknown", "ViT-tiny-8", pretrained=str(path))
+
+
+def test_text_weights_move_to_a_custom_text_tower(named):
+    model = open_clip.CustomTextCLIP(**{**CONFIG, "text_cfg": dict(CONFIG["text_cfg"])})
+    plain = open_clip.CLIP(**CONFIG)
+    loading.load_weights(model, plain.state_dict(), what="file", name="model")
+    torch.testing.assert_close(model.text.token_embedding.weight, plain.token_embedding.weight)
+    assert ClipViT(model).dim == 16
+
+
+def test_devices(monkeypatch):
+    assert resolve_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    for name, message in [("cuda", "0 CUDA devices"), ("mps", "none"), ("abacus", "must be auto")]:
+        with pytest.raises(ModelError, match=message):
+            resolve_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto").type == "cuda" and resolve_device("cuda:1").index == 1
+    with pytest.raises(ModelError, match="2 CUDA devices"):
+        resolve_device("cuda:2")

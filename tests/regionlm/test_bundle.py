@@ -1,0 +1,131 @@
+"""Bundles: round trips, and every way a folder can be wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from prefix_models.errors import PrefixModelError
+from regionlm import ModelError, RegionCaptioner
+from regionlm.bundle import MINI
+from regionlm.presets import PRESETS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Path(shutil.copytree(MINI, tmp_path / "bundle"))
+
+
+def _edit(path, change):
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+def test_mini_ships_and_is_small():
+    files = [path for path in MINI.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 40e6
+    assert {path.suffix for path in files} <= {".safetensors", ".json"}
+
+
+def test_round_trip(tmp_path):
+    mini = RegionCaptioner.from_pretrained("mini")
+    mini.save_pretrained(tmp_path / "copy")
+    copy = RegionCaptioner.from_pretrained(tmp_path / "copy")
+    arguments = (EXAMPLES / "snow.png", EXAMPLES / "snow-labels.png")
+    for a, b in zip(mini.caption(*arguments), copy.caption(*arguments), strict=True):
+        assert a.text == b.text and torch.equal(a.embedding, b.embedding)
+    assert mini.match(*arguments, ["a tree"]) == copy.match(*arguments, ["a tree"])
+    assert copy.backbone.inversion_defaults == mini.backbone.inversion_defaults
+    copy.save_pretrained(tmp_path / "copy")  # a bundle may be replaced
+    assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+
+
+def test_other_folders_are_not_overwritten(tmp_path):
+    (tmp_path / "diary.txt").write_text("dear diary")
+    with pytest.raises(ModelError, match="no bundle"):
+        RegionCaptioner.from_pretrained("mini").save_pretrained(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "config.json",
+        "backbone/open_clip_config.json",
+        "backbone/open_clip_model.safetensors",
+        "backbone/tokenizer.json",
+        "prefix_model/config.json",
+        "prefix_model/language_model/model.safetensors",
+        "prefix_model/language_model/tokenizer.json",
+        "prefix_model/mappers/adapted.safetensors",
+    ],
+)
+def test_missing_file_is_named(folder, file):
+    (folder / file).unlink()
+    with pytest.raises((ModelError, PrefixModelError), match=Path(file).name):
+        RegionCaptioner.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "config.json",
+        "backbone/open_clip_model.safetensors",
+        "prefix_model/language_model/model.safetensors",
+        "prefix_model/mappers/adapted.safetensors",
+    ],
+)
+def test_truncated_file_is_named(folder, file):
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[: len(data) // 2])
+    with pytest.raises((ModelError, PrefixModelError), match=Path(file).stem) as error:
+        RegionCaptioner.from_pretrained(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["backbone"].update(dim=64), "dim 64"),
+        (lambda c: c["backbone"].update(mean=[0.5, 0.5, 0.5]), "mean"),
+        (lambda c: c["backbone"].update(name="ViT-B-32"), "trained on"),
+        (lambda c: c.update(format="other"), "format"),
+        (lambda c: c.update(format_version=99), "99"),
+        (lambda c: c.pop("inversion"), "inversion"),
+    ],
+)
+def test_parts_are_cross_checked(folder, change, message):
+    _edit(folder / "config.json", change)
+    with pytest.raises(ModelError, match=message):
+        RegionCaptioner.from_pretrained(folder)
+
+
+def test_prefix_model_of_another_width(folder):
+    _edit(folder / "prefix_model/config.json", lambda c: c["clipcap"].update(embedding_dim=64))
+    with pytest.raises(PrefixModelError, match="64"):
+        RegionCaptioner.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "no/such/folder", ""])
+def test_unknown_model(name):
+    with pytest.raises(ModelError, match="mini"):
+        RegionCaptioner.from_pretrained(name)
+
+
+def test_hub_id_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="local hub cache"):
+        RegionCaptioner.from_pretrained("nobody/nothing-here", offline=True)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_without_files_says_where_to_put_them(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("REGIONLM_MODELS", str(tmp_path))
+    with pytest.raises(ModelError) as error:
+        RegionCaptioner.from_pretrained(name, offline=True)
+    assert str(tmp_path / name / PRESETS[name].file) in str(error.value)

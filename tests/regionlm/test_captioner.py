@@ -1,0 +1,125 @@
+"""The bundled model on the examples: the real path from files to words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prefix_models.errors import PrefixModelError
+from regionlm import InputError, ModelError, RegionCaptioner, read_regions
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+THINGS = {
+    "snow": ["balloon", "tree", "bicycle"],
+    "road": ["pizza", "elephant", "scissors"],
+}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return RegionCaptioner.from_pretrained("mini")
+
+
+@pytest.mark.parametrize("scene", THINGS)
+def test_names_the_examples(mini, scene):
+    found = mini.caption(EXAMPLES / f"{scene}.png", EXAMPLES / f"{scene}-labels.png")
+    named = [thing in region.text for region, thing in zip(found, THINGS[scene], strict=True)]
+    assert sum(named) >= 2, [region.text for region in found]
+    for region in found:
+        assert 0.3 < region.dice <= 1 and 0 <= region.iou <= 1 and region.logprob < 0
+        assert -1 <= region.cosine_to_image < 0.999
+        heatmap = region.heatmap()
+        assert heatmap.shape == (320, 320) and heatmap.min() >= 0 and heatmap.max() <= 1
+
+
+def test_heatmap_is_where_the_mask_is(mini):
+    image = EXAMPLES / "snow.png"
+    for region in read_regions(EXAMPLES / "snow-labels.png", (320, 320)):
+        heatmap = mini.caption(image, region)[0].heatmap()
+        assert heatmap[region.mask].mean() > 1.5 * heatmap[~region.mask].mean()
+
+
+def test_batch_equals_one_by_one(mini):
+    images = [EXAMPLES / "snow.png", EXAMPLES / "road.png"]
+    masks = [EXAMPLES / "snow-labels.png", EXAMPLES / "road-pizza.png"]
+    both = mini.caption_batch(images, masks)
+    assert [len(found) for found in both] == [3, 1]
+    for image, mask, found in zip(images, masks, both, strict=True):
+        for a, b in zip(found, mini.caption(image, mask), strict=True):
+            assert (a.text, a.region) == (b.text, b.region)
+            assert a.logprob == pytest.approx(b.logprob, abs=1e-3)
+
+
+def test_stream_is_the_caption(mini):
+    arguments = (EXAMPLES / "road.png", EXAMPLES / "road-scissors.png")
+    pieces = list(mini.stream(*arguments))
+    assert "".join(pieces) == mini.caption(*arguments)[0].text
+
+
+@pytest.mark.parametrize("decoding", ["beam", "sample"])
+def test_other_decodings(mini, decoding):
+    arguments = (EXAMPLES / "road.png", EXAMPLES / "road-scissors.png")
+    first, again = (mini.caption(*arguments, decoding=decoding, seed=3)[0] for _ in range(2))
+    assert first.text and first.text == again.text
+
+
+def test_match_prefers_the_right_text(mini):
+    texts = ["a pizza on the road", "an elephant"]
+    found = mini.match(EXAMPLES / "road.png", EXAMPLES / "road-pizza.png", texts)[0]
+    assert found.probabilities[0] > 0.5 and sum(found.probabilities) == pytest.approx(1)
+
+
+def test_two_masks_two_answers(mini):
+    found = mini.caption(EXAMPLES / "snow.png", EXAMPLES / "snow-labels.png")
+    assert len({region.text for region in found}) == 3
+
+
+def test_zero_shot_prefix_ships_too():
+    zero_shot = RegionCaptioner.from_pretrained("mini", prefix="zero-shot")
+    assert zero_shot.caption(EXAMPLES / "snow.png", EXAMPLES / "snow-tree.png")[0].text
+    with pytest.raises(PrefixModelError, match="adapted"):
+        RegionCaptioner.from_pretrained("mini", prefix="other")
+
+
+def test_arrays_and_pictures_are_welcome(mini):
+    picture = Image.open(EXAMPLES / "snow.png")
+    mask = np.asarray(Image.open(EXAMPLES / "snow-tree.png"))
+    texts = {
+        mini.caption(image, masks)[0].text
+        for image in (picture, np.asarray(picture))
+        for masks in (mask, torch.from_numpy(mask.astype(np.uint8)), [mask])
+    }
+    assert len(texts) == 1
+
+
+def test_options_reach_maskinversion(mini):
+    arguments = (EXAMPLES / "snow.png", EXAMPLES / "snow-tree.png")
+    still = mini.embed(*arguments, steps=0)
+    torch.testing.assert_close(still.embeddings[0], still.image_embedding)
+    near = mini.embed(*arguments, alpha=50.0)
+    assert near.cosine_to_image[0] > mini.embed(*arguments).cosine_to_image[0]
+    with pytest.raises(InputError, match="steps"):
+        mini.embed(*arguments, steps=-1)
+
+
+def test_nothing_in_the_model_changes(mini):
+    before = {n: (p.clone(), p.requires_grad) for n, p in mini.backbone.model.named_parameters()}
+    with torch.inference_mode():
+        mini.caption(EXAMPLES / "snow.png", EXAMPLES / "snow-tree.png")
+    for name, parameter in mini.backbone.model.named_parameters():
+        assert torch.equal(parameter, before[name][0])
+        assert parameter.requires_grad == before[name][1] and parameter.grad is None
+
+
+def test_parts_that_do_not_belong_together(mini):
+    narrow = mini.prefix_model.config
+    backbone = mini.backbone
+    name = backbone.name
+    try:
+        backbone.name = "another"
+        with pytest.raises(ModelError, match=f"trained on {narrow.encoder}, the backbone is another"):
+            RegionCaptioner(backbone, mini.prefix_model)
+    finally:
+        backbone.name = name

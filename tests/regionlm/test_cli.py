@@ -1,0 +1,373 @@
+"""The command line: what it accepts, prints and writes (refusals: test_bad_input.py)."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors import safe_open
+
+import regionlm.cli
+from regionlm.cli import COMMANDS, main
+from regionlm.cli_parser import UsageError, parse
+from regionlm.errors import InputError
+
+_ROOT = Path(__file__).parents[2]
+_FIGURES = {"logprob", "dice", "iou", "cosine_to_image"}
+
+
+def _parse(*argv: str) -> list[object]:
+    return parse(COMMANDS, argv, description="", version="0")[1]
+
+
+def _run(*argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from regionlm.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *argv]
+    return subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, **options)
+
+
+# --- parsing -------------------------------------------------------------------------------
+
+
+def _plain(text: str) -> bool:
+    return text.isprintable() and not text.startswith("--")
+
+
+VALUES = st.lists(st.text(min_size=1).filter(_plain), min_size=1, max_size=4)
+
+
+@given(masks=VALUES, boxes=VALUES, order=st.randoms())
+def test_repeated_flags_keep_every_value_as_written(
+    masks: list[str], boxes: list[str], order: object
+) -> None:
+    flags = [("--mask", mask) for mask in masks] + [("--box", box) for box in boxes]
+    order.shuffle(flags)
+    query = _parse("caption", *[part for flag in flags for part in flag], "image.png")[0]
+    assert query.image == "image.png"
+    for name, values in (("--mask", masks), ("--box", boxes)):
+        found = getattr(query, name[2:])
+        assert found == [value for flag, value in flags if flag == name]
+        assert sorted(found) == sorted(values)
+
+
+@pytest.mark.parametrize(
+    "value", ["null", "1", "[a, b]", "{a: 1}", "true", "-1,0,3,4", "é\t☃", "#"]
+)
+def test_values_that_look_like_yaml_stay_text(value: str) -> None:
+    assert _parse("match", "i.png", "--text", value, f"--text={value}")[3].text == [value] * 2
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["i.png", "--mask", "a", "b", "c", "--json"],
+        ["i.png", "--json", "--mask", "a", "b", "--mask", "c"],
+        ["--mask", "a", "--json", "i.png", "--mask", "b", "c"],
+        ["--mask", "a", "i.png", "--mask=b", "--json", "--mask", "c"],
+        ["--steps", "3", "--mask", "a", "--mask", "b", "i.png", "--json", "--mask", "c"],
+        ["--json", "--mask", "a", "--mask", "b", "--mask", "c", "--", "i.png"],
+    ],
+)
+def test_several_values_may_follow_one_flag_after_the_image(argv: list[str]) -> None:
+    query, *_, output = _parse("caption", *argv)
+    assert (query.image, query.mask) == ("i.png", ["a", "b", "c"])
+    assert output.json
+
+
+def test_a_flag_without_its_value() -> None:
+    for argv in (["i.png", "--mask"], ["i.png", "--mask", "--json"]):
+        with pytest.raises(UsageError, match="--mask: expected a value after it"):
+            _parse("caption", *argv)
+
+
+def test_config_file_keys_are_the_options(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "image: i.png\nmask: [a.png]\nbox: ['0,0,1,1']\nsteps: 7\nsize: [64, 32]\n"
+        "decoding: beam\njson: true\noffline: true\n"
+    )
+    query, model, inversion, decoding, output = _parse("caption", "--config", str(config))
+    assert (query.image, query.mask, query.box) == ("i.png", ["a.png"], ["0,0,1,1"])
+    assert (model.offline, inversion.steps, inversion.size) == (True, 7, (64, 32))
+    assert (decoding.decoding, output.json) == ("beam", True)
+    overridden = _parse("caption", "j.png", "--config", str(config), "--mask", "b", "--steps", "2")
+    assert (overridden[0].image, overridden[0].mask) == ("j.png", ["b"])
+    assert overridden[2].steps == 2
+
+
+@pytest.mark.parametrize("text", ["no_such: 1", "steps: x", "mask: a.png", "json: maybe", "[", "x"])
+def test_config_file_mistakes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        _parse("caption", "i.png", "--config", str(tmp_path / "c.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_printed_configuration_can_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["caption", "i.png", "--mask", "a", "--box", "0,0,1,1", "--lr", "0.3", "--json"]
+    with pytest.raises(SystemExit) as caught:
+        main([*argv, "--print_config"])
+    assert caught.value.code == 0
+    (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
+    assert _parse("caption", "--config", str(tmp_path / "c.yaml")) == _parse(*argv)
+
+
+# --- help ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_documents_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    options = re.findall(r"^  (?:-h, )?(--\w+|image)(.*\n(?: {10}.*\n)*)", text, re.MULTILINE)
+    assert {"image", "--mask", "--box", "--model", "--steps", "--offline"} <= {
+        n for n, _ in options
+    }
+    for name, description in options:
+        assert len(re.sub(r"\((required|type).*", "", description, flags=re.DOTALL)) > 12, name
+    assert "ITEM" not in text
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["caption", "--help"], ["--version"]])
+def test_help_is_quick_and_loads_no_model_code(argv: list[str]) -> None:
+    code = (
+        "import sys\nfrom regionlm.cli import main\ntry:\n    main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'open_clip', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", code, *argv]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stderr.strip() == "[]"
+    assert "regionlm" in done.stdout
+    # processor time, which other programs on the machine disturb less than a clock
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
+
+
+def test_bad_input_is_answered_before_torch_is_loaded() -> None:
+    code = (
+        "import sys\nfrom regionlm.cli import main\n"
+        "print(main(['caption', 'none.png', '--box', '0,0,1,1']), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=_ROOT)
+    assert done.stdout.split() == ["2", "False"]
+
+
+# --- results, with a bundle of random weights ----------------------------------------------
+
+
+@pytest.fixture
+def run(tiny_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command on `image` with the tiny bundle; return what it printed."""
+
+    def call(command: str, *argv: object) -> str:
+        code = main([command, str(image), "--model", str(tiny_bundle), *map(str, argv)])
+        printed = capsys.readouterr()
+        assert (code, printed.err) == (0, "")
+        return printed.out
+
+    return call
+
+
+def test_one_region_prints_its_caption_only(
+    run: Callable[..., str], write_mask: Callable[..., Path]
+) -> None:
+    out = run("caption", "--mask", write_mask("m.png"))
+    assert out.count("\n") == 1 and out.strip()
+    assert "m.png" not in out
+    rows = json.loads(run("caption", "--mask", write_mask("m.png"), "--json"))["regions"]
+    assert rows[0]["caption"] == out.strip()
+
+
+def test_several_regions_print_a_line_each(
+    run: Callable[..., str], write_mask: Callable[..., Path]
+) -> None:
+    first, second = write_mask("a.png"), write_mask("b.png", 0, 0, 9, 9)
+    lines = run("caption", "--box", "1,2,30,25", "--mask", first, second).splitlines()
+    names = [str(first), str(second), "box 1,2,30,25"]
+    assert len(lines) == 3
+    assert all(line.startswith(f"{name}: ") for line, name in zip(lines, names, strict=True))
+
+
+def test_json_holds_exactly_what_is_promised(
+    run: Callable[..., str], write_mask: Callable[..., Path], image: Path, tiny_bundle: Path
+) -> None:
+    mask = write_mask("m.png")
+    answer = json.loads(run("caption", "--mask", mask, "--box", "0,0,9,9", "--json"))
+    assert list(answer) == ["image", "model", "regions"]
+    assert (answer["image"], answer["model"]) == (str(image), str(tiny_bundle))
+    assert [row["region"] for row in answer["regions"]] == [str(mask), "box 0,0,9,9"]
+    for row in answer["regions"]:
+        assert set(row) == {"region", "caption"} | _FIGURES
+        assert isinstance(row["caption"], str) and row["logprob"] < 0
+        assert 0 <= row["dice"] <= 1 and 0 <= row["iou"] <= 1
+        assert -1 <= row["cosine_to_image"] < 1
+
+
+def test_a_label_map_gives_a_line_a_label(run: Callable[..., str], image: Path) -> None:
+    labels = np.zeros((30, 40), np.uint8)
+    labels[:9, :9], labels[20:, 20:] = 1, 7
+    path = image.with_name("labels.png")
+    Image.fromarray(labels).save(path)
+    rows = json.loads(run("caption", "--mask", path, "--json"))["regions"]
+    assert [row["region"] for row in rows] == [f"{path}#1", f"{path}#7"]
+
+
+def test_results_do_not_depend_on_other_regions(run: Callable[..., str]) -> None:
+    boxes = ["0,0,9,9", "10,10,30,30", "5,0,40,30"]
+    flags = [part for box in boxes for part in ("--box", box)]
+    together = json.loads(run("caption", *flags, "--json"))["regions"]
+    for row, box in zip(together, boxes, strict=True):
+        alone = json.loads(run("caption", "--box", box, "--json"))["regions"][0]
+        assert alone["caption"] == row["caption"]
+        assert alone["dice"] == pytest.approx(row["dice"], abs=1e-4)
+
+
+def test_inversion_options_reach_the_model(run: Callable[..., str]) -> None:
+    def figures(*options: object) -> dict[str, float]:
+        return json.loads(run("caption", "--box", "0,0,20,20", "--json", *options))["regions"][0]
+
+    assert figures("--steps", 0)["cosine_to_image"] == pytest.approx(1, abs=1e-5)
+    start = figures()
+    for option in (["--steps", 6], ["--lr", 0.5], ["--alpha", 5], ["--size", 64]):
+        changed = figures(*option)
+        assert changed["cosine_to_image"] != pytest.approx(start["cosine_to_image"], abs=1e-6)
+    assert figures("--size", "[32, 64]")["dice"] != pytest.approx(start["dice"], abs=1e-6)
+
+
+def test_seeded_sampling_and_beams(run: Callable[..., str]) -> None:
+    query = ["--box", "0,0,20,20", "--max_new_tokens", 8, "--decoding"]
+    sampled = [run("caption", *query, "sample", "--seed", seed) for seed in (1, 1, 2, 3)]
+    assert sampled[0] == sampled[1]
+    assert len(set(sampled)) > 1
+    assert run("caption", *query, "beam", "--beam_size", 3).strip()
+
+
+def test_heatmap_is_written_beside_the_captions(run: Callable[..., str], image: Path) -> None:
+    before = set(image.parent.iterdir())
+    heatmap = image.with_name("h.png")
+    boxes = ["--box", "0,0,20,20", "--box", "10,5,40,30"]
+    assert run("caption", *boxes, "--heatmap", heatmap).count("\n") == 2
+    assert set(image.parent.iterdir()) == before | {heatmap}
+    with Image.open(heatmap) as picture:
+        assert picture.width == 2 * 480 + 12 and picture.height > 360
+
+
+def test_match_gives_probabilities(
+    run: Callable[..., str], write_mask: Callable[..., Path]
+) -> None:
+    query = ["--mask", write_mask("m.png"), "--text", "a dog", "--text", "a red taxi"]
+    answer = json.loads(run("match", *query, "--json"))
+    assert list(answer) == ["image", "model", "texts", "regions"]
+    assert answer["texts"] == ["a dog", "a red taxi"]
+    [row] = answer["regions"]
+    assert set(row) == {"region", "probabilities", "similarities"}
+    assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+    likelier = answer["texts"][int(np.argmax(row["probabilities"]))]
+    line = run("match", *query)
+    assert line.startswith(f"{likelier} {100 * max(row['probabilities']):.1f}%, ")
+    assert line.count("\n") == 1
+    several = run("match", *query, "--box", "0,0,9,9").splitlines()
+    assert len(several) == 2 and several[1].startswith("box 0,0,9,9: ")
+
+
+def test_embed_writes_the_embeddings(
+    run: Callable[..., str], write_mask: Callable[..., Path], image: Path, tiny_bundle: Path
+) -> None:
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.masks import read_regions
+
+    mask, output = write_mask("m.png"), image.with_name("let.safetensors")
+    assert run("embed", "--mask", mask, "--output", output) == f"{output}: embeddings [1, 16]\n"
+    captioner = RegionCaptioner.from_pretrained(tiny_bundle, device="cpu")
+    wanted = captioner.embed(image, read_regions(mask, (40, 30)))
+    with safe_open(output, "np") as file:
+        assert set(file.keys()) == {"embeddings", "image_embedding"} | _FIGURES - {"logprob"}
+        found = file.get_tensor("embeddings")
+        assert file.metadata()["regions"] == json.dumps([str(mask)])
+    assert np.allclose(found, wanted.embeddings.numpy(), atol=1e-5)
+
+
+# --- how it ends ---------------------------------------------------------------------------
+
+
+def _raise(error: BaseException) -> Callable[..., None]:
+    def command(*parts: object) -> None:
+        raise error
+
+    return command
+
+
+def _main_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    command = _raise(error)
+    command.__annotations__ = {}
+    monkeypatch.setattr(regionlm.cli, "COMMANDS", {"fail": command})
+    return main(["fail"])
+
+
+def test_messages_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main_with(monkeypatch, InputError("first\n  second")) == 2
+    assert capsys.readouterr().err == "regionlm: error: first second\n"
+
+
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="a bug"):
+        _main_with(monkeypatch, ValueError("a bug"))
+
+
+def test_interrupting_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main_with(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    code = (
+        "import sys, regionlm.cli as cli\n"
+        "def flood() -> None:\n    print('x' * 1_000_000)\n"
+        "cli.COMMANDS = {'flood': flood}\nsys.exit(cli.main(['flood']))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, cwd=_ROOT
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+# --- the bundled model ---------------------------------------------------------------------
+
+
+def test_the_default_model_answers_in_a_fresh_process(
+    image: Path, write_mask: Callable[..., Path]
+) -> None:
+    query = ["caption", str(image), "--mask", str(write_mask("m.png")), "--json", "--offline"]
+    done = _run(*query)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["model"] == "mini"
+    assert answer["regions"][0]["caption"].strip()
+
+
+@pytest.mark.parametrize("prefix", ["adapted", "zero-shot"])
+def test_the_bundled_prefixes(prefix: str, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["caption", str(image), "--box", "0,0,20,20", "--prefix", prefix]) == 0
+    assert capsys.readouterr().out.strip()
