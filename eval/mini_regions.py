@@ -119,7 +119,7 @@ def _named(captioner: RegionCaptioner, prefix: str, embeddings: Tensor, example:
 
 
 def end_to_end(captioner: RegionCaptioner, data: Sequence[Example]) -> float:
-    """Share of regions whose `RegionCaptioner.caption` names the right thing, as a user calls it."""
+    """Share of regions that `RegionCaptioner.caption` names right, as a user calls it."""
     hits = [
         noun(found.text) == thing.name
         for example in data

@@ -6,6 +6,7 @@ GPT-2 under `gpt.` and the mapper under `clip_project.model.`; captions end with
 
 import logging
 import re
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -128,7 +129,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise PrefixModelError(f"missing file: {path}; download the checkpoint and put it there")
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on old pickle protocols; what matters is the outcome
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         # Raised for damaged files, too ("Unsupported operand"); these words mean a refused object.
         if _REFUSED.search(str(error)):

@@ -65,6 +65,7 @@ def load_folder(
             model = ClipCap(lm, tokenizer, settings, prefix=default)
     except PrefixModelError as error:
         raise PrefixModelError(f"{folder}: {error}") from error
+    model.mappers = nn.ModuleDict()
     for name in prefixes:
         with torch.device("meta"):
             mapper = build_mapper(settings, lm.get_input_embeddings().weight.shape[1])

@@ -45,8 +45,8 @@ def load(
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
         return load_folder(_download(source, offline), prefix=prefix, device=device)
     raise ModelError(
-        f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, the folder of a bundle,"
-        " or a hub id such as user/name"
+        f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, the folder of a"
+        " bundle, or a hub id such as user/name"
     )
 
 
@@ -72,9 +72,7 @@ def load_folder(
     backbone.inversion_defaults = dict(config["inversion"])
     _check_backbone(backbone, config["backbone"], folder)
     prefix_model = ClipCap.from_pretrained(folder / PREFIX_MODEL, prefix=prefix, device=device)
-    return RegionCaptioner(
-        backbone, prefix_model, rescale=config["rescale"], name=config["name"]
-    )
+    return RegionCaptioner(backbone, prefix_model, rescale=config["rescale"], name=config["name"])
 
 
 def save(captioner: RegionCaptioner, folder: Path) -> None:
@@ -162,5 +160,5 @@ def _download(hub_id: str, offline: bool) -> Path:
     except Exception as error:  # the hub's, the network's and the file system's have no common type
         place = "in the local hub cache" if offline else "on the hub"
         raise ModelError(
-            f"no bundle {hub_id!r} {place} ({type(error).__name__}); give a folder, or check the name"
+            f"no bundle {hub_id!r} {place} ({type(error).__name__}); mistyped? else give a folder"
         ) from error

@@ -78,7 +78,12 @@ class RegionCaptioner:
     """
 
     def __init__(
-        self, backbone: ClipViT, prefix_model: ClipCap, *, rescale: bool = True, name: str = "custom"
+        self,
+        backbone: ClipViT,
+        prefix_model: ClipCap,
+        *,
+        rescale: bool = True,
+        name: str = "custom",
     ) -> None:
         wanted = prefix_model.config
         if wanted.embedding_dim != backbone.dim:
@@ -176,8 +181,9 @@ class RegionCaptioner:
         Raises:
             InputError, PrefixModelError: image, mask or option that can't be used.
         """
-        options = {"steps": steps, "lr": lr, "alpha": alpha, "size": size}
-        return self.caption_batch([image], [masks], **options, **decoding)[0]
+        return self.caption_batch(
+            [image], [masks], steps=steps, lr=lr, alpha=alpha, size=size, **decoding
+        )[0]
 
     def caption_batch(
         self,
@@ -205,10 +211,7 @@ class RegionCaptioner:
         prefixes = torch.cat([self.prefix_embeddings(localized) for localized in found])
         texts = iter(self.prefix_model.generate(prefixes, **decoding))
         return [
-            [
-                _caption(name, next(texts), localized, index)
-                for index, (_, name) in enumerate(named)
-            ]
+            [_caption(name, next(texts), localized, index) for index, (_, name) in enumerate(named)]
             for named, localized in zip(regions, found, strict=True)
         ]
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regionlm.cli_options import (
     CaptionOutput,
@@ -27,6 +27,12 @@ from regionlm.cli_options import (
 from regionlm.cli_parser import Command, UsageError, parse
 from regionlm.errors import InputError, ModelError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.masks import Region
+
 
 def caption(
     query: Query, model: Model, inversion: Inversion, decoding: Decoding, output: CaptionOutput
@@ -39,9 +45,9 @@ def caption(
 
     if output.heatmap is not None:
         check_writable(output.heatmap, PICTURE_SUFFIXES)
-    image, regions = query.read()
+    image, regions = _read(query)
     options = asdict(decoding)
-    captioner = model.load(options.pop("prefix"))
+    captioner = _load(model, options.pop("prefix"))
     results = captioner.caption(image, regions, **options, **asdict(inversion))
     if output.heatmap is not None:
         from regionlm.viz import save_heatmap
@@ -67,8 +73,8 @@ def match(query: Query, model: Model, inversion: Inversion, output: MatchOutput)
     """
     if not output.text or not all(text.strip() for text in output.text):
         raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
-    image, regions = query.read()
-    results = model.load().match(image, regions, output.text, **asdict(inversion))
+    image, regions = _read(query)
+    results = _load(model).match(image, regions, output.text, **asdict(inversion))
     if output.json:
         rows = [
             {
@@ -93,8 +99,8 @@ def embed(query: Query, model: Model, inversion: Inversion, output: EmbedOutput)
     from regionlm.outputs import check_writable, save_tensors
 
     check_writable(output.output)
-    image, regions = query.read()
-    found = model.load().embed(image, regions, **asdict(inversion))
+    image, regions = _read(query)
+    found = _load(model).embed(image, regions, **asdict(inversion))
     names = ("embeddings", "image_embedding", "dice", "iou", "cosine_to_image")
     metadata = {
         "image": query.image,
@@ -141,6 +147,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_users(error):
             raise
         return _complain(error)
+
+
+def _read(query: Query) -> tuple[Image, list[Region]]:
+    from regionlm.images import open_image
+    from regionlm.masks import box_region, read_regions
+
+    if not query.mask and not query.box:
+        raise InputError("no region given: add --mask M.png or --box X0,Y0,X1,Y1")
+    image = open_image(query.image)
+    regions = [region for path in query.mask for region in read_regions(path, image.size)]
+    return image, regions + [box_region(box, image.size) for box in query.box]
+
+
+def _load(model: Model, prefix: str | None = None) -> RegionCaptioner:
+    from regionlm.captioner import RegionCaptioner
+
+    return RegionCaptioner.from_pretrained(
+        model.model, prefix=prefix, device=model.device, offline=model.offline
+    )
 
 
 def _is_users(error: ValueError) -> bool:

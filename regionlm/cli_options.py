@@ -1,17 +1,13 @@
-"""The command line's options: fields are flags and config keys, docstrings are their help."""
+"""The command line's options: fields are flags and config keys, docstrings are their help.
+
+Nothing but the standard library may be imported here, not even under TYPE_CHECKING: to resolve
+annotations jsonargparse really imports what stands there, and `--help` would load torch.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-from regionlm.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from regionlm.captioner import RegionCaptioner
-    from regionlm.masks import Region
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -30,17 +26,6 @@ class Query:
     mask: list[str] = field(default_factory=list)
     box: list[str] = field(default_factory=list)
 
-    def read(self) -> tuple[Image, list[Region]]:
-        """Open the image and its regions, masks first; InputError if any can't be used."""
-        from regionlm.images import open_image
-        from regionlm.masks import box_region, read_regions
-
-        if not self.mask and not self.box:
-            raise InputError("no region given: add --mask M.png or --box X0,Y0,X1,Y1")
-        image = open_image(self.image)
-        regions = [region for path in self.mask for region in read_regions(path, image.size)]
-        return image, regions + [box_region(box, image.size) for box in self.box]
-
 
 @dataclass(frozen=True)
 class Model:
@@ -55,14 +40,6 @@ class Model:
     model: str = "mini"
     device: str = "auto"
     offline: bool = False
-
-    def load(self, prefix: str | None = None) -> RegionCaptioner:
-        """Load the model; ModelError if it can't be used."""
-        from regionlm.captioner import RegionCaptioner
-
-        return RegionCaptioner.from_pretrained(
-            self.model, prefix=prefix, device=self.device, offline=self.offline
-        )
 
 
 @dataclass(frozen=True)

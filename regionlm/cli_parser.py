@@ -64,17 +64,21 @@ def parse(
         raise UsageError(_one_line(str(error))) from error
     command = commands[options.subcommand]
     values = options[options.subcommand]
-    return command, [
-        part(**{field.name: values[field.name] for field in dataclasses.fields(part)})
-        for part in _parts(command).values()
-    ]
+    return command, [_fill(part, values) for part in _parts(command).values()]
+
+
+def _fill(part: type, values: Any) -> Any:
+    for name in _flags(part):
+        if not isinstance(values[name], bool):  # a --config file may hold anything
+            raise UsageError(f"--{name}: expected true or false, found {values[name]!r}")
+    return part(**{field.name: values[field.name] for field in dataclasses.fields(part)})
 
 
 def _command_parser(command: Command) -> ArgumentParser:
     parser = _Parser(description=inspect.getdoc(command), allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     for position, part in enumerate(_parts(command).values()):
-        flags = {name for name, kind in get_type_hints(part).items() if kind is bool}
+        flags = _flags(part)
         parser.add_class_arguments(part, as_positional=position == 0, skip=flags)
         help_of = {p.arg_name: p.description for p in docstring_parser.parse(part.__doc__).params}
         for name in sorted(flags):
@@ -86,15 +90,21 @@ def _parts(command: Command) -> dict[str, type]:
     return {name: kind for name, kind in get_type_hints(command).items() if name != "return"}
 
 
+def _flags(part: type) -> set[str]:
+    return {name for name, kind in get_type_hints(part).items() if kind is bool}
+
+
 def _gather_lists(argv: Sequence[str], parts: Any) -> list[str]:
     """Rewrite `--mask a --mask b` as `--mask=["a", "b"]`, the one spelling jsonargparse reads.
 
     Several values may follow one flag (`--mask masks/*.png`) once IMAGE has been given; before it,
-    a flag takes one value, or IMAGE would be taken for another mask.
+    a flag takes one value, or IMAGE would be taken for another mask. --config goes to the front:
+    jsonargparse lets the later of two win, here the command line always does.
     """
     kinds = {f"--{name}": kind for part in parts for name, kind in get_type_hints(part).items()}
-    single = {name for name, kind in kinds.items() if kind is not bool} | {"--config"}
+    single = {name for name, kind in kinds.items() if kind is not bool}
     gathered: dict[str, list[str]] = {n: [] for n, k in kinds.items() if k == list[str]}
+    configs: list[str] = []
     rest: list[str] = []
     tokens = deque(argv)
     image_given = False
@@ -109,12 +119,15 @@ def _gather_lists(argv: Sequence[str], parts: Any) -> list[str]:
             while image_given and not equals and tokens and not tokens[0].startswith("-"):
                 gathered[name].append(tokens.popleft())
             continue
+        if name == "--config":
+            configs.append(f"{name}={value if equals else _value_of(name, tokens)}")
+            continue
         rest.append(token)
         if name in single and not equals and tokens:
             rest.append(tokens.popleft())
         image_given = image_given or not token.startswith("-")
     lists = [f"{n}={json.dumps(v, ensure_ascii=False)}" for n, v in gathered.items() if v]
-    return lists + rest
+    return configs + lists + rest
 
 
 def _value_of(name: str, tokens: deque[str]) -> str:

@@ -1,4 +1,4 @@
-"""Errors a user can cause. Each message is one line: what was expected, what was found, what to do."""
+"""Errors a user can cause. One line each: what was expected, what was found, what to do."""
 
 
 class InputError(ValueError):

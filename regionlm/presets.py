@@ -68,12 +68,12 @@ def load_preset(
     weights = _state_dict(preset, folder, offline)
     has_tokenizer = any((folder / file).exists() for file in ("tokenizer.json", "vocab.json"))
     tokenizer = gpt2_tokenizer(folder if has_tokenizer else GPT2_HUB_ID, offline=offline)
-    prefix_model = load_original(weights, tokenizer, encoder=f"{preset.backbone}/{preset.pretrained}")
+    prefix_model = load_original(
+        weights, tokenizer, encoder=f"{preset.backbone}/{preset.pretrained}"
+    )
     local = [folder / file for file in ("open_clip_model.safetensors", "ViT-B-32.pt")]
     pretrained = next((str(file) for file in local if file.exists()), preset.pretrained)
-    backbone = load_backbone(
-        preset.backbone, pretrained=pretrained, device=device, offline=offline
-    )
+    backbone = load_backbone(preset.backbone, pretrained=pretrained, device=device, offline=offline)
     backbone.name = f"{preset.backbone}/{preset.pretrained}"
     if prefix is not None:
         prefix_model = prefix_model.with_prefix(prefix)

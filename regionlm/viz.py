@@ -38,10 +38,10 @@ def draw_panel(
     the picture part 480 pixels.
     """
     scale = _PANEL / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = np.asarray(image.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
-    values = Image.fromarray(np.asarray(relevance, dtype=np.float32))
-    values = np.clip(np.asarray(values.resize(size, Image.Resampling.BILINEAR)), 0, 1)
+    grid = Image.fromarray(np.asarray(relevance, dtype=np.float32))
+    values = np.clip(np.asarray(grid.resize(size, Image.Resampling.BILINEAR)), 0, 1)
     weight = (0.25 + 0.5 * values)[..., None]
     blended = (1 - weight) * small + weight * colour_relevance(values)
     inside = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)

@@ -17,7 +17,11 @@ STAGES = (
     " {steps: 1, batch: 4, size: 128, negatives: 1}]"
 )
 OVERRIDES = {
-    "mini_clip": ("clip", "fit", ["--data.stages", STAGES, "--trainer.enable_progress_bar", "false"]),
+    "mini_clip": (
+        "clip",
+        "fit",
+        ["--data.stages", STAGES, "--trainer.enable_progress_bar", "false"],
+    ),
     "mini_decoder": ("decoder", None, SMALL_PAIRS),
     "mini_adapt": ("adapt", None, [*SMALL_PAIRS, "--inversion.steps", "2"]),
     "mini_bundle": ("bundle", None, []),

@@ -43,7 +43,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.stat().st_size == 0:
         raise ModelError(f"weights {path}: the file is empty; copy or download it again")
     try:
-        state = _read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old file formats: ours to mind, not the user's
+            state = _read(path)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"weights {path}: expected tensors only, found a pickle that holds other objects or is"
@@ -70,9 +72,7 @@ def _read(path: Path) -> dict:
 
         return load_file(path)
     if is_torchscript(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit is deprecated, OpenAI's files are not
-            state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        state = torch.jit.load(str(path), map_location="cpu").state_dict()
         return {k: v for k, v in state.items() if k not in _OPENAI_EXTRAS}
     return torch.load(path, map_location="cpu", weights_only=True)
 

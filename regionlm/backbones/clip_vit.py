@@ -150,7 +150,7 @@ class ClipViT:
         Raises:
             InputError: a size the model can't take.
         """
-        height, width = resolve_size(size or self.default_size, self.patch_size)
+        height, width = resolve_size(self.default_size if size is None else size, self.patch_size)
         resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1) / 255
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)

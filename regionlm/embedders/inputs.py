@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from regionlm.errors import InputError
+
+MOST = 1e6  # of any option; useful ones are below 100
 
 
 def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor) -> Tensor:
@@ -47,8 +47,8 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_number(name: str, value: object, *, positive: bool) -> None:
-    """A finite number, > 0 or >= 0."""
+    """A number > 0 or >= 0, and not so large that float32 overflows."""
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or value < 0 or (positive and value == 0):  # type: ignore[arg-type,operator]
+    if not (real and 0 <= value <= MOST) or (positive and value == 0):  # type: ignore[operator]
         wanted = "> 0" if positive else ">= 0"
-        raise InputError(f"{name}: expected a finite number {wanted}, got {value!r}")
+        raise InputError(f"{name}: expected a number {wanted} and <= {MOST:g}, got {value!r}")

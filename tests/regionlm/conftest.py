@@ -6,7 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+# How long an example takes says nothing on a machine that does other work as well.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 _WORDS = ["a", "red", "blue", ",", ".", "cat", "dog", "bird", "taxi", "owl", "on", "snow"]
 _DIM = 16

@@ -249,7 +249,7 @@ def test_bad_box(box: str, fragment: str, image: Path, refused: Refused) -> None
         (["--decoding", "sample", "--seed", "1" * 30], "seed"),
         (["--decoding", "beam", "--beam_size", "0"], "beam_size"),
         (["--max_new_tokens", "0"], "max_new_tokens"),
-        (["--max_new_tokens", "100000"], "max_new_tokens"),
+        (["--max_new_tokens", "100000"], "ask for at most 37 new tokens"),
         (["--prefix", "nonsense"], "no prefix named 'nonsense'"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "toaster"], "device must be"),

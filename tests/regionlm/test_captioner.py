@@ -119,7 +119,9 @@ def test_parts_that_do_not_belong_together(mini):
     name = backbone.name
     try:
         backbone.name = "another"
-        with pytest.raises(ModelError, match=f"trained on {narrow.encoder}, the backbone is another"):
+        with pytest.raises(
+            ModelError, match=f"trained on {narrow.encoder}, the backbone is another"
+        ):
             RegionCaptioner(backbone, mini.prefix_model)
     finally:
         backbone.name = name

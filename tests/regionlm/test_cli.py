@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
@@ -45,6 +45,7 @@ def _plain(text: str) -> bool:
 VALUES = st.lists(st.text(min_size=1).filter(_plain), min_size=1, max_size=4)
 
 
+@settings(max_examples=30)  # a parser is built for each
 @given(masks=VALUES, boxes=VALUES, order=st.randoms())
 def test_repeated_flags_keep_every_value_as_written(
     masks: list[str], boxes: list[str], order: object
@@ -102,6 +103,7 @@ def test_config_file_keys_are_the_options(tmp_path: Path) -> None:
     overridden = _parse("caption", "j.png", "--config", str(config), "--mask", "b", "--steps", "2")
     assert (overridden[0].image, overridden[0].mask) == ("j.png", ["b"])
     assert overridden[2].steps == 2
+    assert overridden[3].decoding == "beam"
 
 
 @pytest.mark.parametrize("text", ["no_such: 1", "steps: x", "mask: a.png", "json: maybe", "[", "x"])

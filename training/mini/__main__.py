@@ -1,4 +1,4 @@
-"""Make the bundled model step by step: `python -m training.mini {clip,export,decoder,adapt,bundle,examples}`."""
+"""Make the bundled model step by step: `python -m training.mini STEP --config FILE`."""
 
 import sys
 

@@ -34,9 +34,7 @@ def export_clip(checkpoint: Path, output: Path) -> None:
         tokenizer = FileTokenizer(
             path, context=text["context_length"], vocabulary=text["vocab_size"]
         )
-    backbone = ClipViT(
-        model, tokenizer=tokenizer, mean=MEAN, std=STD, config=mini_clip_config()
-    )
+    backbone = ClipViT(model, tokenizer=tokenizer, mean=MEAN, std=STD, config=mini_clip_config())
     aside = output.with_name(f".{output.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     save_backbone(backbone, aside)

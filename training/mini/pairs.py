@@ -64,7 +64,7 @@ def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> Pa
         embeddings, texts = [], []
         for scene in _scenes(source, shard):
             picture, masks = render(scene, sprites, size)
-            shown = masks.any((1, 2))  # a thing may be hidden altogether
+            shown: np.ndarray = np.any(masks, axis=(1, 2))  # a thing may be hidden altogether
             if shown.any():
                 embeddings.append(inversion(picture, masks[shown]).rescaled().cpu())
             texts += [t.phrase for t, seen in zip(scene.things, shown, strict=True) if seen]

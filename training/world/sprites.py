@@ -42,24 +42,21 @@ NOTO = Style(
     "noto",
     "emoji-datasource-google",
     "16.0.0",
-    "ZRexfzs7MVoLnmzZmNsO4TKhnAJp5D++Vm6PpUpH/jEQ"
-    "Qlemp3l88CjZ+DoZ2faM9R4QxZkOPJCoT8DlPhfQ3A==",
+    "ZRexfzs7MVoLnmzZmNsO4TKhnAJp5D++Vm6PpUpH/jEQQlemp3l88CjZ+DoZ2faM9R4QxZkOPJCoT8DlPhfQ3A==",
     "package/img/google/64/{code}.png",
 )
 FLUENT = Style(
     "fluent",
     "@lobehub/fluent-emoji-3d",
     "1.1.0",
-    "Wlq2lVStTnr8BDpIJ0pEnTKO4LuDxxqTEhTvRtD1DLRF"
-    "0me7ogeRQjKoehDHXuVJ2Qaecgl5wRBv60lUAG3h7g==",
+    "Wlq2lVStTnr8BDpIJ0pEnTKO4LuDxxqTEhTvRtD1DLRF0me7ogeRQjKoehDHXuVJ2Qaecgl5wRBv60lUAG3h7g==",
     "package/assets/{code}.webp",
 )
 TWEMOJI = Style(
     "twemoji",
     "emoji-datasource-twitter",
     "16.0.0",
-    "7F+uCuHH+7Qnrc15P5tnbvKkg9E6tlzi4MnT2uW1RlN4"
-    "pLYTza6cP/dstIfSDMtpjFLWuZewWg8jBbuL2eyELQ==",
+    "7F+uCuHH+7Qnrc15P5tnbvKkg9E6tlzi4MnT2uW1RlN4pLYTza6cP/dstIfSDMtpjFLWuZewWg8jBbuL2eyELQ==",
     "package/img/twitter/64/{code}.png",
 )
 STYLES = {style.name: style for style in (NOTO, FLUENT, TWEMOJI)}

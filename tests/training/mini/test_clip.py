@@ -56,7 +56,7 @@ def test_exported_folder_gives_the_same_vectors(trained):
 
 
 def test_texts_padded_to_the_batch_give_the_vectors_of_texts_padded_in_full(trained):
-    module, folder = trained
+    _, folder = trained
     export_clip(folder / "some.ckpt", folder / "backbone")
     backbone = load_backbone(str(folder / "backbone"), device="cpu")
     one = backbone.embed_texts(["an owl"])

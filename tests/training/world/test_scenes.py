@@ -24,7 +24,7 @@ def test_scene_says_what_it_holds(seed, count):
     for thing in scene.things:
         assert thing.place in (None, scene.place)
         assert thing.phrase == phrase(thing.name, thing.tint, thing.place)
-        assert -0.1 <= thing.x - thing.side / 2 and thing.x + thing.side / 2 <= 1.1
+        assert thing.x - thing.side / 2 >= -0.1 and thing.x + thing.side / 2 <= 1.1
 
 
 @settings(max_examples=40, deadline=None)
