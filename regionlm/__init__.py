@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from regionlm.captioner import RegionCaption, RegionCaptioner, RegionMatch
     from regionlm.embedders.maskinversion import Localized, MaskInversion
     from regionlm.errors import InputError, ModelError
-    from regionlm.masks import Region, box_region, read_regions
+    from regionlm.masks import Region, as_masks, box_region, read_regions
 
 _HOMES = {
     "ClipViT": "backbones.clip_vit",
@@ -24,6 +24,7 @@ _HOMES = {
     "RegionCaption": "captioner",
     "RegionCaptioner": "captioner",
     "RegionMatch": "captioner",
+    "as_masks": "masks",
     "box_region": "masks",
     "load_backbone": "backbones.loading",
     "read_regions": "masks",
@@ -39,6 +40,7 @@ __all__ = [
     "RegionCaption",
     "RegionCaptioner",
     "RegionMatch",
+    "as_masks",
     "box_region",
     "load_backbone",
     "read_regions",

@@ -40,7 +40,7 @@ def load(
         return load_folder(MINI, prefix=prefix, device=device)
     if isinstance(source, str) and source in PRESETS:
         return load_preset(source, prefix=prefix, device=device, offline=offline)
-    if Path(source).is_dir():
+    if source != "" and Path(source).is_dir():
         return load_folder(Path(source), prefix=prefix, device=device)
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
         return load_folder(_download(source, offline), prefix=prefix, device=device)

@@ -3,10 +3,15 @@
 import colorsys
 
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
 from training.world.names import pictograms
 from training.world.sprites import STYLES
+
+# Shared machines stall: a slow example says nothing about the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

@@ -42,9 +42,9 @@ def test_loss_is_cross_entropy_of_each_token(
 
 
 def test_padding_does_not_matter(model: ClipCap, embeddings: torch.Tensor) -> None:
-    apart = [float(model.loss(embeddings[i : i + 1], [TEXTS[i]])) for i in range(2)]
+    apart = [model.loss(embeddings[i : i + 1], [TEXTS[i]]).item() for i in range(2)]
     tokens = [int(model.encode([text])[1].sum()) for text in TEXTS]
-    together = float(model.loss(embeddings[:2], TEXTS))
+    together = model.loss(embeddings[:2], TEXTS).item()
     weighted = sum(a * n for a, n in zip(apart, tokens, strict=True)) / sum(tokens)
     assert together == pytest.approx(weighted, abs=1e-4)
 
