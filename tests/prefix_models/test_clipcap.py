@@ -65,7 +65,7 @@ def test_overfits_two_texts(build: Callable[..., ClipCap], embeddings: torch.Ten
         loss = model.loss(embeddings[:2], TEXTS)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.05 < losses[0]
     assert [one.text for one in model.generate(embeddings[:2])] == TEXTS
 

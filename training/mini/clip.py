@@ -7,11 +7,13 @@ from typing import Any
 import lightning as L
 import torch
 from open_clip import CLIP
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from regionlm.backbones.loading import WEIGHT_FILES
 from training.world.batches import CaptionBatches, Stage
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenAI's, so that nothing downstream is special
@@ -51,6 +53,7 @@ class ContrastiveClip(L.LightningModule):
         warmup: steps of warm-up.
         decay: fraction of all steps that the final decay to zero takes.
         weight_decay: of AdamW, on matrices only.
+        start: folder that `export` wrote, to train its weights further; None starts at random.
     """
 
     def __init__(
@@ -60,11 +63,14 @@ class ContrastiveClip(L.LightningModule):
         warmup: int = 150,
         decay: float = 0.4,
         weight_decay: float = 0.05,
+        start: Path | None = None,
     ) -> None:
         super().__init__()
         self.lr, self.warmup, self.decay, self.weight_decay = lr, warmup, decay, weight_decay
         self.total = sum(stage.steps for stage in stages)
         self.clip = CLIP(**mini_clip_config())
+        if start is not None:
+            self.clip.load_state_dict(load_file(start / WEIGHT_FILES[0]))
 
     def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
         """Contrastive loss of one batch."""

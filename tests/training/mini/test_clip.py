@@ -55,6 +55,14 @@ def test_exported_folder_gives_the_same_vectors(trained):
     assert config["preprocess_cfg"]["resize_mode"] == "squash"
 
 
+def test_training_goes_on_from_exported_weights(trained):
+    module, folder = trained
+    export_clip(folder / "some.ckpt", folder / "backbone")
+    further = ContrastiveClip(STAGES, start=folder / "backbone")
+    for name, value in further.clip.state_dict().items():
+        assert torch.equal(value, module.clip.state_dict()[name]), name
+
+
 def test_texts_padded_to_the_batch_give_the_vectors_of_texts_padded_in_full(trained):
     _, folder = trained
     export_clip(folder / "some.ckpt", folder / "backbone")
