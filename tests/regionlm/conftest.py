@@ -1,17 +1,14 @@
-"""A complete bundle of tiny random parts, and pictures to ask it about."""
+"""Tiny random models: a factory of CLIPs, a complete bundle, and pictures to ask it about."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
-from hypothesis import HealthCheck, settings
+import torch
 from PIL import Image
-
-# How long an example takes says nothing on a machine that does other work as well.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 _WORDS = ["a", "red", "blue", ",", ".", "cat", "dog", "bird", "taxi", "owl", "on", "snow"]
 _DIM = 16
@@ -111,3 +108,29 @@ def write_mask(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def tiny_clip():
+    """A factory of random open_clip models, far from their initialisation; seeded."""
+
+    def build(pool="tok", seed=0, quick_gelu=False, **vision):
+        torch.manual_seed(seed)
+        config = {
+            "image_size": 32,
+            "patch_size": 8,
+            "width": 32,
+            "layers": 2,
+            "head_width": 8,
+            "pool_type": pool,
+            "final_ln_after_pool": pool == "avg",
+            **vision,
+        }
+        text = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+        model = open_clip.CLIP(24, config, text, quick_gelu=quick_gelu).eval()
+        with torch.no_grad():
+            for parameter in model.visual.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        return model
+
+    return build
