@@ -7,9 +7,6 @@ mappers/<prefix>.safetensors
 ```
 """
 
-import json
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,31 +20,21 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from prefix_models.config import ClipCapConfig, check_prefix_name
+from prefix_models.described_folder import CONFIG, FolderKind
 from prefix_models.errors import PrefixModelError
 from prefix_models.mappers import build_mapper
 
 if TYPE_CHECKING:
     from prefix_models.clipcap import ClipCap
 
-FORMAT = "regionlm/clipcap"
-FORMAT_VERSION = 1
-CONFIG, LANGUAGE_MODEL, MAPPERS = "config.json", "language_model", "mappers"
+CLIPCAP = FolderKind("ClipCap model", "regionlm/clipcap", 1, PrefixModelError)
+LANGUAGE_MODEL, MAPPERS = "language_model", "mappers"
 
 
 def save_folder(model: "ClipCap", folder: Path) -> None:
     """Write `model` to `folder`, whole or not at all; see ClipCap.save_pretrained."""
-    folder = folder.resolve()
-    _check_replaceable(folder)
-    # Beside the target, hence on the same file system, so that the final rename is one step.
-    staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    try:
-        staging.mkdir(parents=True)
+    with CLIPCAP.replacing(folder) as staging:
         _write(model, staging)
-        _move_into_place(staging, folder)
-    except OSError as error:
-        raise PrefixModelError(f"cannot write {folder}: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def load_folder(
@@ -106,21 +93,6 @@ def _some(names: list[str]) -> str:
     return "nothing" if not names else ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-def _check_replaceable(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise PrefixModelError(f"{folder} is a file; give the name of a folder")
-    try:
-        ours = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        ours = False
-    if not ours and any(folder.iterdir()):
-        raise PrefixModelError(
-            f"{folder} holds something other than a ClipCap model; give a new or empty folder"
-        )
-
-
 def _write(model: "ClipCap", folder: Path) -> None:
     (folder / MAPPERS).mkdir()
     for name, mapper in model.mappers.items():
@@ -130,45 +102,15 @@ def _write(model: "ClipCap", folder: Path) -> None:
         model.lm.save_pretrained(folder / LANGUAGE_MODEL)
     model.tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
     config = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "prefixes": model.prefixes,
         "default_prefix": model.prefix_name,
         "clipcap": model.config.to_dict(),
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _move_into_place(staging: Path, folder: Path) -> None:
-    if not folder.exists():
-        staging.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
-    folder.rename(old)
-    try:
-        staging.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    CLIPCAP.write_config(folder, config)
 
 
 def _read_config(folder: Path) -> tuple[ClipCapConfig, list[str], str]:
-    if not folder.is_dir():
-        raise PrefixModelError(f"no such folder: {folder}")
-    path = folder / CONFIG
-    _require(path)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PrefixModelError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise PrefixModelError(f"{path} does not describe a ClipCap model (format {FORMAT!r})")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise PrefixModelError(
-            f"{path} has format version {config.get('format_version')!r}, this version of regionlm "
-            f"reads {FORMAT_VERSION}; update regionlm"
-        )
+    config, path = CLIPCAP.read_config(folder), folder / CONFIG
     prefixes, default = config.get("prefixes"), config.get("default_prefix")
     if not isinstance(prefixes, list) or default not in prefixes:
         raise PrefixModelError(f"{path}: default_prefix {default!r} is not among {prefixes!r}")

@@ -9,13 +9,11 @@ prefix_model/    a ClipCap folder, see prefix_models.folder
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefix_models.described_folder import CONFIG, FolderKind
 from regionlm.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
     from regionlm.backbones.clip_vit import ClipViT
     from regionlm.captioner import RegionCaptioner
 
-FORMAT, FORMAT_VERSION = "regionlm/bundle", 1
-CONFIG, BACKBONE, PREFIX_MODEL = "config.json", "backbone", "prefix_model"
+BUNDLE = FolderKind("bundle", "regionlm/bundle", 1, ModelError)
+BACKBONE, PREFIX_MODEL = "backbone", "prefix_model"
 MINI = Path(__file__).parent / "bundles" / "mini"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -79,28 +77,14 @@ def save(captioner: RegionCaptioner, folder: Path) -> None:
     """See ``RegionCaptioner.save_pretrained``."""
     from regionlm.backbones.saving import save_backbone
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise ModelError(f"{folder}: holds something that is no bundle; give a new folder")
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    try:
-        aside.mkdir(parents=True)
-        save_backbone(captioner.backbone, aside / BACKBONE)
-        captioner.prefix_model.save_pretrained(aside / PREFIX_MODEL)
-        text = json.dumps(_describe(captioner), indent=2) + "\n"
-        (aside / CONFIG).write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
-    except OSError as error:
-        raise ModelError(f"cannot write {folder}: {error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with BUNDLE.replacing(folder) as staging:
+        save_backbone(captioner.backbone, staging / BACKBONE)
+        captioner.prefix_model.save_pretrained(staging / PREFIX_MODEL)
+        BUNDLE.write_config(staging, _describe(captioner))
 
 
 def _describe(captioner: RegionCaptioner) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "name": captioner.name,
         "rescale": captioner.rescale,
         "inversion": captioner.backbone.inversion_defaults,
@@ -129,20 +113,7 @@ def _check_backbone(backbone: ClipViT, wanted: dict[str, Any], folder: Path) -> 
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ModelError(f"{folder}: has no {CONFIG}; expected the folder of a bundle")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ModelError(f"{path}: does not describe a bundle (format {FORMAT!r})")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ModelError(
-            f"{path}: has format version {config.get('format_version')!r}, this regionlm reads "
-            f"{FORMAT_VERSION}; update regionlm"
-        )
+    config, path = BUNDLE.read_config(folder), folder / CONFIG
     kinds = {"name": str, "rescale": bool, "inversion": dict, "backbone": dict}
     for key, kind in kinds.items():
         if not isinstance(config.get(key), kind):

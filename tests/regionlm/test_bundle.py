@@ -52,6 +52,31 @@ def test_other_folders_are_not_overwritten(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["diary.txt"]
 
 
+def test_models_of_another_kind_are_not_overwritten(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "model.safetensors").write_bytes(b"somebody's weights")
+    with pytest.raises(ModelError, match="no bundle"):
+        RegionCaptioner.from_pretrained("mini").save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"somebody's weights"
+
+
+def test_failed_save_keeps_the_old_bundle(folder, monkeypatch):
+    mini = RegionCaptioner.from_pretrained("mini")
+    before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+    rename = Path.rename
+
+    def full(path, target):
+        if target == folder and not path.name.endswith(".old"):
+            raise OSError("No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(ModelError, match="cannot write"):
+        mini.save_pretrained(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*.safetensors")} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 @pytest.mark.parametrize(
     "file",
     [

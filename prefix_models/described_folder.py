@@ -1,0 +1,108 @@
+"""Folders that say what they are: a config.json with a format and its version.
+
+Written whole or not at all, and replaced only by their own kind: ClipCap models (`folder`), and
+the bundles that hold them.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """One kind of folder.
+
+    Args:
+        noun: what messages call it.
+        format: value of `format` in its config.json.
+        version: value of `format_version`.
+        error: what is raised, with one line, for a folder that cannot be used.
+    """
+
+    noun: str
+    format: str
+    version: int
+    error: type[ValueError]
+
+    def read_config(self, folder: Path) -> dict[str, Any]:
+        """Read a folder's config.json; raise unless it is of this format and version."""
+        path = folder / CONFIG
+        if not folder.is_dir():
+            raise self.error(f"no such folder: {folder}")
+        if not path.is_file():
+            raise self.error(f"missing file: {path}; expected the folder of a {self.noun}")
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self.error(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(config, dict) or config.get("format") != self.format:
+            raise self.error(f"{path} does not describe a {self.noun} (format {self.format!r})")
+        if config.get("format_version") != self.version:
+            raise self.error(
+                f"{path} has format version {config.get('format_version')!r}, this version of "
+                f"regionlm reads {self.version}; update regionlm"
+            )
+        return config
+
+    def write_config(self, folder: Path, values: Mapping[str, Any]) -> None:
+        """Write config.json: format, version and `values` (JSON)."""
+        config = {"format": self.format, "format_version": self.version, **values}
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @contextmanager
+    def replacing(self, folder: Path) -> Iterator[Path]:
+        """Give a new folder to fill; afterwards it stands at `folder`, in place of an older one.
+
+        If filling fails, nothing is left behind and the older one is untouched. Raises where
+        `folder` holds anything else, or the system refuses.
+        """
+        folder = folder.resolve()
+        self._check_replaceable(folder)
+        # Beside the target, hence on the same file system, so that the final rename is one step.
+        staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        try:
+            staging.mkdir(parents=True)
+            yield staging
+            _move_into_place(staging, folder)
+        except OSError as error:
+            raise self.error(f"cannot write {folder}: {error}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _check_replaceable(self, folder: Path) -> None:
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise self.error(f"{folder} is a file; give the name of a folder")
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            ours = config.get("format") == self.format
+        except (OSError, ValueError, AttributeError):
+            ours = False
+        if not ours and any(folder.iterdir()):
+            raise self.error(
+                f"{folder} holds something other than a {self.noun} (no {self.noun}'s {CONFIG} is "
+                "there); give a new or empty folder"
+            )
+
+
+def _move_into_place(staging: Path, folder: Path) -> None:
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+    folder.rename(old)
+    try:
+        staging.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
