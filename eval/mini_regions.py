@@ -41,15 +41,16 @@ class Example:
 
 def examples(count: int, styles: tuple[str, ...], seed: int) -> list[Example]:
     """Scenes of three things, none hidden; seeds of training are never used here."""
-    sprites, found = SpriteBook(styles), []
-    for number in itertools.count():
+    sprites = SpriteBook(styles)
+    found: list[Example] = []
+    numbers = itertools.count()
+    while len(found) < count:
+        number = next(numbers)
         scene = sample_scene(scene_rng(seed, number), THINGS, styles=styles)
         picture, masks = render(scene, sprites, CANVAS)
         if masks.any((1, 2)).all():
             found.append(Example(scene, picture, masks))
-        if len(found) == count:
-            return found
-    raise AssertionError("unreachable")
+    return found
 
 
 def noun(caption: str) -> str | None:
@@ -131,7 +132,8 @@ def end_to_end(captioner: RegionCaptioner, data: Sequence[Example]) -> float:
 
 
 def sweeps(defaults: dict[str, float]) -> Iterator[dict[str, float]]:
-    """One option at a time away from the defaults."""
+    """The defaults, then one option at a time away from them."""
+    yield defaults
     grids = {
         "lr": (0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
         "alpha": (0.0, 0.5, 1.0, 5.0),
@@ -140,7 +142,8 @@ def sweeps(defaults: dict[str, float]) -> Iterator[dict[str, float]]:
     }
     for name, values in grids.items():
         for value in values:
-            yield {**defaults, name: value}
+            if value != defaults[name]:
+                yield {**defaults, name: value}
 
 
 def measure(
@@ -182,9 +185,7 @@ def measure(
     for options in sweeps(defaults):
         changed = {k: v for k, v in options.items() if v != defaults[k]}
         name = ", ".join(f"{k} {v}" for k, v in changed.items()) or "defaults"
-        row = _row(name, score(captioner, data, localized(captioner, **options)))
-        if row not in lines:
-            lines.append(row)
+        lines.append(_row(name, score(captioner, data, localized(captioner, **options))))
     text = "\n".join(lines) + "\n"
     print(text)
     if output is not None:

@@ -18,7 +18,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.maskinversion import Localized, MaskInversion
 from regionlm.errors import InputError, ModelError
 from regionlm.images import as_image
-from regionlm.masks import named_masks
+from regionlm.masks import Region, named_masks
 
 ImageLike = Image.Image | np.ndarray | str | Path
 
@@ -46,7 +46,8 @@ class RegionCaption:
 
     def heatmap(self) -> np.ndarray:
         """Relevance of every image pixel, float32 ``[H, W]`` in [0, 1]."""
-        return self._localized.heatmaps()[self._index].float().cpu().numpy()
+        (heatmap,) = self._localized.heatmaps(slice(self._index, self._index + 1))
+        return heatmap.float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,6 @@ class RegionCaptioner:
             )
         self.backbone, self.prefix_model = backbone, prefix_model
         self.rescale, self.name = rescale, name
-        self._embedders: dict[tuple[Any, ...], MaskInversion] = {}
 
     @classmethod
     def from_pretrained(
@@ -158,7 +158,8 @@ class RegionCaptioner:
         """
         picture = as_image(image)
         found = [mask for mask, _ in named_masks(masks, picture.size)]
-        return self._embedder(steps, lr, alpha, size)(picture, np.stack(found))
+        embedder = MaskInversion(self.backbone, steps=steps, lr=lr, alpha=alpha, size=size)
+        return embedder(picture, np.stack(found))
 
     def caption(
         self,
@@ -207,7 +208,8 @@ class RegionCaptioner:
             for masks, picture in zip(masks_per_image, pictures, strict=True)
         ]
         stacks = [np.stack([mask for mask, _ in named]) for named in regions]
-        found = self._embedder(steps, lr, alpha, size).localize_batch(pictures, stacks)
+        embedder = MaskInversion(self.backbone, steps=steps, lr=lr, alpha=alpha, size=size)
+        found = embedder.localize_batch(pictures, stacks)
         prefixes = torch.cat([self.prefix_embeddings(localized) for localized in found])
         texts = iter(self.prefix_model.generate(prefixes, **decoding))
         return [
@@ -243,26 +245,17 @@ class RegionCaptioner:
     ) -> list[RegionMatch]:
         """Compare each region with texts; arguments as in `embed`."""
         picture = as_image(image)
-        names = [name for _, name in named_masks(masks, picture.size)]
+        regions = [Region(name, mask) for mask, name in named_masks(masks, picture.size)]
         words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
-        found = self.embed(picture, masks, steps=steps, lr=lr, alpha=alpha, size=size)
+        found = self.embed(picture, regions, steps=steps, lr=lr, alpha=alpha, size=size)
         cosines = torch.nn.functional.normalize(found.embeddings, dim=1) @ words.T
         chances = (self.backbone.logit_scale * cosines).softmax(1)
-        rows = zip(names, chances.tolist(), cosines.tolist(), strict=True)
-        return [RegionMatch(name, chance, cosine) for name, chance, cosine in rows]
+        rows = zip(regions, chances.tolist(), cosines.tolist(), strict=True)
+        return [RegionMatch(region.name, chance, cosine) for region, chance, cosine in rows]
 
     def prefix_embeddings(self, found: Localized) -> Tensor:
         """LETs ``[M, d]`` as the prefix model should see them."""
         return found.rescaled() if self.rescale else found.embeddings
-
-    def _embedder(self, *options: Any) -> MaskInversion:
-        """One embedder per setting, so that what it keeps between calls is kept."""
-        if options not in self._embedders:
-            names = ("steps", "lr", "alpha", "size")
-            self._embedders = {
-                options: MaskInversion(self.backbone, **dict(zip(names, options, strict=True)))
-            }
-        return self._embedders[options]
 
 
 def _caption(name: str, text: Generation, found: Localized, index: int) -> RegionCaption:

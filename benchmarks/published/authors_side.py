@@ -7,6 +7,7 @@ Only their public interface is called: the wrapper class, its image and mask pre
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,17 @@ class PublishedMaskInversion:
         pictures = (mask_arrays(count) * 255).astype(np.uint8)
         return torch.stack([to_tensor(Image.fromarray(picture)) for picture in pictures])
 
+    def arguments(self, row: Row, masks: torch.Tensor) -> dict[str, Any]:
+        """A row's options under their names."""
+        return {
+            "image": self.pixels,
+            "masks_target": masks,
+            "alpha": row.alpha,
+            "lr": row.lr,
+            "iterations": row.steps,
+            "wd": row.weight_decay,
+        }
+
     def invert(self, row: Row) -> dict[str, np.ndarray]:
         """Their embeddings, and two maps at the masks' size.
 
@@ -49,15 +61,8 @@ class PublishedMaskInversion:
         embedding they return: the map after all steps, which ours returns.
         """
         masks = self.masks(row.masks)
-        embedding, before = self.wrapper.compute_maskinversion(
-            image=self.pixels,
-            masks_target=masks,
-            alpha=row.alpha,
-            lr=row.lr,
-            iterations=row.steps,
-            wd=row.weight_decay,
-            return_expl_map=True,
-        )
+        arguments = self.arguments(row, masks)
+        embedding, before = self.wrapper.compute_maskinversion(**arguments, return_expl_map=True)
         final = self.wrapper.compute_legrad(F.normalize(embedding, dim=-1))
         final = F.interpolate(final, size=masks.shape[-2:], mode="bilinear")
         with torch.no_grad():
@@ -72,15 +77,8 @@ class PublishedMaskInversion:
 
     def prepare_call(self, row: Row) -> Callable[[], object]:
         """Their call on a ready image tensor and ready masks."""
-        masks = self.masks(row.masks)
-        return lambda: self.wrapper.compute_maskinversion(
-            image=self.pixels,
-            masks_target=masks,
-            alpha=row.alpha,
-            lr=row.lr,
-            iterations=row.steps,
-            wd=row.weight_decay,
-        )
+        arguments = self.arguments(row, self.masks(row.masks))
+        return lambda: self.wrapper.compute_maskinversion(**arguments)
 
 
 if __name__ == "__main__":

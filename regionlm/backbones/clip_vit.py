@@ -113,9 +113,9 @@ class ClipViT:
         self.heads: int = blocks[-1].heads
         self.patch_size: tuple[int, int] = tuple(self._visual.conv1.kernel_size)
         self.default_size: tuple[int, int] = tuple(self._visual.image_size)
-        config = getattr(visual, "preprocess_cfg", None) or {}
-        self.mean = tuple(float(x) for x in (mean or config.get("mean") or OPENAI_MEAN))
-        self.std = tuple(float(x) for x in (std or config.get("std") or OPENAI_STD))
+        preprocess = getattr(visual, "preprocess_cfg", None) or {}
+        self.mean = tuple(float(x) for x in (mean or preprocess.get("mean") or OPENAI_MEAN))
+        self.std = tuple(float(x) for x in (std or preprocess.get("std") or OPENAI_STD))
 
     @property
     def device(self) -> torch.device:

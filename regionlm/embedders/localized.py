@@ -39,9 +39,11 @@ class Localized:
         unit = torch.nn.functional.normalize(self.embeddings, dim=1)
         return unit * self.image_embedding.norm()
 
-    def heatmaps(self) -> Tensor:
-        """Maps ``[M, H, W]`` in [0, 1] at mask resolution; a constant map is all zeros."""
-        unit, _ = scale_to_unit(self.relevance, self.resize.extremes(self.relevance))
+    def heatmaps(self, which: slice = slice(None)) -> Tensor:
+        """Maps ``[m, H, W]`` in [0, 1] of the masks ``which``, at mask resolution; a constant map
+        is all zeros."""
+        relevance = self.relevance[which]
+        unit, _ = scale_to_unit(relevance, self.resize.extremes(relevance))
         return self.resize.upsample(unit).clamp_(0, 1)
 
 

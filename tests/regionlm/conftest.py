@@ -26,8 +26,6 @@ _CLIP = {
 
 
 def _write_backbone(folder: Path) -> None:
-    import open_clip
-    import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -49,7 +47,6 @@ def _write_backbone(folder: Path) -> None:
 
 
 def _write_bundle(folder: Path) -> None:
-    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from prefix_models.clipcap import ClipCap

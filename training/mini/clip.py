@@ -13,11 +13,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
 from regionlm.backbones.loading import WEIGHT_FILES
 from training.world.batches import CaptionBatches, Stage
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenAI's, so that nothing downstream is special
-STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def mini_clip_config() -> dict[str, Any]:
@@ -118,8 +116,8 @@ class ContrastiveClip(L.LightningModule):
 
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] to the model's float input."""
-    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
+    mean = torch.tensor(OPENAI_MEAN, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(OPENAI_STD, device=pixels.device).view(1, 3, 1, 1)
     return (pixels.float() / 255 - mean) / std
 
 

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 import torch
 from open_clip import CLIP
 
-from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD, ClipViT
 from regionlm.backbones.saving import save_backbone
 from regionlm.backbones.text_tokenizers import FileTokenizer
-from training.mini.clip import MEAN, STD, mini_clip_config
+from training.mini.clip import mini_clip_config
 from training.world.names import build_tokenizer
 
 PREFIX = "clip."
@@ -34,7 +34,9 @@ def export_clip(checkpoint: Path, output: Path) -> None:
         tokenizer = FileTokenizer(
             path, context=text["context_length"], vocabulary=text["vocab_size"]
         )
-    backbone = ClipViT(model, tokenizer=tokenizer, mean=MEAN, std=STD, config=mini_clip_config())
+    backbone = ClipViT(
+        model, tokenizer=tokenizer, mean=OPENAI_MEAN, std=OPENAI_STD, config=mini_clip_config()
+    )
     aside = output.with_name(f".{output.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     save_backbone(backbone, aside)

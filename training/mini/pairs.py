@@ -9,7 +9,6 @@ import torch
 
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.maskinversion import MaskInversion
-from training.mini.clip import normalise
 from training.pairs import Pairs, make_or_load, weights_digest
 from training.world.batches import scene_rng
 from training.world.render import render
@@ -39,16 +38,16 @@ def image_pairs(backbone: ClipViT, source: PairSource, size: int, root: Path) ->
     sprites = SpriteBook(TRAINING_STYLES)
 
     def make(shard: int) -> Pairs:
-        scenes = list(_scenes(source, shard))
+        scenes = _scenes(source, shard)
         order = scene_rng(source.seed, shard)
         texts = [scene.caption(order.permutation(len(scene.things))) for scene in scenes]
         embeddings = []
         for start in range(0, len(scenes), 50):
-            pictures = [
-                np.asarray(render(scene, sprites, size)[0]) for scene in scenes[start : start + 50]
+            pixels = [
+                backbone.preprocess(render(scene, sprites, size)[0], size)
+                for scene in scenes[start : start + 50]
             ]
-            pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-            embeddings.append(backbone.embed_images(normalise(pixels)).cpu())
+            embeddings.append(backbone.embed_images(torch.stack(pixels)).cpu())
         return Pairs(torch.cat(embeddings), texts)
 
     key = {"kind": "image", "size": size, **_key(backbone, source)}
@@ -70,7 +69,8 @@ def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> Pa
             texts += [t.phrase for t, seen in zip(scene.things, shown, strict=True) if seen]
         return Pairs(torch.cat(embeddings), texts)
 
-    settings = {name: getattr(inversion, name) for name in ("steps", "lr", "alpha", "size")}
+    names = ("steps", "lr", "alpha", "weight_decay", "size", "score")
+    settings = {name: getattr(inversion, name) for name in names}
     key = {"kind": "region", **settings, **_key(inversion.backbone, source)}
     return make_or_load(root, key, source.shards, make)
 
