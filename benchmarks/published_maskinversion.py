@@ -55,8 +55,10 @@ def main() -> int:
 def chosen_rows(options: argparse.Namespace) -> list[Row]:
     """The matrix: three models, two sizes, 1, 3 and 7 masks, alpha 0 and 5, lr 0.1 and 0.5."""
     if options.quick:
-        return matrix(["tiny"], [64], [3]) + matrix(["ViT-B-32"], [224], [1, 3])
-    return matrix(options.models or MODELS, options.sizes or (224, 448), options.masks or (1, 3, 7))
+        small = matrix(["tiny"], [64], [3], options.dtype)
+        return small + matrix(["ViT-B-32"], [224], [1, 3], options.dtype)
+    sizes, masks = options.sizes or (224, 448), options.masks or (1, 3, 7)
+    return matrix(options.models or MODELS, sizes, masks, options.dtype)
 
 
 def compute_authors(python: Path, rows: list[Row], results: Path, threads: int) -> None:
@@ -77,6 +79,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", help="any of the names in published/cases.py")
     parser.add_argument("--sizes", nargs="+", type=int, help="square input sizes, pixels")
     parser.add_argument("--masks", nargs="+", type=int, choices=range(1, 11), metavar="1..10")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--repeats", type=int, default=3, help="of each timed call")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="on both sides")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="[%(default)s]")

@@ -13,8 +13,8 @@ from training.mini.__main__ import main
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL_PAIRS = ["--pairs.shards", "2", "--pairs.scenes", "3", "--steps", "4", "--batch_size", "2"]
 STAGES = (
-    "[{steps: 1, batch: 4, size: 64, counts: [1.0], sides: [0.5, 0.9]},"
-    " {steps: 1, batch: 4, size: 128, negatives: 1}]"
+    "[{steps: 1, batch: 4, size: 64, counts: [1.0], sides: [0.5, 0.9], patch_dropout: 0.5},"
+    " {steps: 1, batch: 4, size: 192, negatives: 1}]"
 )
 OVERRIDES = {
     "mini_clip": (

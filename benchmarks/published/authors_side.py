@@ -31,10 +31,11 @@ class PublishedMaskInversion:
     with one for the first size it meets, and cannot use another after that.
     """
 
-    def __init__(self, model: str, size: int) -> None:
-        self.wrapper = MaskInversion(build_model(model))
+    def __init__(self, model: str, size: int, dtype: str) -> None:
+        self.wrapper = MaskInversion(build_model(model, dtype))
         preprocess = MaskInversionImagePreprocess(image_transform(224, is_train=False), size)
-        self.pixels = preprocess(Image.fromarray(image_array())).unsqueeze(0)
+        pixels = preprocess(Image.fromarray(image_array())).unsqueeze(0)
+        self.pixels = pixels.to(getattr(torch, dtype))
 
     def masks(self, count: int) -> torch.Tensor:
         """Masks go in as 8-bit pictures of 0 and 255, as in their examples."""

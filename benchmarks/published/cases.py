@@ -44,19 +44,23 @@ class Row:
     lr: float
     steps: int = 10
     weight_decay: float = 0.0
+    dtype: str = "float32"  # of both sides' arithmetic
 
     @property
     def key(self) -> str:
         """A name for files and tables."""
         name = f"{self.model}_{self.size}px_{self.masks}masks_alpha{self.alpha:g}_lr{self.lr:g}"
         name += f"_{self.steps}steps" if self.steps != 10 else ""
-        return name + (f"_wd{self.weight_decay:g}" if self.weight_decay else "")
+        name += f"_wd{self.weight_decay:g}" if self.weight_decay else ""
+        return name + (f"_{self.dtype}" if self.dtype != "float32" else "")
 
 
-def matrix(models: Iterable[str], sizes: Iterable[int], masks: Iterable[int]) -> list[Row]:
+def matrix(
+    models: Iterable[str], sizes: Iterable[int], masks: Iterable[int], dtype: str = "float32"
+) -> list[Row]:
     """Every combination with alpha 0 and 5 and lr 0.1 and 0.5; the cheap rows come first."""
     rows = [
-        Row(model, size, count, alpha, lr)
+        Row(model, size, count, alpha, lr, dtype=dtype)
         for model, size, count, alpha, lr in itertools.product(
             models, sizes, masks, (0.0, 5.0), (0.1, 0.5)
         )
@@ -65,19 +69,20 @@ def matrix(models: Iterable[str], sizes: Iterable[int], masks: Iterable[int]) ->
     return sorted(rows, key=lambda r: (r.size, cost.get(r.model, 0), r.masks))
 
 
-def build_model(name: str) -> Any:
+def build_model(name: str, dtype: str = "float32") -> Any:
     """An ``open_clip`` CLIP of this configuration with the seeded weights, in eval mode.
 
     Works with open_clip 2.23 (the authors') and 3.x (ours). The text tower is never used here
     and stays minimal.
     """
+    import torch
     from open_clip.model import CLIP
 
     text = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1}
     quick = name.endswith("-quickgelu")
     model = CLIP(DIM.get(name, TINY_DIM), dict(VISION[name]), text, quick_gelu=quick).eval()
     fill_weights(model.visual)
-    return model
+    return model.to(getattr(torch, dtype))
 
 
 def fill_weights(visual: Any) -> None:

@@ -17,8 +17,8 @@ from .worker import main
 class OurMaskInversion:
     """regionlm's backbone around the seeded model, and the picture as it preprocesses it."""
 
-    def __init__(self, model: str, size: int) -> None:
-        self.backbone = ClipViT(build_model(model))
+    def __init__(self, model: str, size: int, dtype: str) -> None:
+        self.backbone = ClipViT(build_model(model, dtype))
         self.size = size
         self.pixels = self.backbone.preprocess(Image.fromarray(image_array()), size)
 

@@ -26,13 +26,13 @@ class Side(Protocol):
     """A model at one input size, ready to invert masks of the picture in ``cases``."""
 
     def invert(self, row: Row) -> dict[str, np.ndarray]:
-        """Run a row; float32 ``let`` [M, d], ``map`` [M, H, W] in [0, 1] and others."""
+        """Run a row; ``let`` [M, d], ``map`` [M, H, W] in [0, 1] and others."""
 
     def prepare_call(self, row: Row) -> Callable[[], object]:
         """Everything made ready; calling the result is what gets timed."""
 
 
-def main(build: Callable[[str, int], Side]) -> None:
+def main(build: Callable[[str, int, str], Side]) -> None:
     """``run FOLDER`` with rows as JSON on standard input, or ``time MODEL SIZE`` as a dialogue."""
     command, *arguments = sys.argv[1:]
     if command == "run":
@@ -41,14 +41,15 @@ def main(build: Callable[[str, int], Side]) -> None:
         answer_timings(build, arguments[0], int(arguments[1]))
 
 
-def run_rows(build: Callable[[str, int], Side], rows: list[Row], folder: Path) -> None:
+def run_rows(build: Callable[[str, int, str], Side], rows: list[Row], folder: Path) -> None:
     """Write ``FOLDER/<row key>.npz`` for each row, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    side, built = None, ("", 0)
+    side, built = None, ("", 0, "")
     for row in rows:
-        if side is None or (row.model, row.size) != built:
+        if side is None or (row.model, row.size, row.dtype) != built:
             side = None  # free the last model before the next is built
-            side, built = build(row.model, row.size), (row.model, row.size)
+            built = (row.model, row.size, row.dtype)
+            side = build(*built)
         start = time.perf_counter()
         arrays: dict[str, Any] = {
             name: pack(name, value) for name, value in side.invert(row).items()
@@ -67,7 +68,7 @@ def pack(name: str, value: np.ndarray) -> np.ndarray:
     return np.round(value.astype(np.float64) * MAP_LEVELS).astype(np.uint16)
 
 
-def answer_timings(build: Callable[[str, int], Side], model: str, size: int) -> None:
+def answer_timings(build: Callable[[str, int, str], Side], model: str, size: int) -> None:
     """For each row that arrives as a JSON line: one timed call, its seconds as a JSON line back.
 
     The first call of a process is a short one that nobody times: it pays for thread pools and
@@ -75,7 +76,7 @@ def answer_timings(build: Callable[[str, int], Side], model: str, size: int) -> 
     """
     reply = sys.stdout
     sys.stdout = sys.stderr  # the packages print when they load; replies must stay readable
-    side = build(model, size)
+    side = build(model, size, "float32")
     side.prepare_call(Row(model, size, 1, 0.0, 0.5, steps=2))()
     print("ready", file=reply, flush=True)
     for line in sys.stdin:

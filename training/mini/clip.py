@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
 from regionlm.backbones.loading import WEIGHT_FILES
+from training.muon import MuonAdamW
 from training.world.batches import CaptionBatches, Stage
 
 
@@ -47,30 +49,36 @@ class ContrastiveClip(L.LightningModule):
 
     Args:
         stages: as in `CaptionData`; their steps set the learning-rate schedule.
-        lr: peak learning rate of AdamW, after a linear warm-up and before a linear decay.
+        lr: peak learning rate of Muon, which has the matrices of all layers; after a linear warm-up
+            and before a linear decay.
+        adamw_lr: peak learning rate of AdamW, which has all other weights.
         warmup: steps of warm-up.
         decay: fraction of all steps that the final decay to zero takes.
-        weight_decay: of AdamW, on matrices only.
+        weight_decay: of the matrices.
         start: folder that `export` wrote, to train its weights further; None starts at random.
     """
 
     def __init__(
         self,
         stages: list[Stage],
-        lr: float = 1.5e-3,
-        warmup: int = 150,
+        lr: float = 3e-3,
+        adamw_lr: float = 1.5e-3,
+        warmup: int = 100,
         decay: float = 0.4,
         weight_decay: float = 0.05,
         start: Path | None = None,
     ) -> None:
         super().__init__()
-        self.lr, self.warmup, self.decay, self.weight_decay = lr, warmup, decay, weight_decay
+        self.lr, self.adamw_lr, self.weight_decay = lr, adamw_lr, weight_decay
+        self.warmup, self.decay = warmup, decay
         self.total = sum(stage.steps for stage in stages)
-        self.clip = CLIP(**mini_clip_config())
+        config = mini_clip_config()
+        config["vision_cfg"]["patch_dropout"] = 0.5  # makes the layer; each stage sets its share
+        self.clip = CLIP(**config)
         if start is not None:
             self.clip.load_state_dict(load_file(start / WEIGHT_FILES[0]))
 
-    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
+    def training_step(self, batch: dict[str, Any], number: int) -> Tensor:
         """Contrastive loss of one batch."""
         pixels = normalise(batch["pixels"])
         texts = batch["texts"]
@@ -82,8 +90,13 @@ class ContrastiveClip(L.LightningModule):
             "attn_mask": self.clip.attn_mask[:length, :length],
             "visual.positional_embedding": position_window(self.clip.visual, pixels.shape[-1]),
         }
-        images, words, scale = functional_call(self.clip, substitutes, (pixels, texts))
-        logits = scale.clamp(max=100.0) * images @ words.T  # [B, B + false captions]
+        self.clip.visual.patch_dropout.prob = batch["patch_dropout"]
+        # The plain form of attention: for so few tokens the fused one is slower in bfloat16.
+        with sdpa_kernel(SDPBackend.MATH):
+            images, words, scale = functional_call(self.clip, substitutes, (pixels, texts))
+        with torch.autocast(pixels.device.type, enabled=False):
+            # [B, B + false captions]
+            logits = scale.clamp(max=100.0) * images.float() @ words.float().T
         same = batch["same"]
         targets = same / same.sum(1, keepdim=True)
         true = logits[:, : len(images)]
@@ -97,14 +110,12 @@ class ContrastiveClip(L.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """AdamW; warm-up, constant, linear decay."""
-        matrices = [p for p in self.clip.parameters() if p.ndim >= 2]
-        others = [p for p in self.clip.parameters() if p.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98))
+        """Muon and AdamW; warm-up, constant, linear decay."""
+        matrices, others = [], []
+        for name, parameter in self.clip.named_parameters():
+            inner = parameter.ndim == 2 and "embedding" not in name
+            (matrices if inner else others).append(parameter)
+        optimizer = MuonAdamW(matrices, others, self.lr, self.adamw_lr, self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 

@@ -25,6 +25,7 @@ class Stage:
         counts: weights of scenes with 1, 2, 3, 4 things.
         sides: bounds of a thing's size as a fraction of the canvas; None: by the thing count.
         negatives: false captions per scene, wrong in one word (Yuksekgonul et al. 2023).
+        patch_dropout: share of the patches that the CLIP does not see (Li et al. 2023, FLIP).
     """
 
     steps: int
@@ -33,6 +34,7 @@ class Stage:
     counts: tuple[float, ...] = (0.15, 0.25, 0.35, 0.25)
     sides: tuple[float, float] | None = None
     negatives: int = 0
+    patch_dropout: float = 0.0
 
 
 def scene_rng(seed: int, *place: int) -> np.random.Generator:
@@ -44,7 +46,8 @@ class CaptionBatches(IterableDataset):
     """Batches for the contrastive loss: whole images and whole captions, no masks.
 
     Yields dicts of `pixels` uint8 [B, 3, S, S], `texts` int64 [B + negatives * B, L], true captions
-    first, padded to the longest, and `same` bool [B, B]: which captions say the same (order aside).
+    first, padded to the longest, `same` bool [B, B]: which captions say the same (order aside), and
+    `patch_dropout` of the stage.
 
     Args:
         stages: one after the other.
@@ -97,6 +100,7 @@ def _caption_batch(
         "pixels": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(),
         "texts": torch.tensor(ids),
         "same": _same(scenes),
+        "patch_dropout": stage.patch_dropout,
     }
 
 

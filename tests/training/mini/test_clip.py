@@ -8,9 +8,12 @@ from torch.nn.functional import cosine_similarity
 from regionlm.backbones.loading import load_backbone
 from training.mini.clip import CaptionData, ContrastiveClip, normalise, position_window
 from training.mini.export import export_clip
-from training.world.batches import Stage
+from training.world.batches import CaptionBatches, Stage
 
-STAGES = [Stage(2, 4, 64, (1.0,), (0.5, 0.9)), Stage(2, 4, 128, negatives=1)]
+STAGES = [
+    Stage(2, 4, 64, (1.0,), (0.5, 0.9), patch_dropout=0.5),
+    Stage(2, 4, 192, negatives=1),
+]
 
 
 def _trainer(folder, steps):
@@ -39,14 +42,40 @@ def test_training_resumes_with_the_next_batch(trained):
     module.on_train_batch_start = lambda batch, number: seen.append(batch["pixels"].shape[-1])
     trainer = _trainer(folder, 4)
     trainer.fit(module, CaptionData(STAGES), ckpt_path=folder / "some.ckpt", weights_only=True)
-    assert seen == [128] and trainer.global_step == 4
+    assert seen == [192] and trainer.global_step == 4
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_piece(world, tmp_path):
+    stages = [Stage(4, 4, 192, negatives=1)]  # whole canvas, all patches: no randomness in a step
+
+    def run(steps, checkpoint=None):
+        L.seed_everything(0)
+        module, trainer = ContrastiveClip(stages, warmup=2), _trainer(tmp_path, steps)
+        trainer.fit(module, CaptionData(stages), ckpt_path=checkpoint, weights_only=True)
+        return module, trainer
+
+    whole, _ = run(4)
+    _, stopped = run(2)
+    stopped.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = run(4, tmp_path / "half.ckpt")
+    for name, value in whole.clip.state_dict().items():
+        torch.testing.assert_close(resumed.clip.state_dict()[name], value, msg=name)
+
+
+def test_patch_dropout_is_the_stages(world):
+    module = ContrastiveClip(STAGES).train()
+    module.log_dict = lambda *args, **options: None
+    batch = next(iter(CaptionBatches([Stage(1, 4, 192)], 0)))
+    for share, same in ((0.5, False), (0.0, True)):
+        losses = [module.training_step({**batch, "patch_dropout": share}, 0) for _ in range(2)]
+        assert torch.equal(*losses) is same
 
 
 def test_exported_folder_gives_the_same_vectors(trained):
     module, folder = trained
     export_clip(folder / "some.ckpt", folder / "backbone")
     backbone = load_backbone(str(folder / "backbone"), device="cpu")
-    pixels = normalise(torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8))
+    pixels = normalise(torch.randint(0, 256, (2, 3, 192, 192), dtype=torch.uint8))
     with torch.no_grad():
         wanted = module.clip.eval().encode_image(pixels)
     torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
@@ -75,9 +104,9 @@ def test_texts_padded_to_the_batch_give_the_vectors_of_texts_padded_in_full(trai
 def test_position_window_is_a_rectangle_of_the_table():
     clip = ContrastiveClip(STAGES).clip
     table = clip.visual.positional_embedding
-    assert position_window(clip.visual, 128) is table
+    assert position_window(clip.visual, 192) is table
     window = position_window(clip.visual, 64)
     assert window.shape == (17, table.shape[1]) and torch.equal(window[0], table[0])
     rows = [int((table == row).all(1).nonzero()) - 1 for row in window[1:]]
-    top, left = divmod(rows[0], 8)
-    assert rows == [8 * (top + r) + left + c for r in range(4) for c in range(4)]
+    top, left = divmod(rows[0], 12)
+    assert rows == [12 * (top + r) + left + c for r in range(4) for c in range(4)]
