@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,25 @@ def collate(rows: list[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
     return torch.stack([row[0] for row in rows]), [row[1] for row in rows]
 
 
+class _Shards(Dataset):
+    """Making the shards that are not on disk yet; an item is the path of a shard that now is."""
+
+    def __init__(self, paths: list[Path], make: Callable[[int], Pairs]) -> None:
+        self.make = make
+        self.missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def __getitem__(self, index: int) -> str:
+        number, path = self.missing[index]
+        self.make(number).save(path)
+        return str(path)
+
+
 def make_or_load(
-    root: Path, key: dict[str, Any], shards: int, make: Callable[[int], Pairs]
-) -> Pairs:
+    root: Path, key: dict[str, Any], shards: int, make: Callable[[int], Pairs], workers: int = 0
+) -> list[Pairs]:
     """All shards of what `key` describes, made where they are not on disk yet.
 
     The folder is named after a digest of `key`, which must hold everything the pairs depend on, so
@@ -65,16 +81,20 @@ def make_or_load(
         key: JSON values.
         shards: how many.
         make: shard number -> its pairs.
+        workers: processes that make shards, one thread each; 0 makes them in this one. Needs a
+            system that can fork.
     """
     text = json.dumps(key, sort_keys=True)
     folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "key.json").write_text(text)
     paths = [folder / f"{number:05d}.safetensors" for number in range(shards)]
-    for number, path in enumerate(paths):
-        if not path.exists():
-            make(number).save(path)
-    return Pairs.concatenate(Pairs.load(path) for path in paths)
+    context = "fork" if workers else None
+    for _ in DataLoader(
+        _Shards(paths, make), batch_size=None, num_workers=workers, multiprocessing_context=context
+    ):
+        pass
+    return [Pairs.load(path) for path in paths]
 
 
 def weights_digest(module: torch.nn.Module) -> str:

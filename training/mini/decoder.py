@@ -64,7 +64,7 @@ def train_decoder(
     data = image_pairs(clip, pairs, size, runs / "pairs")
     model = tiny_clipcap(clip.dim, clip.name)
     trainer = PrefixTrainer(model, steps, lr, noise=noise)
-    _fit(trainer, data, len(data) // pairs.shards, batch_size, seed, runs / "mini_decoder")
+    _fit(trainer, data, batch_size, seed, runs / "mini_decoder")
     model.eval().save_pretrained(output)
 
 
@@ -103,17 +103,15 @@ def adapt_decoder(
     data = region_pairs(MaskInversion(clip, **inversion), pairs, runs / "pairs")
     model = ClipCap.from_pretrained(decoder).add_prefix(ADAPTED)
     trainer = PrefixTrainer(model, steps, lr, mapper_only=True, noise=noise)
-    _fit(trainer, data, len(data) // pairs.shards, batch_size, seed, runs / "mini_adapt")
+    _fit(trainer, data, batch_size, seed, runs / "mini_adapt")
     model.eval().save_pretrained(output)
 
 
 def _fit(
-    module: PrefixTrainer, data: Pairs, held_out: int, batch_size: int, seed: int, folder: Path
+    module: PrefixTrainer, shards: list[Pairs], batch_size: int, seed: int, folder: Path
 ) -> None:
-    """Train, from the last checkpoint if there is one."""
-    split = len(data) - held_out
-    train = Pairs(data.embeddings[:split], data.texts[:split])
-    validation = Pairs(data.embeddings[split:], data.texts[split:])
+    """Train on all shards but the last, from the last checkpoint if there is one."""
+    train, validation = Pairs.concatenate(shards[:-1]), shards[-1]
     checkpoints = ModelCheckpoint(
         folder, save_last=True, save_top_k=0, every_n_train_steps=500,
         save_on_train_epoch_end=False, enable_version_counter=False,

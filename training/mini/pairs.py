@@ -26,15 +26,17 @@ class PairSource:
         seed: world seed; differs from that of every other set.
         shards: number of shards.
         scenes: scenes in a shard.
+        workers: processes that compose and embed.
     """
 
     seed: int
     shards: int
     scenes: int = 500
+    workers: int = 0
 
 
-def image_pairs(backbone: ClipViT, source: PairSource, size: int, root: Path) -> Pairs:
-    """Image embedding -> caption of the whole scene, both at `size` pixels."""
+def image_pairs(backbone: ClipViT, source: PairSource, size: int, root: Path) -> list[Pairs]:
+    """Image embedding -> caption of the whole scene, both at `size` pixels; by shard."""
     sprites = SpriteBook(TRAINING_STYLES)
 
     def make(shard: int) -> Pairs:
@@ -51,11 +53,11 @@ def image_pairs(backbone: ClipViT, source: PairSource, size: int, root: Path) ->
         return Pairs(torch.cat(embeddings), texts)
 
     key = {"kind": "image", "size": size, **_key(backbone, source)}
-    return make_or_load(root, key, source.shards, make)
+    return make_or_load(root, key, source.shards, make, source.workers)
 
 
-def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> Pairs:
-    """LET of every thing (rescaled to its image's norm) -> the thing's phrase."""
+def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> list[Pairs]:
+    """LET of every thing (rescaled to its image's norm) -> the thing's phrase; by shard."""
     sprites = SpriteBook(TRAINING_STYLES)
     size = inversion.size[0]
 
@@ -72,7 +74,7 @@ def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> Pa
     names = ("steps", "lr", "alpha", "weight_decay", "size", "score")
     settings = {name: getattr(inversion, name) for name in names}
     key = {"kind": "region", **settings, **_key(inversion.backbone, source)}
-    return make_or_load(root, key, source.shards, make)
+    return make_or_load(root, key, source.shards, make, source.workers)
 
 
 def _scenes(source: PairSource, shard: int) -> list[Scene]:
