@@ -32,7 +32,9 @@ class PublishedMaskInversion:
     """
 
     def __init__(self, model: str, size: int, dtype: str) -> None:
-        self.wrapper = MaskInversion(build_model(model, dtype))
+        clip = build_model(model, dtype)
+        self.wrapper = MaskInversion(clip)
+        clip.to(getattr(torch, dtype))  # the wrapper has turned it into float32
         preprocess = MaskInversionImagePreprocess(image_transform(224, is_train=False), size)
         pixels = preprocess(Image.fromarray(image_array())).unsqueeze(0)
         self.pixels = pixels.to(getattr(torch, dtype))
