@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from regionlm.captioner import RegionCaptioner
+from regionlm.embedders import MaskInversion, make_embedder
 from training.mini.decoder import ADAPTED, ZERO_SHOT
 from training.world.batches import scene_rng
 from training.world.names import pictograms
@@ -62,37 +63,21 @@ def noun(caption: str) -> str | None:
 
 def localized(captioner: RegionCaptioner, **options: float) -> Embed:
     """LETs under MaskInversion's options."""
+    inversion = MaskInversion(captioner.backbone, **options)  # type: ignore[arg-type]
 
     def embed(picture: Image.Image, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        found = captioner.embed(picture, masks, **options)  # type: ignore[arg-type]
+        found = inversion(picture, masks)
         return captioner.prefix_embeddings(found), torch.stack([found.dice, found.iou])
 
     return embed
 
 
-def whole_image(captioner: RegionCaptioner) -> Embed:
-    """The image embedding, whatever the mask."""
+def baseline(captioner: RegionCaptioner, name: str, **options: object) -> Embed:
+    """Embeddings, at their own lengths, of another embedder than MaskInversion."""
+    embedder = make_embedder(name, captioner.backbone, **options)
 
     def embed(picture: Image.Image, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        backbone = captioner.backbone
-        pixels = backbone.preprocess(picture, backbone.inversion_defaults["size"])
-        return backbone.embed_images(pixels[None]).expand(len(masks), -1), None
-
-    return embed
-
-
-def crop(captioner: RegionCaptioner, *, masked: bool) -> Embed:
-    """The region's box, squashed to the model's size; `masked`: the rest in CLIP's mean colour."""
-
-    def embed(picture: Image.Image, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        backbone = captioner.backbone
-        mean = Image.new("RGB", picture.size, tuple(round(255 * m) for m in backbone.mean))
-        pixels = []
-        for mask in masks:
-            area = Image.fromarray(mask)
-            shown = Image.composite(picture, mean, area) if masked else picture
-            pixels.append(backbone.preprocess(shown.crop(area.getbbox())))
-        return backbone.embed_images(torch.stack(pixels)), None
+        return embedder(picture, masks).embeddings, None
 
     return embed
 
@@ -163,6 +148,7 @@ def measure(
         output: Markdown file; None only prints.
     """
     captioner = RegionCaptioner.from_pretrained(model)
+    own_size = captioner.backbone.default_size
     defaults = captioner.backbone.inversion_defaults
     lines = [f"# How `{model}` names regions", "", f"MaskInversion's defaults: `{defaults}`.", ""]
     for title, styles in (
@@ -173,9 +159,9 @@ def measure(
         lines += [f"## {title}: {scenes} scenes, {THINGS * scenes} regions", "", *_header()]
         for name, embed in (
             ("MaskInversion", localized(captioner)),
-            ("image embedding", whole_image(captioner)),
-            ("crop", crop(captioner, masked=False)),
-            ("masked crop", crop(captioner, masked=True)),
+            ("image embedding", baseline(captioner, "cls")),
+            ("crop", baseline(captioner, "crop", size=own_size)),
+            ("masked crop", baseline(captioner, "masked_crop", extent="box", size=own_size)),
         ):
             lines.append(_row(name, score(captioner, data, embed)))
         lines += ["", f"`RegionCaptioner.caption` names the right thing in "

@@ -10,28 +10,35 @@ if TYPE_CHECKING:
     from regionlm.backbones.clip_vit import ClipViT
     from regionlm.backbones.loading import load_backbone
     from regionlm.captioner import RegionCaption, RegionCaptioner, RegionMatch
-    from regionlm.embedders.maskinversion import Localized, MaskInversion
+    from regionlm.embedders.embedder import Embedder
+    from regionlm.embedders.localized import Localized, RegionEmbeddings
+    from regionlm.embedders.maskinversion import MaskInversion
+    from regionlm.embedders.registry import make_embedder
     from regionlm.errors import InputError, ModelError
     from regionlm.masks import Region, as_masks, box_region, read_regions
 
 _HOMES = {
     "ClipViT": "backbones.clip_vit",
+    "Embedder": "embedders.embedder",
     "InputError": "errors",
-    "Localized": "embedders.maskinversion",
+    "Localized": "embedders.localized",
     "MaskInversion": "embedders.maskinversion",
     "ModelError": "errors",
     "Region": "masks",
     "RegionCaption": "captioner",
     "RegionCaptioner": "captioner",
+    "RegionEmbeddings": "embedders.localized",
     "RegionMatch": "captioner",
     "as_masks": "masks",
     "box_region": "masks",
     "load_backbone": "backbones.loading",
+    "make_embedder": "embedders.registry",
     "read_regions": "masks",
 }
 
 __all__ = [
     "ClipViT",
+    "Embedder",
     "InputError",
     "Localized",
     "MaskInversion",
@@ -39,10 +46,12 @@ __all__ = [
     "Region",
     "RegionCaption",
     "RegionCaptioner",
+    "RegionEmbeddings",
     "RegionMatch",
     "as_masks",
     "box_region",
     "load_backbone",
+    "make_embedder",
     "read_regions",
 ]
 

@@ -1,4 +1,4 @@
-"""Run the command line as `python -m regionlm`."""
+"""`python -m regionlm`."""
 
 import sys
 

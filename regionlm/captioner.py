@@ -15,7 +15,9 @@ from torch import Tensor
 from prefix_models.clipcap import ClipCap
 from prefix_models.decoding.options import Generation
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders.maskinversion import Localized, MaskInversion
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.localized import Localized, RegionEmbeddings
+from regionlm.embedders.registry import make_embedder
 from regionlm.errors import InputError, ModelError
 from regionlm.images import as_image
 from regionlm.masks import Region, named_masks
@@ -28,25 +30,32 @@ class RegionCaption:
     """What a region shows, and how far to trust it.
 
     ``logprob`` is the natural-log probability of the caption. ``dice`` and ``iou`` [0, 1] say how
-    well the relevance of the found embedding matches the mask, ``cosine_to_image`` [-1, 1] how far
-    that embedding is from the whole image's.
+    well the relevance of the found embedding matches the mask; they are None for embedders other
+    than maskinversion, which have no relevance. ``cosine_to_image`` [-1, 1] says how far that
+    embedding is from the whole image's.
     """
 
     region: str
     text: str
     logprob: float
-    dice: float
-    iou: float
+    dice: float | None
+    iou: float | None
     cosine_to_image: float
     generation: Generation = field(repr=False)
     embedding: Tensor = field(repr=False)
-    """LET ``[d]``, unnormalised."""
-    _localized: Localized = field(repr=False)
+    """``[d]``, unnormalised."""
+    _found: RegionEmbeddings = field(repr=False)
     _index: int = field(repr=False)
 
     def heatmap(self) -> np.ndarray:
-        """Relevance of every image pixel, float32 ``[H, W]`` in [0, 1]."""
-        (heatmap,) = self._localized.heatmaps(slice(self._index, self._index + 1))
+        """Relevance of every image pixel, float32 ``[H, W]`` in [0, 1].
+
+        Raises:
+            InputError: the embedder was another than maskinversion.
+        """
+        if not isinstance(self._found, Localized):
+            raise InputError(f"{self.region}: only the embedder maskinversion has relevance maps")
+        (heatmap,) = self._found.heatmaps(slice(self._index, self._index + 1))
         return heatmap.float().cpu().numpy()
 
 
@@ -70,8 +79,8 @@ class RegionCaptioner:
         backbone: the frozen encoder; its ``inversion_defaults`` are the defaults of ``steps``,
             ``lr``, ``alpha`` and ``size`` below.
         prefix_model: turns embeddings of that backbone into text.
-        rescale: bring LETs to the image embedding's norm before the prefix model, which is what a
-            captioner trained on image embeddings expects.
+        rescale: bring embeddings to the image embedding's norm before the prefix model, which is
+            what a captioner trained on image embeddings expects.
         name: shown in messages and reports.
 
     Raises:
@@ -141,31 +150,37 @@ class RegionCaptioner:
         image: ImageLike,
         masks: Any,
         *,
+        embedder: str | Embedder = "maskinversion",
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-    ) -> Localized:
-        """Localized embeddings of the regions of one image.
+    ) -> RegionEmbeddings:
+        """Embeddings of the regions of one image; a ``Localized`` from maskinversion.
 
         Args:
             image: PIL image, path, or uint8 array ``[H, W, 3]``.
             masks: whatever ``regionlm.masks.as_masks`` reads, in image pixels.
-            steps, lr, alpha, size: see ``MaskInversion``; None takes the bundle's default.
+            embedder: a name in ``regionlm.embedders.EMBEDDERS``, or an embedder with options of
+                its own (``make_embedder``), which then has its size too.
+            steps, lr, alpha: see ``MaskInversion``; None takes the bundle's default. Not for other
+                embedders.
+            size: model input in pixels; None takes the bundle's default.
 
         Raises:
-            InputError: image, mask or option that can't be used.
+            InputError: image, mask or option that can't be used. ModelError: an embedder of
+                another joint space.
         """
+        chosen = self._embedder(embedder, steps=steps, lr=lr, alpha=alpha, size=size)
         picture = as_image(image)
-        found = [mask for mask, _ in named_masks(masks, picture.size)]
-        embedder = MaskInversion(self.backbone, steps=steps, lr=lr, alpha=alpha, size=size)
-        return embedder(picture, np.stack(found))
+        return chosen(picture, np.stack([mask for mask, _ in named_masks(masks, picture.size)]))
 
     def caption(
         self,
         image: ImageLike,
         masks: Any,
         *,
+        embedder: str | Embedder = "maskinversion",
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
@@ -175,7 +190,7 @@ class RegionCaptioner:
         """Say what each region of one image shows.
 
         Args:
-            image, masks, steps, lr, alpha, size: as in ``embed``.
+            image, masks, embedder, steps, lr, alpha, size: as in ``embed``.
             **decoding: ``decoding``, ``max_new_tokens``, ``beam_size``, ``temperature``, ``top_p``,
                 ``seed`` of ``ClipCap.generate``.
 
@@ -183,14 +198,16 @@ class RegionCaptioner:
             InputError, PrefixModelError: image, mask or option that can't be used.
         """
         return self.caption_batch(
-            [image], [masks], steps=steps, lr=lr, alpha=alpha, size=size, **decoding
-        )[0]
+            [image], [masks], embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size,
+            **decoding,
+        )[0]  # fmt: skip
 
     def caption_batch(
         self,
         images: Sequence[ImageLike],
         masks_per_image: Sequence[Any],
         *,
+        embedder: str | Embedder = "maskinversion",
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
@@ -202,19 +219,19 @@ class RegionCaptioner:
             raise InputError(
                 f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
             )
+        chosen = self._embedder(embedder, steps=steps, lr=lr, alpha=alpha, size=size)
         pictures = [as_image(image) for image in images]
         regions = [
             named_masks(masks, picture.size)
             for masks, picture in zip(masks_per_image, pictures, strict=True)
         ]
         stacks = [np.stack([mask for mask, _ in named]) for named in regions]
-        embedder = MaskInversion(self.backbone, steps=steps, lr=lr, alpha=alpha, size=size)
-        found = embedder.localize_batch(pictures, stacks)
-        prefixes = torch.cat([self.prefix_embeddings(localized) for localized in found])
+        found = chosen.localize_batch(pictures, stacks)
+        prefixes = torch.cat([self.prefix_embeddings(one) for one in found])
         texts = iter(self.prefix_model.generate(prefixes, **decoding))
         return [
-            [_caption(name, next(texts), localized, index) for index, (_, name) in enumerate(named)]
-            for named, localized in zip(regions, found, strict=True)
+            [_caption(name, next(texts), one, index) for index, (_, name) in enumerate(named)]
+            for named, one in zip(regions, found, strict=True)
         ]
 
     def stream(
@@ -222,6 +239,7 @@ class RegionCaptioner:
         image: ImageLike,
         mask: Any,
         *,
+        embedder: str | Embedder = "maskinversion",
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
@@ -229,7 +247,9 @@ class RegionCaptioner:
         **decoding: Any,
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
-        found = self.embed(image, mask, steps=steps, lr=lr, alpha=alpha, size=size)
+        found = self.embed(
+            image, mask, embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size
+        )
         return self.prefix_model.stream(self.prefix_embeddings(found), **decoding)
 
     def match(
@@ -238,6 +258,7 @@ class RegionCaptioner:
         masks: Any,
         texts: Sequence[str],
         *,
+        embedder: str | Embedder = "maskinversion",
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
@@ -247,27 +268,45 @@ class RegionCaptioner:
         picture = as_image(image)
         regions = [Region(name, mask) for mask, name in named_masks(masks, picture.size)]
         words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
-        found = self.embed(picture, regions, steps=steps, lr=lr, alpha=alpha, size=size)
+        found = self.embed(
+            picture, regions, embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size
+        )
         cosines = torch.nn.functional.normalize(found.embeddings, dim=1) @ words.T
         chances = (self.backbone.logit_scale * cosines).softmax(1)
         rows = zip(regions, chances.tolist(), cosines.tolist(), strict=True)
         return [RegionMatch(region.name, chance, cosine) for region, chance, cosine in rows]
 
-    def prefix_embeddings(self, found: Localized) -> Tensor:
-        """LETs ``[M, d]`` as the prefix model should see them."""
+    def prefix_embeddings(self, found: RegionEmbeddings) -> Tensor:
+        """Embeddings ``[M, d]`` as the prefix model should see them."""
         return found.rescaled() if self.rescale else found.embeddings
 
+    def _embedder(self, embedder: str | Embedder, **options: Any) -> Embedder:
+        given = {name: value for name, value in options.items() if value is not None}
+        if not isinstance(embedder, Embedder):
+            return make_embedder(embedder, self.backbone, **given)
+        if given:
+            raise InputError(
+                f"{next(iter(given))}: the embedder that was given has options of its own; set it"
+                " there"
+            )
+        if embedder.backbone.dim != self.backbone.dim:
+            raise ModelError(
+                f"{self.name}: the embedder makes vectors of width {embedder.backbone.dim}, the"
+                f" backbone {self.backbone.name} of {self.backbone.dim}"
+            )
+        return embedder
 
-def _caption(name: str, text: Generation, found: Localized, index: int) -> RegionCaption:
+
+def _caption(name: str, text: Generation, found: RegionEmbeddings, index: int) -> RegionCaption:
     return RegionCaption(
         region=name,
         text=text.text,
         logprob=text.logprob,
-        dice=float(found.dice[index]),
-        iou=float(found.iou[index]),
+        dice=float(found.dice[index]) if isinstance(found, Localized) else None,
+        iou=float(found.iou[index]) if isinstance(found, Localized) else None,
         cosine_to_image=float(found.cosine_to_image[index]),
         generation=text,
         embedding=found.embeddings[index],
-        _localized=found,
+        _found=found,
         _index=index,
     )

@@ -18,24 +18,25 @@ from typing import TYPE_CHECKING, Any
 from regionlm.cli_options import (
     CaptionOutput,
     Decoding,
+    Embedding,
     EmbedOutput,
-    Inversion,
     MatchOutput,
     Model,
     Query,
 )
-from regionlm.cli_parser import Command, UsageError, parse
+from regionlm.cli_parser import Command, UsageError, new_parser, parse
 from regionlm.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from regionlm.captioner import RegionCaptioner
+    from regionlm.embedders.embedder import Embedder
     from regionlm.masks import Region
 
 
 def caption(
-    query: Query, model: Model, inversion: Inversion, decoding: Decoding, output: CaptionOutput
+    query: Query, model: Model, embedding: Embedding, decoding: Decoding, output: CaptionOutput
 ) -> None:
     """Say in words what is in each region of an image.
 
@@ -43,12 +44,18 @@ def caption(
     """
     from regionlm.outputs import PICTURE_SUFFIXES, check_writable
 
+    _check_embedding(embedding)
     if output.heatmap is not None:
+        if embedding.embedder != "maskinversion":
+            raise InputError(
+                f"--heatmap: the embedder {embedding.embedder} has no relevance map; leave it out,"
+                " or use maskinversion"
+            )
         check_writable(output.heatmap, PICTURE_SUFFIXES)
     image, regions = _read(query)
     options = asdict(decoding)
     captioner = _load(model, options.pop("prefix"))
-    results = captioner.caption(image, regions, **options, **asdict(inversion))
+    results = captioner.caption(image, regions, embedder=_embedder(embedding, captioner), **options)
     if output.heatmap is not None:
         from regionlm.viz import save_heatmap
 
@@ -57,15 +64,15 @@ def caption(
     if output.json:
         figures = ("logprob", "dice", "iou", "cosine_to_image")
         rows = [
-            {"region": r.region, "caption": r.text, **{f: float(getattr(r, f)) for f in figures}}
+            {"region": r.region, "caption": r.text, **{f: getattr(r, f) for f in figures}}
             for r in results
         ]
-        _print_json({"image": query.image, "model": model.model, "regions": rows})
+        _print_json({**_question(query, model, embedding), "regions": rows})
     else:
         _print_lines([r.region for r in results], [r.text for r in results])
 
 
-def match(query: Query, model: Model, inversion: Inversion, output: MatchOutput) -> None:
+def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput) -> None:
     """Tell which of some texts fits each region of an image.
 
     Prints the texts with their probabilities, likeliest first; with several regions one line each,
@@ -73,8 +80,11 @@ def match(query: Query, model: Model, inversion: Inversion, output: MatchOutput)
     """
     if not output.text or not all(text.strip() for text in output.text):
         raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
+    _check_embedding(embedding)
     image, regions = _read(query)
-    results = _load(model).match(image, regions, output.text, **asdict(inversion))
+    captioner = _load(model)
+    embedder = _embedder(embedding, captioner)
+    results = captioner.match(image, regions, output.text, embedder=embedder)
     if output.json:
         rows = [
             {
@@ -84,8 +94,8 @@ def match(query: Query, model: Model, inversion: Inversion, output: MatchOutput)
             }
             for r in results
         ]
-        answer = {"image": query.image, "model": model.model, "texts": output.text}
-        _print_json({**answer, "regions": rows})
+        answer = _question(query, model, embedding)
+        _print_json({**answer, "texts": output.text, "regions": rows})
         return
     lines = []
     for r in results:
@@ -94,19 +104,20 @@ def match(query: Query, model: Model, inversion: Inversion, output: MatchOutput)
     _print_lines([r.region for r in results], lines)
 
 
-def embed(query: Query, model: Model, inversion: Inversion, output: EmbedOutput) -> None:
+def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput) -> None:
     """Write each region's embedding, a vector of the model's image-text space, to a file."""
     from regionlm.outputs import check_writable, save_tensors
 
+    _check_embedding(embedding)
     check_writable(output.output)
     image, regions = _read(query)
-    found = _load(model).embed(image, regions, **asdict(inversion))
-    names = ("embeddings", "image_embedding", "dice", "iou", "cosine_to_image")
-    metadata = {
-        "image": query.image,
-        "model": model.model,
-        "regions": json_format.dumps([region.name for region in regions]),
-    }
+    captioner = _load(model)
+    found = captioner.embed(image, regions, embedder=_embedder(embedding, captioner))
+    names = ["embeddings", "image_embedding", "cosine_to_image"]
+    if embedding.embedder == "maskinversion":
+        names += ["dice", "iou"]
+    names_of_regions = json_format.dumps([region.name for region in regions])
+    metadata = {**_question(query, model, embedding), "regions": names_of_regions}
     tensors = {name: getattr(found, name).float() for name in names}
     save_tensors(output.output, tensors, metadata)
     count, dim = found.embeddings.shape
@@ -114,6 +125,11 @@ def embed(query: Query, model: Model, inversion: Inversion, output: EmbedOutput)
 
 
 COMMANDS: dict[str, Command] = {"caption": caption, "match": match, "embed": embed}
+EVALUATION = {
+    "eval": "Evaluate an embedder on a dataset: one row of a table, or several.",
+    "report": "Print finished evaluations as one table.",
+}
+"""Commands of `eval.cli`, which read their own options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,13 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             _quieten_libraries()
-            command, parts = parse(
-                COMMANDS,
-                sys.argv[1:] if argv is None else argv,
-                description="Say what is in a region of an image, in words or as a vector.",
-                version=_version(),
-            )
-            command(*parts)
+            _run(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
@@ -147,6 +157,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_users(error):
             raise
         return _complain(error)
+
+
+def _run(argv: Sequence[str]) -> None:
+    if argv and argv[0] in EVALUATION:
+        from eval.cli import RUNNERS
+
+        parser = new_parser(f"regionlm {argv[0]}", EVALUATION[argv[0]])
+        RUNNERS[argv[0]](parser, argv[1:])
+        return
+    command, parts = parse(
+        COMMANDS,
+        argv,
+        description="Say what is in a region of an image, in words or as a vector.",
+        version=_version(),
+        others=EVALUATION,
+    )
+    command(*parts)
 
 
 def _read(query: Query) -> tuple[Image, list[Region]]:
@@ -168,12 +195,44 @@ def _load(model: Model, prefix: str | None = None) -> RegionCaptioner:
     )
 
 
+def _check_embedding(embedding: Embedding) -> None:
+    """Refuse options that don't belong together, before torch is loaded."""
+    name, own = embedding.embedder, ("steps", "lr", "alpha")
+    if name != "maskinversion":
+        for option in own:
+            if getattr(embedding, option) is not None:
+                raise InputError(
+                    f"--{option}: an option of maskinversion, not of {name}; leave it out"
+                )
+    if (name == "alphaclip") != (embedding.alphaclip_checkpoint is not None):
+        raise InputError(
+            "--embedder alphaclip and --alphaclip_checkpoint FILE need each other; found"
+            f" {'no checkpoint' if name == 'alphaclip' else f'the embedder {name}'}"
+        )
+
+
+def _embedder(embedding: Embedding, captioner: RegionCaptioner) -> Embedder:
+    from regionlm.embedders.registry import make_embedder
+
+    options = {name: value for name, value in asdict(embedding).items() if value is not None}
+    if "alphaclip_checkpoint" in options:
+        options["checkpoint"] = options.pop("alphaclip_checkpoint")
+    return make_embedder(options.pop("embedder"), captioner.backbone, **options)
+
+
+def _question(query: Query, model: Model, embedding: Embedding) -> dict[str, str]:
+    asked = {"image": query.image, "model": model.model}
+    default = Embedding().embedder
+    return asked if embedding.embedder == default else {**asked, "embedder": embedding.embedder}
+
+
 def _is_users(error: ValueError) -> bool:
     if isinstance(error, InputError | ModelError):
         return True
+    from eval.errors import DataError
     from prefix_models.errors import PrefixModelError  # late: the package may import torch
 
-    return isinstance(error, PrefixModelError)
+    return isinstance(error, PrefixModelError | DataError)
 
 
 def _complain(error: Exception) -> int:

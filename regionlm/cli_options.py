@@ -42,21 +42,41 @@ class Model:
     offline: bool = False
 
 
+EmbedderName = Literal[
+    "maskinversion",
+    "cls",
+    "crop",
+    "masked_crop",
+    "red_circle",
+    "fgvp",
+    "ris",
+    "maskclip",
+    "clip_surgery",
+    "sclip",
+    "alphaclip",
+]
+
+
 @dataclass(frozen=True)
-class Inversion:
-    """how regions become embeddings (MaskInversion); null takes the model's own default.
+class Embedding:
+    """how regions become embeddings; null takes the model's own default.
 
     Args:
-        steps: Optimisation steps; 0 gives the embedding of the whole image.
-        lr: Learning rate.
-        alpha: Pull towards the embedding of the whole image; 0 is none.
+        embedder: The method. All but maskinversion have no trust figures dice and iou (null in
+            JSON) and no heatmap.
+        steps: Optimisation steps of maskinversion; 0 gives the embedding of the whole image.
+        lr: Learning rate of maskinversion.
+        alpha: In maskinversion, pull towards the embedding of the whole image; 0 is none.
         size: Model input in pixels, S or [H, W]; the image is squashed to it.
+        alphaclip_checkpoint: For alphaclip: the file of its image tower's weights.
     """
 
+    embedder: EmbedderName = "maskinversion"
     steps: int | None = None
     lr: float | None = None
     alpha: float | None = None
     size: int | tuple[int, int] | None = None
+    alphaclip_checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,8 @@ class EmbedOutput:
 
     Args:
         output: The safetensors file: embeddings [M, d] float32, unnormalised, image_embedding [d],
-            dice, iou and cosine_to_image [M]; region names in its metadata.
+            cosine_to_image [M] and, from maskinversion, dice and iou [M]; region names in its
+            metadata.
     """
 
     output: str

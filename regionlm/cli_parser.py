@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, get_type_hints
 
 import docstring_parser
@@ -43,10 +43,22 @@ def _with_metavar(option: re.Match[str]) -> str:
     return f"--{option[1]} {option[1].upper()}"
 
 
+def new_parser(prog: str, description: str) -> ArgumentParser:
+    """An empty parser whose mistakes are UsageErrors, for commands that read their own options."""
+    return _Parser(prog=prog, description=description, allow_abbrev=False)
+
+
 def parse(
-    commands: dict[str, Command], argv: Sequence[str], *, description: str, version: str
+    commands: dict[str, Command],
+    argv: Sequence[str],
+    *,
+    description: str,
+    version: str,
+    others: Mapping[str, str] | None = None,
 ) -> tuple[Command, list[Any]]:
     """Find the command that argv names, and the dataclass instances to call it with.
+
+    `others` are further commands with a line of help, which the caller has looked for already.
 
     Raises UsageError; --help and --version print and raise SystemExit(0).
     """
@@ -55,6 +67,8 @@ def parse(
     for name, command in commands.items():
         summary = inspect.getdoc(command) or ""
         subcommands.add_subcommand(name, _command_parser(command), help=summary.split("\n")[0])
+    for name, summary in (others or {}).items():
+        subcommands.add_subcommand(name, new_parser(f"regionlm {name}", summary), help=summary)
     first = argv[0] if argv else None
     if first in commands:
         argv = [first, *_gather_lists(argv[1:], _parts(commands[first]).values())]

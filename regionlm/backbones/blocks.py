@@ -115,10 +115,14 @@ class BlockWeights:
         out = F.linear(activated, self.proj_weight, self.proj_bias)
         return out if self.scale_mlp is None else out * self.scale_mlp
 
+    def after_mlp(self, x1: Tensor) -> Tensor:
+        """The block's output, of the residual stream after attention ``[..., D]``."""
+        return x1 + self.mlp_output(self.activation(self.mlp_input(x1)))
+
     def __call__(self, x: Tensor) -> Tensor:
         """The whole block, ``[B, N, D] -> [B, N, D]``."""
         x1, _ = self.attend(x)
-        return x1 + self.mlp_output(self.activation(self.mlp_input(x1)))
+        return self.after_mlp(x1)
 
 
 def read_layer_norm(module: nn.Module, where: str) -> LayerNormWeights:

@@ -40,6 +40,18 @@ class Head:
         """A pooled token of the last block's output ``[..., D]`` to the joint space."""
         return self.norm(pooled) @ self.proj
 
+    def pool(self, x: Tensor) -> Tensor:
+        """The token ``[B, D]`` that the model reads, of the last block's output ``[B, N, D]``."""
+        return x[:, 0] if self.pooling == "cls" else x[:, 1:].mean(1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embeddings ``[B, d]``, unnormalised, of the last block's input ``[B, N, D]``."""
+        x1, _ = self.block.attend(x)
+        # Only pooled tokens go on, and the MLP's last layer is affine: it may see their mean.
+        x1 = x1[:, :1] if self.pooling == "cls" else x1[:, 1:]
+        activated = self.block.activation(self.block.mlp_input(x1))
+        return self.readout(x1.mean(1) + self.block.mlp_output(activated.mean(1)))
+
     @property
     def score_tokens(self) -> slice:
         """Tokens whose mean LeGrad's score reads: all of a [CLS]-pooled model (the paper's choice),
@@ -188,11 +200,7 @@ class ClipViT:
         """
         with torch.inference_mode(False), torch.no_grad(), self._exact():
             x, _ = self.trunk(pixels)
-            head = self.head()
-            x1, _ = head.block.attend(x)
-            x1 = x1[:, :1] if self.pooling == "cls" else x1[:, 1:]
-            activated = head.block.activation(head.block.mlp_input(x1))
-            return head.readout(x1.mean(1) + head.block.mlp_output(activated.mean(1)))
+            return self.head().embed(x)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings ``[T, d]``, unnormalised; no gradient.
@@ -229,12 +237,16 @@ class ClipViT:
         norm = read_layer_norm(self._visual.ln_post, f"{self.name}: ln_post")
         return Head(self.blocks()[-1], norm, self._visual.proj, self.pooling)
 
-    def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:
+    def trunk(
+        self, pixels: Tensor, *, without: int = 1, added: Tensor | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
         """Tokens before the last blocks. Call it under ``torch.no_grad``.
 
         Args:
             pixels: normalised ``[B, 3, H, W]``; sides that the patch divides, any aspect.
             without: how many of the last blocks not to run.
+            added: ``[B, gh * gw, D]``, what other input channels give to the patch embeddings
+                (AlphaCLIP's); one image takes any number of them, and B is that number.
 
         Returns:
             Tokens ``[B, 1 + gh * gw, D]``, [CLS] first, and the patch grid (gh, gw).
@@ -247,6 +259,8 @@ class ClipViT:
             pixels.to(self.device, dtype), visual.conv1.weight, stride=self.patch_size
         )
         patches = patches.flatten(2).transpose(1, 2)
+        if added is not None:
+            patches = patches + added
         cls = visual.class_embedding.to(dtype).expand(len(patches), 1, -1)
         native = tuple(visual.grid_size)
         positions = self.derived(

@@ -1,4 +1,4 @@
-"""Checks of what goes into an inversion; every refusal is an ``InputError`` in one line."""
+"""Checks of what goes into an embedder; every refusal is an ``InputError`` in one line."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor) -> Tens
     return found
 
 
-def check_count(name: str, value: object) -> None:
-    """An integer >= 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InputError(f"{name}: expected an integer >= 0, got {value!r}")
+def check_count(name: str, value: object, *, least: int = 0) -> None:
+    """An integer >= ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name}: expected an integer >= {least}, got {value!r}")
 
 
 def check_number(name: str, value: object, *, positive: bool) -> None:

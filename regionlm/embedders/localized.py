@@ -1,4 +1,4 @@
-"""What an inversion returns."""
+"""What an embedder returns, and what an inversion says besides."""
 
 from __future__ import annotations
 
@@ -11,13 +11,37 @@ from regionlm.relevance.resize import GridToMask, scale_to_unit
 
 
 @dataclass(frozen=True)
-class Localized:
-    """What MaskInversion found for the M masks of one image. Detached, on the backbone's device."""
+class RegionEmbeddings:
+    """Embeddings of the M regions of one image. Detached, on the backbone's device."""
 
     embeddings: Tensor
-    """LETs ``[M, d]``, unnormalised."""
+    """``[M, d]``, unnormalised."""
     image_embedding: Tensor
-    """``[d]``, unnormalised: where every LET started."""
+    """``[d]``, unnormalised: the same model's embedding of the whole image."""
+
+    @property
+    def cosine_to_image(self) -> Tensor:
+        """``[M]`` in [-1, 1]: cosine of each embedding with the image embedding."""
+        return torch.nn.functional.cosine_similarity(
+            self.embeddings, self.image_embedding[None], dim=1
+        )
+
+    def rescaled(self) -> Tensor:
+        """Embeddings ``[M, d]`` brought to the image embedding's norm, for decoders that mind
+        lengths.
+
+        AdamW's equal steps in all coordinates can make a LET many times longer than any embedding a
+        decoder was trained on; means of unit vectors are shorter than 1.
+        """
+        unit = torch.nn.functional.normalize(self.embeddings, dim=1)
+        return unit * self.image_embedding.norm()
+
+
+@dataclass(frozen=True)
+class Localized(RegionEmbeddings):
+    """What MaskInversion found: LETs, which all started at the image embedding, and how well their
+    relevance matches the masks."""
+
     relevance: Tensor
     """``[M, gh, gw]``: raw maps (>= 0) of the final embeddings on the patch grid."""
     loss: Tensor
@@ -26,18 +50,7 @@ class Localized:
     """``[M]`` in [0, 1]: soft Dice score of the final map with the mask; 1 is a perfect match."""
     iou: Tensor
     """``[M]`` in [0, 1]: IoU of the final map thresholded at 0.5 with the mask, at its size."""
-    cosine_to_image: Tensor
-    """``[M]`` in [-1, 1]: how far the LET has turned from the image embedding."""
     resize: GridToMask = field(repr=False)
-
-    def rescaled(self) -> Tensor:
-        """LETs ``[M, d]`` brought to the image embedding's norm, for decoders that mind lengths.
-
-        AdamW's equal steps in all coordinates can make a LET many times longer than any embedding a
-        decoder was trained on.
-        """
-        unit = torch.nn.functional.normalize(self.embeddings, dim=1)
-        return unit * self.image_embedding.norm()
 
     def heatmaps(self, which: slice = slice(None)) -> Tensor:
         """Maps ``[m, H, W]`` in [0, 1] of the masks ``which``, at mask resolution; a constant map

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from regionlm.backbones.clip_vit import ClipViT, EncodedImages
-from regionlm.backbones.sizes import nearest_size, resolve_size
+from regionlm.backbones.sizes import nearest_size
 from regionlm.embedders.adamw import AdamW
 from regionlm.embedders.dice import GridDice
-from regionlm.embedders.inputs import check_count, check_masks, check_number
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.inputs import check_count, check_number
 from regionlm.embedders.localized import Localized, map_iou
-from regionlm.errors import InputError, ModelError
+from regionlm.errors import InputError
 from regionlm.relevance.legrad import LeGrad, Score
 from regionlm.relevance.query_map import MergedWeights
 from regionlm.relevance.resize import GridToMask
@@ -26,10 +26,8 @@ DEFAULT_STEPS = 10  # paper
 DEFAULT_LR = 0.1  # the published class's; its examples use 0.5, the paper gives none
 DEFAULT_SIZE = 448  # paper; input pixels, the nearest multiple of the patch
 
-_IMAGES_AT_ONCE = 8  # per trunk forward in localize_batch
 
-
-class MaskInversion:
+class MaskInversion(Embedder[Localized]):
     """Localized embedding tokens (LETs) for regions of an image, on a frozen backbone.
 
     Each mask is its own problem: start at the image embedding, and let AdamW turn it for ``steps``
@@ -70,14 +68,13 @@ class MaskInversion:
         def choose(name: str, given: Any, default: Any) -> Any:
             return backbone.inversion_defaults.get(name, default) if given is None else given
 
-        self.backbone = backbone
+        default_size = nearest_size(DEFAULT_SIZE, backbone.patch_size)
+        super().__init__(backbone, size=choose("size", size, default_size))
         self.steps: int = choose("steps", steps, DEFAULT_STEPS)
         self.lr: float = choose("lr", lr, DEFAULT_LR)
         self.alpha: float = choose("alpha", alpha, 0.0)
         self.weight_decay: float = choose("weight_decay", weight_decay, 0.0)
         self.score: Score | None = choose("score", score, None)
-        default_size = nearest_size(DEFAULT_SIZE, backbone.patch_size)
-        self.size = resolve_size(choose("size", size, default_size), backbone.patch_size)
         check_count("steps", self.steps)
         check_number("lr", self.lr, positive=True)
         check_number("alpha", self.alpha, positive=False)
@@ -85,79 +82,16 @@ class MaskInversion:
         if self.score not in (None, "cosine", "dot"):
             raise InputError(f"score: expected cosine or dot, got {self.score!r}")
 
-    def __call__(self, image: Image.Image | Tensor, masks: np.ndarray | Tensor) -> Localized:
-        """Localize the regions of one image.
-
-        Args:
-            image: a PIL image (any size; squashed to ``size``), or pixels ``[3, H, W]`` already
-                preprocessed by ``backbone.preprocess`` (used at their own size).
-            masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; with a PIL image, in
-                that image's pixels.
-
-        Raises:
-            InputError: an image or mask that can't be used (says which). ModelError: weights that
-                hold or produce NaN or Inf.
-        """
-        return self.localize_batch([image], [masks])[0]
-
-    def localize_batch(
-        self,
-        images: Sequence[Image.Image | Tensor],
-        masks_per_image: Sequence[np.ndarray | Tensor],
-    ) -> list[Localized]:
-        """Several images, each with its own masks; neighbours of equal input size share a forward.
-
-        Same results, arguments and errors as one call per image.
-        """
-        if len(images) != len(masks_per_image):
-            raise InputError(
-                f"expected one set of masks per image, got {len(images)} images and"
-                f" {len(masks_per_image)} sets of masks"
-            )
-        exact = torch.autocast(self.backbone.device.type, enabled=False)
-        with torch.inference_mode(False), torch.no_grad(), exact:
-            masks = [check_masks(m, i) for i, m in zip(images, masks_per_image, strict=True)]
-            return list(self._localize(images, masks))
-
     # ------------------------------------------------------------------------------------------
 
-    def _localize(
+    def _embed(
         self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
     ) -> Iterator[Localized]:
         for positions, pixels in self._batches(images):
             encoded = self.backbone.encode(pixels)
-            if not torch.isfinite(encoded.embeddings).all():
-                self.backbone.check_finite()
-                raise ModelError(
-                    f"{self.backbone.name}: the image embedding is not finite though the weights"
-                    f" are; {self.backbone.dtype} overflows, use float32"
-                )
+            self._check_finite(encoded.embeddings)
             for index, position in enumerate(positions):
                 yield self._invert(encoded, index, masks[position])
-
-    def _batches(
-        self, images: Sequence[Image.Image | Tensor]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        """Neighbouring images of one input size, stacked; at most a few at a time."""
-        positions: list[int] = []
-        stack: list[Tensor] = []
-        for position, image in enumerate(images):
-            pixels = self._pixels(image)
-            if stack and (pixels.shape != stack[0].shape or len(stack) == _IMAGES_AT_ONCE):
-                yield positions, torch.stack(stack)
-                positions, stack = [], []
-            positions.append(position)
-            stack.append(pixels)
-        if stack:
-            yield positions, torch.stack(stack)
-
-    def _pixels(self, image: Image.Image | Tensor) -> Tensor:
-        if isinstance(image, Image.Image):
-            return self.backbone.preprocess(image, self.size)
-        if not isinstance(image, Tensor) or image.ndim != 3:
-            shape = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"image: expected a PIL image or pixels [3, H, W], got {shape}")
-        return image.to(self.backbone.device)
 
     def _invert(self, encoded: EncodedImages, index: int, masks: Tensor) -> Localized:
         block = encoded.head.block
@@ -182,7 +116,6 @@ class MaskInversion:
             loss=losses,
             dice=1 - final,
             iou=map_iou(relevance, resize, masks),
-            cosine_to_image=F.cosine_similarity(lets, start[None], dim=1),
             resize=resize,
         )
 

@@ -131,3 +131,19 @@ def tiny_clip():
         return model
 
     return build
+
+
+@pytest.fixture
+def write_alphaclip(tmp_path: Path) -> Callable[..., Path]:
+    """Write an Alpha-CLIP checkpoint as published: a model's image tower under their names, and a
+    convolution of the mask (random by default)."""
+
+    def write(model, alpha=None, **changes):
+        tower = model.visual.state_dict()
+        state = {k.replace(".attn.in_proj_", ".attn.in_proj."): v for k, v in tower.items()}
+        width, _, *patch = tower["conv1.weight"].shape
+        state["conv1_alpha.weight"] = torch.randn(width, 1, *patch) if alpha is None else alpha
+        torch.save({**state, **changes}, tmp_path / "alphaclip.pth")
+        return tmp_path / "alphaclip.pth"
+
+    return write

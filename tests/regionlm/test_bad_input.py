@@ -265,6 +265,31 @@ def test_bad_option(
 
 
 @pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (["blip"], "--embedder: expected one of 'maskinversion', 'cls', 'crop'"),
+        (["crop", "--steps", "3"], "--steps: an option of maskinversion, not of crop"),
+        (["sclip", "--lr", "0.1"], "--lr: an option of maskinversion, not of sclip"),
+        (["cls", "--alpha", "0"], "--alpha: an option of maskinversion, not of cls"),
+        (["crop", "--heatmap", "heat.png"], "--heatmap: the embedder crop has no relevance map"),
+        (["crop", "--size", "7"], "size"),
+        (["alphaclip"], "need each other; found no checkpoint"),
+        (["crop", "--alphaclip_checkpoint", "a.pth"], "need each other; found the embedder crop"),
+        (["alphaclip", "--alphaclip_checkpoint", "none.pth"], "none.pth: no such file"),
+        (["alphaclip", "--alphaclip_checkpoint", "image.png"], "weights image.png: expected"),
+    ],
+)
+def test_bad_embedder(
+    options: list[str], fragment: str, image: Path, tiny_bundle: Path, refused: Refused
+) -> None:
+    query = [image, "--box", "0,0,20,20", "--model", tiny_bundle, "--embedder", *options]
+    assert fragment in refused("caption", *query)
+    if "--heatmap" not in options:
+        assert fragment in refused("match", *query, "--text", "a dog")
+        assert fragment in refused("embed", *query, "--output", "e.safetensors")
+
+
+@pytest.mark.parametrize(
     ("output", "fragment"),
     [
         ("no/such/folder/h.png", "the folder no/such/folder does not exist"),

@@ -3,12 +3,21 @@
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
 
 from prefix_models.errors import PrefixModelError
-from regionlm import InputError, ModelError, RegionCaptioner, read_regions
+from regionlm import (
+    ClipViT,
+    InputError,
+    MaskInversion,
+    ModelError,
+    RegionCaptioner,
+    make_embedder,
+    read_regions,
+)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 THINGS = {"sand": ["book", "fish", "fox"], "snow": ["mushroom", "cheese", "pineapple"]}
@@ -99,6 +108,44 @@ def test_options_reach_maskinversion(mini):
     assert near.cosine_to_image[0] > mini.embed(*arguments).cosine_to_image[0]
     with pytest.raises(InputError, match="steps"):
         mini.embed(*arguments, steps=-1)
+
+
+def test_another_embedder_by_name_or_ready_made(mini):
+    image, mask = EXAMPLES / "sand.png", EXAMPLES / "sand-fox.png"
+    (found,) = mini.caption(image, mask, embedder="masked_crop", size=128)
+    assert found.text and found.dice is None and found.iou is None
+    assert -1 <= found.cosine_to_image < 0.999
+    with pytest.raises(InputError, match="only the embedder maskinversion"):
+        found.heatmap()
+    ready = make_embedder("masked_crop", mini.backbone, size=128)
+    for embedder, options in (("masked_crop", {"size": 128}), (ready, {})):
+        same = mini.embed(image, mask, embedder=embedder, **options)
+        torch.testing.assert_close(same.embeddings[0], found.embedding)
+        (batched,) = mini.caption_batch([image], [mask], embedder=embedder, **options)[0]
+        assert batched.text == found.text
+        assert "".join(mini.stream(image, mask, embedder=embedder, **options)) == found.text
+        chances = mini.match(image, mask, ["a fox", "a fish"], embedder=embedder, **options)
+        assert chances[0].probabilities[0] > 0.5
+
+
+def test_embedders_that_do_not_belong_are_named(mini):
+    arguments = (EXAMPLES / "sand.png", EXAMPLES / "sand-fox.png")
+    cases = [
+        (InputError, "expected one of maskinversion", {"embedder": "blip"}),
+        (InputError, "lr: not an option of the embedder crop", {"embedder": "crop", "lr": 0.1}),
+        (InputError, "checkpoint", {"embedder": "alphaclip"}),
+        (InputError, "options of its own", {"embedder": MaskInversion(mini.backbone), "size": 64}),
+    ]
+    narrow = open_clip.CLIP(
+        24,
+        {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 8},
+        {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1},
+    )
+    other = make_embedder("crop", ClipViT(narrow))
+    cases.append((ModelError, "width 24", {"embedder": other}))
+    for kind, message, options in cases:
+        with pytest.raises(kind, match=message):
+            mini.caption(*arguments, **options)
 
 
 def test_nothing_in_the_model_changes(mini):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from safetensors import safe_open
 
 import regionlm.cli
 from regionlm.cli import COMMANDS, main
+from regionlm.cli_options import EmbedderName
 from regionlm.cli_parser import UsageError, parse
 from regionlm.errors import InputError
 
 _ROOT = Path(__file__).parents[2]
 _FIGURES = {"logprob", "dice", "iou", "cosine_to_image"}
+_OTHERS = [name for name in get_args(EmbedderName) if name != "maskinversion"]
 
 
 def _parse(*argv: str) -> list[object]:
@@ -97,9 +100,9 @@ def test_config_file_keys_are_the_options(tmp_path: Path) -> None:
         "image: i.png\nmask: [a.png]\nbox: ['0,0,1,1']\nsteps: 7\nsize: [64, 32]\n"
         "decoding: beam\njson: true\noffline: true\n"
     )
-    query, model, inversion, decoding, output = _parse("caption", "--config", str(config))
+    query, model, embedding, decoding, output = _parse("caption", "--config", str(config))
     assert (query.image, query.mask, query.box) == ("i.png", ["a.png"], ["0,0,1,1"])
-    assert (model.offline, inversion.steps, inversion.size) == (True, 7, (64, 32))
+    assert (model.offline, embedding.steps, embedding.size) == (True, 7, (64, 32))
     assert (decoding.decoding, output.json) == ("beam", True)
     overridden = _parse("caption", "j.png", "--config", str(config), "--mask", "b", "--steps", "2")
     assert (overridden[0].image, overridden[0].mask) == ("j.png", ["b"])
@@ -161,10 +164,12 @@ def test_help_is_quick_and_loads_no_model_code(argv: list[str]) -> None:
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
 
 
-def test_bad_input_is_answered_before_torch_is_loaded() -> None:
+@pytest.mark.parametrize("options", [[], ["--embedder", "crop", "--heatmap", "h.png"]])
+def test_bad_input_is_answered_before_torch_is_loaded(options: list[str]) -> None:
     code = (
         "import sys\nfrom regionlm.cli import main\n"
-        "print(main(['caption', 'none.png', '--box', '0,0,1,1']), 'torch' in sys.modules)"
+        f"print(main(['caption', 'none.png', '--box', '0,0,1,1', *{options}]),"
+        " 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=_ROOT)
     assert done.stdout.split() == ["2", "False"]
@@ -302,6 +307,53 @@ def test_embed_writes_the_embeddings(
         assert set(file.keys()) == {"embeddings", "image_embedding"} | _FIGURES - {"logprob"}
         found = file.get_tensor("embeddings")
         assert file.metadata()["regions"] == json.dumps([str(mask)])
+    assert np.allclose(found, wanted.embeddings.numpy(), atol=1e-5)
+
+
+@pytest.fixture
+def embedder_flags(tiny_bundle: Path, write_alphaclip: Callable[..., Path]) -> Callable[..., list]:
+    """The flags that choose an embedder; alphaclip's weights are the bundle's own, and random."""
+
+    def flags(name: str) -> list[object]:
+        from regionlm.captioner import RegionCaptioner
+
+        chosen: list[object] = ["--embedder", name]
+        if name == "alphaclip":
+            backbone = RegionCaptioner.from_pretrained(tiny_bundle, device="cpu").backbone
+            chosen += ["--alphaclip_checkpoint", write_alphaclip(backbone.model)]
+        return chosen
+
+    return flags
+
+
+@pytest.mark.parametrize("name", _OTHERS)
+def test_every_embedder_can_be_asked_for(
+    name: str, run: Callable[..., str], embedder_flags: Callable[..., list], image: Path
+) -> None:
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.embedders import make_embedder
+
+    query = ["--box", "0,0,20,20", "--box", "10,5,40,30", *embedder_flags(name)]
+    answer = json.loads(run("caption", *query, "--size", 24, "--json"))
+    assert answer["embedder"] == name and len(answer["regions"]) == 2
+    for row in answer["regions"]:
+        assert set(row) == {"region", "caption"} | _FIGURES
+        assert row["caption"].strip() and row["dice"] is None and row["iou"] is None
+        assert -1 <= row["cosine_to_image"] <= 1.001
+    matched = json.loads(run("match", *query, "--text", "a dog", "--text", "a cat", "--json"))
+    assert matched["embedder"] == name
+    output = image.with_name("e.safetensors")
+    run("embed", *query, "--size", "[24, 40]", "--output", output)
+    backbone = RegionCaptioner.from_pretrained(answer["model"], device="cpu").backbone
+    options = {"checkpoint": query[-1]} if name == "alphaclip" else {}
+    masks = np.zeros((2, 30, 40), bool)
+    masks[0, :20, :20] = masks[1, 5:, 10:] = True
+    with Image.open(image) as picture:
+        wanted = make_embedder(name, backbone, size=(24, 40), **options)(picture, masks)
+    with safe_open(output, "np") as file:
+        assert set(file.keys()) == {"embeddings", "image_embedding", "cosine_to_image"}
+        found = file.get_tensor("embeddings")
+        assert file.metadata()["embedder"] == name
     assert np.allclose(found, wanted.embeddings.numpy(), atol=1e-5)
 
 

@@ -1,0 +1,149 @@
+"""`alphaclip`: a CLIP fine-tuned to read the mask as a fourth input channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from regionlm.backbones.checkpoints import load_weights, read_weights
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.embedders.embedder import AT_ONCE, Embedder
+from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.errors import InputError, ModelError
+
+ALPHA_MEAN, ALPHA_STD = 0.5, 0.26  # published: a mask's 0 and 1 become -1.92 and 1.92
+_ALPHA_KEY = "conv1_alpha.weight"
+
+
+class AlphaClip(Embedder[RegionEmbeddings]):
+    """Alpha-CLIP (Sun et al. 2023): a convolution of the mask is added to the patch embeddings, and
+    the whole image tower was fine-tuned with it.
+
+    The mask is squashed with the image, bilinear and antialiased, then normalised with 0.5 and
+    0.26. "No region", as for ``image_embedding``, is a mask of ones, not of zeros. M + 1 forwards.
+
+    Args:
+        backbone: the fine-tuned image tower.
+        alpha_weight: the mask's convolution, ``[D, 1, P, P]``. All zeros make it plain CLIP.
+        size: see ``Embedder``. The published models are used at their own size only.
+
+    Raises:
+        ModelError: a convolution of another shape, or with NaN or Inf in it.
+    """
+
+    def __init__(
+        self,
+        backbone: ClipViT,
+        alpha_weight: Tensor,
+        *,
+        size: int | tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(backbone, size=size)
+        wanted = [backbone.width, 1, *backbone.patch_size]
+        if list(alpha_weight.shape) != wanted:
+            raise ModelError(
+                f"{backbone.name}: expected an alpha convolution {wanted}, got"
+                f" {list(alpha_weight.shape)}"
+            )
+        if not torch.isfinite(alpha_weight).all():
+            raise ModelError(f"{backbone.name}: the alpha convolution holds NaN or Inf")
+        self.alpha_weight = alpha_weight.detach().to(backbone.device, backbone.dtype)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        backbone: ClipViT,
+        *,
+        checkpoint: str | Path | None = None,
+        quick_gelu: bool = True,
+        size: int | tuple[int, int] | None = None,
+    ) -> AlphaClip:
+        """Put a published checkpoint into a copy of a backbone's image tower.
+
+        Args:
+            backbone: gives the architecture and, elsewhere, the text tower (Alpha-CLIP kept
+                OpenAI's); its own weights are not used and not changed.
+            checkpoint: a published file (``clip_b16_grit20m_fultune_2xe.pth``): the state dict of
+                the image tower, with ``attn.in_proj.weight`` and ``conv1_alpha.weight``.
+            quick_gelu: the activation to compute with, whatever the backbone has. All published
+                checkpoints were trained with QuickGELU; the wrong one gives no error, only bad
+                vectors.
+            size: see ``Embedder``.
+
+        Raises:
+            InputError: no checkpoint given. ModelError: it is missing, damaged, no Alpha-CLIP, or
+                of another architecture than the backbone.
+        """
+        if checkpoint is None:
+            raise InputError(
+                "alphaclip: which weights? give the checkpoint file of an Alpha-CLIP image tower"
+            )
+        state, alpha_weight = read_alphaclip(Path(checkpoint))
+        tower = deepcopy(backbone.model.visual)
+        _set_activation(tower, quick_gelu)
+        load_weights(tower, state, what=str(checkpoint), name=backbone.name)
+        holder = nn.Module()
+        holder.visual = tower
+        tuned = ClipViT(
+            holder,
+            mean=backbone.mean,
+            std=backbone.std,
+            name=f"{backbone.name} with {checkpoint}",
+            inversion_defaults=backbone.inversion_defaults,
+        )
+        return cls(tuned, alpha_weight, size=size)
+
+    def _embed(
+        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
+    ) -> Iterator[RegionEmbeddings]:
+        for image, some in zip(images, masks, strict=True):
+            pixels = self._pixels(image)
+            size = (pixels.shape[1], pixels.shape[2])
+            alphas = torch.stack([torch.ones(size), *(_squash(mask, size) for mask in some)])
+            found = [self._with_alpha(pixels, part) for part in alphas.split(AT_ONCE)]
+            whole, *regions = torch.cat(found)
+            yield RegionEmbeddings(torch.stack(regions), whole)
+
+    def _with_alpha(self, pixels: Tensor, masks: Tensor) -> Tensor:
+        """Embeddings ``[m, d]`` of one image under float masks ``[m, H, W]`` of its size."""
+        alpha = ((masks - ALPHA_MEAN) / ALPHA_STD).to(self.alpha_weight)
+        added = F.conv2d(alpha[:, None], self.alpha_weight, stride=self.backbone.patch_size)
+        x, _ = self.backbone.trunk(pixels[None], added=added.flatten(2).transpose(1, 2))
+        return self.backbone.head().embed(x)
+
+
+def read_alphaclip(path: Path) -> tuple[dict[str, Tensor], Tensor]:
+    """The image tower's state dict, under open_clip's names, and the alpha convolution.
+
+    Raises:
+        ModelError: as ``read_weights``, or not an Alpha-CLIP checkpoint.
+    """
+    state = read_weights(path)
+    if _ALPHA_KEY not in state:
+        raise ModelError(
+            f"weights {path}: expected the state dict of an Alpha-CLIP image tower, found no"
+            f" {_ALPHA_KEY} in it"
+        )
+    alpha_weight = state.pop(_ALPHA_KEY)
+    # Alpha-CLIP's attention has a linear layer where nn.MultiheadAttention has bare parameters.
+    renamed = {key.replace(".attn.in_proj.", ".attn.in_proj_"): v for key, v in state.items()}
+    return renamed, alpha_weight
+
+
+def _set_activation(tower: nn.Module, quick_gelu: bool) -> None:
+    from open_clip.transformer import QuickGELU
+
+    for block in tower.transformer.resblocks:
+        block.mlp.gelu = QuickGELU() if quick_gelu else nn.GELU()
+
+
+def _squash(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A bool mask ``[H, W]`` to a float one of ``size``, on the CPU."""
+    wide = mask.cpu().float()[None, None]
+    return F.interpolate(wide, size=size, mode="bilinear", antialias=True)[0, 0]

@@ -1,0 +1,58 @@
+"""Embedders that give every patch a vector of the joint space, and a region the mean of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from regionlm.embedders.coverage import mask_coverage
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.localized import RegionEmbeddings
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """B images of one size in the joint space, unnormalised."""
+
+    patches: Tensor
+    """``[B, gh * gw, d]``, row by row."""
+    images: Tensor
+    """``[B, d]``: the model's own image embeddings."""
+    grid: tuple[int, int]
+
+
+class DenseEmbedder(Embedder[RegionEmbeddings]):
+    """A region's embedding is the mean of its patches' unit vectors, each weighted by the share of
+    it that the mask covers.
+
+    The MaskInversion paper pools "patch token representations" inside the mask and says no more;
+    weights instead of a threshold are ours, so the smallest mask has an embedding, and so is the
+    order: normalise, as each method does before it compares patches with texts, then average.
+    One forward per image, next to nothing per mask.
+    """
+
+    @abstractmethod
+    def features(self, pixels: Tensor) -> DenseFeatures:
+        """Features of ``pixels [B, 3, H, W]`` (normalised). Call it under ``torch.no_grad``."""
+
+    def _embed(
+        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
+    ) -> Iterator[RegionEmbeddings]:
+        for positions, pixels in self._batches(images):
+            found = self.features(pixels)
+            for index, position in enumerate(positions):
+                coverage = mask_coverage(masks[position], found.grid)
+                pooled = pool_patches(found.patches[index], coverage)
+                yield RegionEmbeddings(pooled, found.images[index])
+
+
+def pool_patches(patches: Tensor, coverage: Tensor) -> Tensor:
+    """Means ``[M, d]`` of normalised ``patches [n, d]``, weighted by ``coverage [M, n]`` (>= 0, not
+    all zero)."""
+    weights = coverage / coverage.sum(1, keepdim=True)
+    return weights.to(patches) @ F.normalize(patches, dim=1)

@@ -1,0 +1,124 @@
+"""The one interface of everything that turns (image, masks) into vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.sizes import resolve_size
+from regionlm.embedders.inputs import check_masks
+from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.errors import InputError, ModelError
+
+AT_ONCE = 8  # images, crops or masks in one forward: bounds memory, whatever their number
+
+Found = TypeVar("Found", bound=RegionEmbeddings)
+
+
+class Embedder(ABC, Generic[Found]):
+    """Regions of images to vectors of a frozen backbone's joint space.
+
+    Nothing of the backbone's model is changed and no gradient is kept, so it works in any grad
+    mode; a surrounding autocast changes nothing.
+
+    Args:
+        backbone: which model looks.
+        size: its input, S or (H, W) pixels, multiples of the patch; images are squashed to it, not
+            cropped. Default: ``size`` of the backbone's ``inversion_defaults``, else the model's
+            own.
+
+    Raises:
+        InputError: an option out of range.
+    """
+
+    def __init__(self, backbone: ClipViT, *, size: int | tuple[int, int] | None = None) -> None:
+        self.backbone = backbone
+        if size is None:
+            size = backbone.inversion_defaults.get("size", backbone.default_size)
+        self.size = resolve_size(size, backbone.patch_size)
+
+    def __call__(self, image: Image.Image | Tensor, masks: np.ndarray | Tensor) -> Found:
+        """Embed the regions of one image.
+
+        Args:
+            image: a PIL image (any size; squashed to ``size``), or pixels ``[3, H, W]`` already
+                preprocessed by ``backbone.preprocess`` (used at their own size; not for embedders
+                that cut or paint the picture).
+            masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; with a PIL image, in
+                that image's pixels.
+
+        Raises:
+            InputError: an image or mask that can't be used (says which). ModelError: weights that
+                hold or produce NaN or Inf.
+        """
+        return self.localize_batch([image], [masks])[0]
+
+    def localize_batch(
+        self,
+        images: Sequence[Image.Image | Tensor],
+        masks_per_image: Sequence[np.ndarray | Tensor],
+    ) -> list[Found]:
+        """Several images, each with its own masks; they share forwards where they can.
+
+        Same results, arguments and errors as one call per image.
+        """
+        if len(images) != len(masks_per_image):
+            raise InputError(
+                f"expected one set of masks per image, got {len(images)} images and"
+                f" {len(masks_per_image)} sets of masks"
+            )
+        exact = torch.autocast(self.backbone.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), exact:
+            masks = [check_masks(m, i) for i, m in zip(images, masks_per_image, strict=True)]
+            found = list(self._embed(images, masks))
+            for one in found:
+                self._check_finite(one.image_embedding)
+                self._check_finite(one.embeddings)
+        return found
+
+    # ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _embed(
+        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
+    ) -> Iterator[Found]:
+        """One result per image, in order; ``masks`` are bool ``[M, H, W]``, checked."""
+
+    def _batches(
+        self, images: Sequence[Image.Image | Tensor]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Neighbouring images of one input size, stacked; at most a few at a time."""
+        positions: list[int] = []
+        stack: list[Tensor] = []
+        for position, image in enumerate(images):
+            pixels = self._pixels(image)
+            if stack and (pixels.shape != stack[0].shape or len(stack) == AT_ONCE):
+                yield positions, torch.stack(stack)
+                positions, stack = [], []
+            positions.append(position)
+            stack.append(pixels)
+        if stack:
+            yield positions, torch.stack(stack)
+
+    def _pixels(self, image: Image.Image | Tensor) -> Tensor:
+        if isinstance(image, Image.Image):
+            return self.backbone.preprocess(image, self.size)
+        if not isinstance(image, Tensor) or image.ndim != 3:
+            shape = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"image: expected a PIL image or pixels [3, H, W], got {shape}")
+        return image.to(self.backbone.device)
+
+    def _check_finite(self, embeddings: Tensor) -> None:
+        if not torch.isfinite(embeddings).all():
+            self.backbone.check_finite()
+            raise ModelError(
+                f"{self.backbone.name}: an embedding is not finite though the weights are;"
+                f" {self.backbone.dtype} overflows, use float32"
+            )

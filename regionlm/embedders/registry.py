@@ -1,0 +1,55 @@
+"""Embedders by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.embedders.alphaclip import AlphaClip
+from regionlm.embedders.clip_surgery import ClipSurgery
+from regionlm.embedders.crop import Crop, MaskedCrop
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.fgvp import Fgvp
+from regionlm.embedders.maskclip import MaskClip
+from regionlm.embedders.maskinversion import MaskInversion
+from regionlm.embedders.red_circle import RedCircle
+from regionlm.embedders.ris import Ris
+from regionlm.embedders.sclip import Sclip
+from regionlm.embedders.whole_image import WholeImage
+from regionlm.errors import InputError
+
+EMBEDDERS: dict[str, Callable[..., Embedder]] = {
+    "maskinversion": MaskInversion,
+    "cls": WholeImage,
+    "crop": Crop,
+    "masked_crop": MaskedCrop,
+    "red_circle": RedCircle,
+    "fgvp": Fgvp,
+    "ris": Ris,
+    "maskclip": MaskClip,
+    "clip_surgery": ClipSurgery,
+    "sclip": Sclip,
+    "alphaclip": AlphaClip.from_checkpoint,
+}
+"""What the MaskInversion paper compares; options are those of the class (or constructor) named."""
+
+
+def make_embedder(name: str, backbone: ClipViT, **options: Any) -> Embedder:
+    """An embedder by its name in ``EMBEDDERS``.
+
+    Raises:
+        InputError: unknown name or option (lists those there are), or an option out of range.
+        ModelError: a checkpoint that can't be used.
+    """
+    if name not in EMBEDDERS:
+        raise InputError(f"embedder: expected one of {', '.join(EMBEDDERS)}; got {name!r}")
+    make = EMBEDDERS[name]
+    known = [p for p in inspect.signature(make).parameters if p != "backbone"]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise InputError(
+            f"{unknown[0]}: not an option of the embedder {name}, which has {', '.join(known)}"
+        )
+    return make(backbone, **options)
