@@ -1,0 +1,95 @@
+"""COCO: instances of 80 classes.
+
+Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; https://cocodataset.org.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.files import check_counts, find_needed, locate
+from eval.datasets.instances import annotation_masks, read_instances
+from eval.datasets.pictures import read_photo
+from eval.datasets.sample import Sample, labelled_sample
+
+_PUBLISHED = {
+    "val2017": {"images": 5_000, "instances": 36_335, "crowds": 446, "classes": 80},
+    "train2017": {"images": 118_287, "instances": 849_949, "classes": 80},
+    "val2014": {"classes": 80},
+    "train2014": {"classes": 80},
+}
+
+
+class Coco(RegionDataset):
+    """A sample per image that has instances: a mask and a class for each.
+
+    Category ids of the file run from 1 to 90 with gaps; `labels` count from 0, in file order.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "val2017",
+        *,
+        images: str | Path | None = None,
+        include_crowd: bool = False,
+        skip_missing: bool = False,
+    ) -> None:
+        """Open a split.
+
+        root: folder of `annotations/instances_SPLIT.json`. split: val2017, train2017, val2014 or
+        train2014.
+        images: folder that holds the images, or `SPLIT/` or `images/SPLIT/`; root by default.
+        include_crowd: give the masks of crowds (iscrowd 1), too.
+        skip_missing: leave out images whose files are not there, with a warning.
+
+        Raises DataError: unknown split, missing or damaged files.
+        """
+        self.name, self.split = "coco", split
+        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        root, home = Path(root), Path(images or root)
+        name = f"instances_{split}.json"
+        needs = {
+            name: [root / "annotations" / name, root / name],
+            "images": [home / split, home / "images" / split] + ([home] if images else []),
+        }
+        download = _download(split)
+        found = find_needed(self.name, root, needs, download)
+        self._instances = read_instances(found[name][0], include_crowd=include_crowd)
+        self._label_of = {number: i for i, number in enumerate(self._instances.categories)}
+        self.classes = tuple(self._instances.categories.values())
+        self._check()
+        kept = set(self._instances.table.images.tolist())
+        known = {number: p for number, p in self._instances.photos.items() if number in kept}
+        names = [(photo.file_name,) for photo in known.values()]
+        photos = locate(self.name, "images", names, found["images"], download, skip_missing)
+        super().__init__([str(number) for number in known], photos)
+
+    def _check(self) -> None:
+        counts = {
+            "images": len(self._instances.photos),
+            "instances": self._instances.single,
+            "crowds": self._instances.crowd,
+            "classes": len(self.classes),
+        }
+        check_counts(f"coco {self.split}", counts, _PUBLISHED[self.split])
+
+    def _load(self, row: int) -> Sample:
+        number = int(self._ids[row])
+        photo = self._instances.photos[number]
+        annotations = self._instances.table.of_image(number)
+        return labelled_sample(
+            self._ids[row],
+            read_photo(self._photo(row), (photo.width, photo.height)),
+            annotation_masks(annotations, photo),
+            [self._label_of[annotation["category_id"]] for annotation in annotations],
+            self.classes,
+        )
+
+
+def _download(split: str) -> str:
+    return (
+        f"http://images.cocodataset.org/annotations/annotations_trainval{split[-4:]}.zip and "
+        f"http://images.cocodataset.org/zips/{split}.zip"
+    )

@@ -1,0 +1,126 @@
+"""COCO's instance annotations: the file that COCO and RefCOCO share, and its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from eval.datasets.records import RecordTable, TableBuilder, scan
+from eval.errors import DataError
+
+
+class Photo(NamedTuple):
+    """An image as the annotations know it; width and height in pixels."""
+
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """An opened annotation file.
+
+    photos: by image id, in file order. table: the annotations kept. ids: theirs, int64 [N],
+    ascending. categories: names by category id, in file order. single, crowd: how many
+    annotations of either kind were seen, kept or not.
+    """
+
+    photos: dict[int, Photo]
+    table: RecordTable
+    ids: np.ndarray
+    categories: dict[int, str]
+    single: int
+    crowd: int
+
+
+def read_instances(
+    file: Path, *, include_crowd: bool, images: Container[int] | None = None
+) -> Instances:
+    """Go through an `instances*.json` once, and keep where annotations lie.
+
+    include_crowd: keep annotations of crowds (iscrowd 1), too. images: ids to keep; None: all.
+
+    Raises DataError: damaged, fields or lists missing, an annotation id twice.
+    """
+    photos: dict[int, Photo] = {}
+    categories: dict[int, str] = {}
+    builder, ids, kinds = TableBuilder(), [], [0, 0]
+    try:
+        for record in scan(file):
+            item = record.value
+            if record.key == "categories":
+                categories[item["id"]] = item["name"]
+            elif record.key == "images" and (images is None or item["id"] in images):
+                photos[item["id"]] = Photo(item["file_name"], item["width"], item["height"])
+            elif record.key == "annotations" and (images is None or item["image_id"] in images):
+                is_crowd = bool(item.get("iscrowd", 0))
+                kinds[is_crowd] += 1
+                if include_crowd or not is_crowd:
+                    builder.add(item["image_id"], record)
+                    ids.append(item["id"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{file}: expected COCO's instance annotations (images, annotations, categories); a "
+            f"record lacks {error}: fetch it again"
+        ) from error
+    if not photos or not categories:
+        raise DataError(
+            f"{file}: expected COCO's instance annotations, found {len(photos)} images and "
+            f"{len(categories)} categories: give an instances*.json"
+        )
+    unique = np.unique(np.array(ids, np.int64))
+    if len(unique) != len(ids):
+        raise DataError(
+            f"{file}: {len(ids) - len(unique):,} annotation ids occur twice, each is expected "
+            "once: fetch it again"
+        )
+    return Instances(photos, builder.table(), unique, categories, *kinds)
+
+
+def annotation_masks(annotations: Sequence[dict[str, Any]], photo: Photo) -> dict[str, np.ndarray]:
+    """Draw annotations of one image: masks bool [H, W] of its annotated size, by annotation id."""
+    return {
+        str(annotation["id"]): segmentation_mask(
+            annotation["segmentation"], (photo.width, photo.height)
+        )
+        for annotation in annotations
+    }
+
+
+def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """Draw COCO's `segmentation` field.
+
+    segmentation: a list of polygons `[x0, y0, x1, y1, ...]`, pixels, whose union is the mask (one
+    of fewer than three points is nothing); or a run-length code `{"size": [h, w], "counts": ...}`,
+    column by column, the first run outside: counts as a list of integers or compressed as text.
+    size: (W, H). Returns bool [H, W].
+
+    Raises DataError: another form or size.
+    """
+    width, height = size
+    if isinstance(segmentation, list):
+        # pycocotools takes 4 numbers for a box and fails on fewer.
+        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
+        if not polygons:
+            return np.zeros((height, width), bool)
+        code = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        return coco_mask.decode(code) > 0
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise DataError(
+            "expected a segmentation of polygons or of a run-length code, found "
+            f"{str(segmentation)[:60]}: fetch the annotations again"
+        )
+    if list(segmentation["size"]) != [height, width]:
+        raise DataError(
+            f"expected a run-length code of size [{height}, {width}], the image's, found "
+            f"{segmentation['size']}: fetch the annotations again"
+        )
+    if isinstance(segmentation["counts"], list):
+        segmentation = coco_mask.frPyObjects(segmentation, height, width)
+    return coco_mask.decode(segmentation) > 0

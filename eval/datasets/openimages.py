@@ -1,0 +1,222 @@
+"""Open Images V7 segmentation masks: 350 classes, a mask per object.
+
+Benenson et al., Large-scale interactive object segmentation with human annotators, CVPR 2019;
+https://storage.googleapis.com/openimages/web/download_v7.html.
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.files import check_counts, find_needed, locate
+from eval.datasets.pictures import read_binary_mask, read_photo
+from eval.datasets.sample import Sample, labelled_sample, resize_mask
+from eval.errors import DataError, DataWarning
+
+_PUBLISHED = {
+    "validation": {"images": 13_524, "masks": 24_730, "classes": 350},
+    "test": {"images": 40_386, "masks": 74_102, "classes": 350},
+    "train": {"images": 944_037, "masks": 2_686_666, "classes": 350},
+}
+_COLUMNS = ("MaskPath", "ImageID", "LabelName")
+# Sides of masks are rounded: 2 % is a pixel or two of the smallest pictures.
+_SAME_ASPECT = 0.02
+
+
+class _Mask(NamedTuple):
+    file: str
+    name: str
+    label: int
+
+
+class OpenImages(RegionDataset):
+    """A sample per image that has masks: a mask and a class for each object.
+
+    Mask files have another size than the image; masks are resized to it by the nearest pixel.
+    Ids of masks are their `MaskPath` without ".png". `tags["aspect_differs"]`, (W, H) of a mask,
+    is there where proportions are so different that a mask can't be of this picture as it stands.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "validation",
+        *,
+        images: str | Path | None = None,
+        skip_missing: bool = False,
+    ) -> None:
+        """Open a split.
+
+        root: folder of `SPLIT-annotations-object-segmentation.csv`, `classes-segmentation.txt`,
+        `class-descriptions-boxable.csv` (or the names of V6 and V7) and `SPLIT-masks/`, which
+        holds the files of the 16 zips, together or in a folder each.
+        split: validation, test or train.
+        images: folder of the images, or of `SPLIT/`; root by default.
+        skip_missing: leave out images of which a file is not there, with a warning: for those who
+        have a part of the dataset.
+
+        Raises DataError: unknown split, missing or damaged files.
+        """
+        self.name, self.split = "openimages", split
+        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        root, download = Path(root), _download(split)
+        home = Path(images or root)
+        needs = _needs(root, split)
+        needs["images"] = [home / split, home / "images" / split] + ([home] if images else [])
+        found = find_needed(self.name, root, needs, download)
+        mids = _read_mids(found["classes"][0])
+        self.classes = _names_of(mids, found["class names"])
+        rows = _read_rows(found["masks list"][0])
+        self._check(rows)
+        rows = _of_classes(rows, set(mids))
+        label_of = {mid: label for label, mid in enumerate(mids)}
+        names = [_mask_places(row, split) for row in rows]
+        files = locate(self.name, "masks", names, found["masks"], download, skip_missing)
+        self._masks, incomplete = _group(rows, files, label_of)
+        ids = list(self._masks)
+        photos = locate(
+            self.name, "images", [(f"{i}.jpg",) for i in ids], found["images"], download,
+            skip_missing,
+        )  # fmt: skip
+        # Without one of its masks an image would be an easier question than it is.
+        whole = [None if i in incomplete else p for i, p in zip(ids, photos, strict=True)]
+        super().__init__(ids, whole)
+
+    def _check(self, rows: Sequence[dict[str, str]]) -> None:
+        counts = {
+            "images": len({row["ImageID"] for row in rows}),
+            "masks": len(rows),
+            "classes": len(self.classes),
+        }
+        check_counts(f"openimages {self.split}", counts, _PUBLISHED[self.split])
+
+    def _load(self, row: int) -> Sample:
+        entries = self._masks[self._ids[row]]
+        native = [read_binary_mask(entry.file) for entry in entries]
+        height, width = native[0].shape
+        photo = read_photo(self._photo(row), (width, height))
+        ratio = width * photo.height / (height * photo.width)
+        differs = abs(ratio - 1) > _SAME_ASPECT
+        return labelled_sample(
+            self._ids[row],
+            photo,
+            {e.name: resize_mask(m, photo.size) for e, m in zip(entries, native, strict=True)},
+            [entry.label for entry in entries],
+            self.classes,
+            {"aspect_differs": (width, height)} if differs else {},
+        )
+
+
+def _needs(root: Path, split: str) -> dict[str, list[Path]]:
+    folders = (root, root / "annotations", root / "metadata")
+    listing = f"{split}-annotations-object-segmentation.csv"
+    classes = ("classes-segmentation.txt", "oidv7-classes-segmentation.txt")
+    names = ("*class-descriptions-boxable.csv", "*class-descriptions.csv")
+    masks = (f"{split}-masks", f"masks/{split}", "masks", f"{split}-masks-*")
+    return {
+        "masks list": [folder / listing for folder in folders],
+        "classes": [folder / name for name in classes for folder in folders],
+        "class names": [folder / name for name in names for folder in folders],
+        "masks": [root / name for name in masks],
+    }
+
+
+def _mask_places(row: dict[str, str], split: str) -> tuple[str, ...]:
+    """Where a mask may lie: flat, in a folder by first letter (some tools: capital), by zip."""
+    path, letter = row["MaskPath"], row["ImageID"][:1].lower()
+    folders = (letter, letter.upper(), f"{split}-masks-{letter}")
+    return (path, *(f"{folder}/{path}" for folder in dict.fromkeys(folders)))
+
+
+def _read_mids(file: Path) -> list[str]:
+    mids = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    mids = [line.split(",")[0] for line in mids]
+    if not mids or not all(mid.startswith("/") for mid in mids):
+        raise DataError(f"{file}: expected one class id like /m/04yx4 a line; fetch it again")
+    return mids
+
+
+def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
+    """Names of classes; some releases of the files have a header, and all have more classes."""
+    names: dict[str, str] = {}
+    for file in files:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream) if len(row) == 2 and row[0].startswith("/")]
+        names = {**dict(rows), **names}
+    unnamed = [mid for mid in mids if mid not in names]
+    if unnamed:
+        raise DataError(
+            f"{files[0]}: no name for {len(unnamed)} of {len(mids)} classes, for example "
+            f"{unnamed[0]}: fetch class-descriptions-boxable.csv again"
+        )
+    return tuple(names[mid] for mid in mids)
+
+
+def _read_rows(file: Path) -> list[dict[str, str]]:
+    """Read the columns needed, as text: an image id may look like a number (123e456)."""
+    seen, rows = set(), []
+    for row in _csv_rows(file):
+        if any(not row[column] for column in _COLUMNS):
+            raise DataError(f"{file}: the row of {row['MaskPath']} is cut off: fetch it again")
+        if row["MaskPath"] not in seen:
+            seen.add(row["MaskPath"])
+            rows.append({column: row[column] for column in _COLUMNS})
+    return rows
+
+
+def _csv_rows(file: Path) -> Iterator[dict[str, str]]:
+    with open(file, encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        missing = set(_COLUMNS) - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(
+                f"{file}: expected columns {', '.join(_COLUMNS)}; without "
+                f"{', '.join(sorted(missing))} it is another file: fetch it again"
+            )
+        try:
+            yield from reader
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: damaged near line {reader.line_num}: {error}") from error
+
+
+def _of_classes(rows: list[dict[str, str]], mids: set[str]) -> list[dict[str, str]]:
+    kept = [row for row in rows if row["LabelName"] in mids]
+    if len(kept) < len(rows):
+        other = next(row["LabelName"] for row in rows if row["LabelName"] not in mids)
+        warnings.warn(
+            f"openimages: {len(rows) - len(kept):,} of {len(rows):,} masks are of classes that "
+            f"classes-segmentation.txt lacks, for example {other}; they are left out",
+            DataWarning,
+            stacklevel=3,
+        )
+    return kept
+
+
+def _group(
+    rows: Sequence[dict[str, str]], files: Sequence[str | None], label_of: dict[str, int]
+) -> tuple[dict[str, list[_Mask]], set[str]]:
+    """Masks by image, and the images of which a mask is not there."""
+    groups: dict[str, list[_Mask]] = {}
+    incomplete = set()
+    for row, file in zip(rows, files, strict=True):
+        masks = groups.setdefault(row["ImageID"], [])
+        if file is None:
+            incomplete.add(row["ImageID"])
+        else:
+            name = row["MaskPath"].removesuffix(".png")
+            masks.append(_Mask(file, name, label_of[row["LabelName"]]))
+    return groups, incomplete
+
+
+def _download(split: str) -> str:
+    base = "https://storage.googleapis.com/openimages/v5"
+    return (
+        f"{base}/{split}-annotations-object-segmentation.csv, {base}/classes-segmentation.txt, "
+        f"{base}/class-descriptions-boxable.csv, {base}/{split}-masks/{split}-masks-X.zip with X "
+        "in 0..9 and a..f; images: https://storage.googleapis.com/openimages/web/download_v7.html"
+    )

@@ -1,0 +1,177 @@
+"""RefCOCO and RefCOCO+: sentences that single out an object among all those of a COCO image.
+
+Kazemzadeh et al., ReferItGame, EMNLP 2014; Yu et al., Modeling Context in Referring Expressions,
+ECCV 2016; files as in https://github.com/lichengunc/refer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.files import check_counts, find_needed, locate
+from eval.datasets.instances import Photo, annotation_masks, read_instances
+from eval.datasets.pictures import read_photo
+from eval.datasets.refs_pickle import Ref, Sentence, read_refs
+from eval.datasets.sample import Sample, Text, referring_sample
+from eval.errors import DataError, DataWarning
+
+DOWNLOAD = (
+    "https://bvisionweb1.cs.unc.edu/licheng/referit/data/{name}.zip (mirrors: "
+    "https://github.com/lichengunc/refer/issues/14) and "
+    "http://images.cocodataset.org/zips/train2014.zip"
+)
+
+_TEXTS = ("raw", "sent")
+
+# Of the "unc" splits. RefCOCO+'s sentences per split are in no source we trust.
+_PUBLISHED = {
+    ("refcoco", "train"): {"images": 16_994, "refs": 42_404, "sentences": 120_624},
+    ("refcoco", "val"): {"images": 1_500, "refs": 3_811, "sentences": 10_834},
+    ("refcoco", "testA"): {"images": 750, "refs": 1_975, "sentences": 5_657},
+    ("refcoco", "testB"): {"images": 750, "refs": 1_810, "sentences": 5_095},
+    ("refcoco+", "train"): {"images": 16_992, "refs": 42_278},
+    ("refcoco+", "val"): {"images": 1_500, "refs": 3_805},
+    ("refcoco+", "testA"): {"images": 750, "refs": 1_975},
+    ("refcoco+", "testB"): {"images": 750, "refs": 1_798},
+}
+
+
+class RefCoco(RegionDataset):
+    """A sample per image that is referred to: all its COCO masks, and all sentences.
+
+    Candidates are every annotated object of the image, in file order, whether a sentence refers
+    to it or not. Each sentence is a text of its own: those of one object share a target.
+    `mask_ids` are annotation ids, `text_ids` sentence ids.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "val",
+        *,
+        name: str = "refcoco",
+        text: str = "raw",
+        split_by: str = "unc",
+        images: str | Path | None = None,
+        include_crowd: bool = False,
+        skip_missing: bool = False,
+    ) -> None:
+        """Open a split.
+
+        root: folder of `refcoco/` and `refcoco+/`, or one of the two. Needed there:
+        `instances.json` and `refs(unc).p`.
+        split: train, val, testA (people) or testB (other things).
+        name: "refcoco" or "refcoco+".
+        text: "raw", what was typed, in lower case; or "sent", cleaned by the authors.
+        split_by: "unc", or another author of a `refs(...).p`.
+        images: folder of the images, if not `root`: `train2014/` in it, in `images/`, or where the
+        official tools have it; or COCO's 2017 images, which have the same numbers.
+        include_crowd: crowds (iscrowd 1) are candidates, too. No sentence refers to one.
+        skip_missing: leave out images whose files are not there, with a warning.
+
+        Raises DataError: unknown name, split or text, missing or damaged files, a pickle that
+        would run code.
+        """
+        check_choice("refcoco", "name", name, ("refcoco", "refcoco+"))
+        check_choice(name, "text", text, _TEXTS)
+        self.name, self.split, self._text = name, split, text
+        root, pickled = Path(root), f"refs({split_by}).p"
+        download = DOWNLOAD.format(name=name)
+        needs = {
+            "instances.json": [root / name / "instances.json", root / "instances.json"],
+            pickled: [root / name / pickled, root / pickled],
+            "COCO's train2014 images": _image_folders(root, images, name),
+        }
+        found = find_needed(name, root, needs, download)
+        refs = _of_split(read_refs(found[pickled][0]), split, found[pickled][0])
+        wanted = {ref.image_id for ref in refs}
+        self._instances = read_instances(
+            found["instances.json"][0], include_crowd=include_crowd, images=wanted
+        )
+        self._refs = self._group(refs)
+        self._check(refs, split_by)
+        known = {number: self._instances.photos[number] for number in self._refs}
+        names = [_file_names(number, photo) for number, photo in known.items()]
+        folders = found["COCO's train2014 images"]
+        photos = locate(name, "images", names, folders, download, skip_missing)
+        super().__init__([str(number) for number in known], photos)
+
+    def _group(self, refs: Sequence[Ref]) -> dict[int, list[Ref]]:
+        """References by image, without those whose image or object is not annotated."""
+        groups: dict[int, list[Ref]] = {}
+        annotated = np.isin([ref.ann_id for ref in refs], self._instances.ids)
+        lost = 0
+        for ref, has_mask in zip(refs, annotated, strict=True):
+            if has_mask and ref.image_id in self._instances.photos:
+                groups.setdefault(ref.image_id, []).append(ref)
+            else:
+                lost += 1
+        if lost:
+            warnings.warn(
+                f"{self.name}: {lost:,} of {len(refs):,} references are to objects or images that "
+                "are not in instances.json, or to crowds; they are left out",
+                DataWarning,
+                stacklevel=3,
+            )
+        return groups
+
+    def _check(self, refs: Sequence[Ref], split_by: str) -> None:
+        counts = {
+            "images": len({ref.image_id for ref in refs}),
+            "refs": len(refs),
+            "sentences": sum(len(ref.sentences) for ref in refs),
+        }
+        published = _PUBLISHED.get((self.name, self.split), {}) if split_by == "unc" else {}
+        check_counts(f"{self.name} {self.split}", counts, published)
+
+    def _load(self, row: int) -> Sample:
+        number = int(self._ids[row])
+        photo = self._instances.photos[number]
+        texts = [
+            Text(str(sentence.id), self._words(sentence), str(ref.ann_id))
+            for ref in self._refs[number]
+            for sentence in ref.sentences
+        ]
+        return referring_sample(
+            self._ids[row],
+            read_photo(self._photo(row), (photo.width, photo.height)),
+            annotation_masks(self._instances.table.of_image(number), photo),
+            texts,
+            {},
+        )
+
+    def _words(self, sentence: Sentence) -> str:
+        return sentence.raw.lower() if self._text == "raw" else sentence.sent
+
+
+def _of_split(refs: Sequence[Ref], split: str, file: Path) -> list[Ref]:
+    """Select as the official tools do: the letter counts, so "testAB" is in testA and testB."""
+    if split in ("testA", "testB", "testC"):
+        found = [ref for ref in refs if split[-1] in ref.split]
+    else:
+        found = [ref for ref in refs if ref.split == split]
+    if not found:
+        splits = ", ".join(sorted({ref.split for ref in refs}))
+        raise DataError(f"{file}: expected a split among {splits or 'none'}; found {split!r}")
+    return found
+
+
+def _image_folders(root: Path, images: str | Path | None, name: str) -> list[Path]:
+    years = ("train2014", "train2017", "val2017")
+    if images is not None:
+        given = Path(images)
+        return [given / below / year for year in years for below in ("", "images")] + [given]
+    # Where DATA/refcoco was given as the root, the images lie beside it.
+    data = root.parent if root.name == name else root
+    homes = (data / "images/mscoco/images", data / "images", data)
+    return [home / year for year in years for home in homes]
+
+
+def _file_names(number: int, photo: Photo) -> tuple[str, str]:
+    # The `file_name` of a reference is no file; that of instances.json is. 2017 names are shorter.
+    return photo.file_name, f"{number:012d}.jpg"

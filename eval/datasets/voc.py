@@ -1,0 +1,88 @@
+"""Pascal VOC 2012 segmentation: 20 classes, one mask per image and class.
+
+Everingham et al., The Pascal Visual Object Classes Challenge 2012;
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval.datasets.base import check_choice
+from eval.datasets.files import check_counts, find_needed, locate, read_ids
+from eval.datasets.pictures import read_label_map
+from eval.datasets.semantic import SemanticDataset, check_labels
+
+DOWNLOAD = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+SPELLED = {
+    "diningtable": "dining table",
+    "pottedplant": "potted plant",
+    "tvmonitor": "tv monitor",
+}
+
+_PUBLISHED = {"train": 1_464, "val": 1_449, "trainval": 2_913}
+_BACKGROUND, _VOID = 0, 255
+
+
+class Voc2012(SemanticDataset):
+    """A sample per image: for each of the classes in it, all its pixels are one mask.
+
+    Background, and the void border around objects, belong to no mask.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "val",
+        *,
+        names: str = "spelled",
+        drop_classes: Sequence[str] = (),
+        skip_missing: bool = False,
+    ) -> None:
+        """Open a split.
+
+        root: `VOC2012/`, `VOCdevkit/` above it, or the folder above that.
+        split: train, val or trainval.
+        names: "spelled" ("dining table") or "raw" ("diningtable").
+        drop_classes: names of classes to leave out, as candidates and as masks.
+        skip_missing: leave out images whose files are not there, with a warning.
+
+        Raises DataError: unknown option, missing or damaged files.
+        """
+        self.name, self.split = "voc2012", split
+        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        root = Path(root)
+        homes = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+        listing = f"ImageSets/Segmentation/{split}.txt"
+        parts = (listing, "SegmentationClass", "JPEGImages")
+        needs = {part: [home / part for home in homes] for part in parts}
+        found = find_needed(self.name, root, needs, DOWNLOAD)
+        ids = read_ids(found[listing][0])
+        check_counts(f"voc2012 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
+        photos = locate(
+            self.name, "images", [(f"{i}.jpg",) for i in ids], found["JPEGImages"], DOWNLOAD,
+            skip_missing,
+        )  # fmt: skip
+        self._maps = locate(
+            self.name, "label maps", [(f"{i}.png",) for i in ids], found["SegmentationClass"],
+            DOWNLOAD, skip_missing,
+        )  # fmt: skip
+        both = [p if m is not None else None for p, m in zip(photos, self._maps, strict=True)]
+        super().__init__(ids, both, CLASSES, names, SPELLED, drop_classes)
+
+    def _label_map(self, row: int) -> np.ndarray:
+        path = str(self._maps[row])
+        numbers = read_label_map(path)
+        allowed = (_BACKGROUND, *range(1, len(CLASSES) + 1), _VOID)
+        hint = "not a label map of VOC 2012, unpack the original again"
+        check_labels(numbers, allowed, path, hint)
+        return numbers

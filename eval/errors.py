@@ -1,0 +1,9 @@
+"""What can be wrong with the data of an evaluation. One line each, as in `regionlm.errors`."""
+
+
+class DataError(ValueError):
+    """A dataset that is not where it should be, or not in the format it should have."""
+
+
+class DataWarning(UserWarning):
+    """A dataset that can be used but differs from what was published; both numbers are named."""

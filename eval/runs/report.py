@@ -1,0 +1,143 @@
+"""What a finished run leaves behind: samples.jsonl, result.json, report.md."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from eval.errors import DataError
+from eval.runs.journal import Answer, write_whole
+
+RESULT, SAMPLES, REPORT = "result.json", "samples.jsonl", "report.md"
+_PACKAGES = ("regionlm", "torch", "open_clip_torch", "transformers", "lightning", "torchmetrics")
+
+
+def write_results(
+    folder: Path,
+    answers: Sequence[Answer],
+    metrics: Mapping[str, float],
+    paper: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write all three files; each appears whole.
+
+    Args:
+        folder: of the run.
+        answers: of every image, in the dataset's order.
+        metrics: ours, [0, 1].
+        paper: the paper's, [0, 1], by the same names; those it does not have are left out.
+        settings: of the run.
+
+    Returns:
+        What result.json holds.
+    """
+    lines = [
+        json.dumps({"image": answer.image, **record}, ensure_ascii=False)
+        for answer in answers
+        for record in answer.records
+    ]
+    write_whole(folder / SAMPLES, "".join(line + "\n" for line in lines))
+    bad = {answer.image: answer.bad for answer in answers if answer.bad is not None}
+    result = {
+        "metrics": {name: None if math.isnan(v) else v for name, v in metrics.items()},
+        "paper": dict(paper),
+        "counts": {"images": len(answers), "queries": len(lines), "bad_images": len(bad)},
+        "bad_images": bad,
+        "settings": dict(settings),
+        "versions": _versions(),
+        "git": _revision(),
+    }
+    write_whole(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / REPORT, _report(result))
+    return result
+
+
+def merge_reports(folders: Sequence[Path]) -> str:
+    """One Markdown table of several finished runs: a row a run, a column a metric.
+
+    Raises:
+        DataError: a folder holds no finished run.
+    """
+    results = [_read(folder) for folder in folders]
+    names = list(dict.fromkeys(name for result in results for name in result["metrics"]))
+    head = ["run", "dataset", "model", "embedder", *names]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for folder, result in zip(folders, results, strict=True):
+        settings = result["settings"]
+        row = [folder.name, settings["data"]["name"], settings["model"]["name"]]
+        row.append(_embedder(settings["embedder"]))
+        for name in names:
+            row.append(_with_paper(result["metrics"].get(name), result["paper"].get(name)))
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join([*lines, "", "In brackets: the paper's figure.", ""])
+
+
+def _report(result: Mapping[str, Any]) -> str:
+    settings, counts = result["settings"], result["counts"]
+    lines = [
+        f"# {settings['task']} on {settings['data']['name']}: {_embedder(settings['embedder'])}",
+        "",
+        f"Model `{settings['model']['name']}`; {counts['images']} images, {counts['queries']}"
+        f" queries, {counts['bad_images']} images could not be read.",
+        "",
+        "| metric | paper | ours | difference |",
+        "|---|---|---|---|",
+    ]
+    for name, value in result["metrics"].items():
+        theirs = result["paper"].get(name)
+        difference = "" if theirs is None or value is None else f"{100 * (value - theirs):+.1f}"
+        lines.append(f"| {name} | {_percent(theirs)} | {_percent(value)} | {difference} |")
+    lines += [f"\nNot read: {name}: {why}" for name, why in result["bad_images"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _embedder(settings: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in settings["options"].items())
+    return settings["name"] + (f" ({options})" if options else "")
+
+
+def _with_paper(value: float | None, theirs: float | None) -> str:
+    return _percent(value) + (f" ({_percent(theirs)})" if theirs is not None else "")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / RESULT
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such file; expected the folder of a finished `regionlm eval`"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected the JSON of a finished run ({error})") from None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _revision() -> str | None:
+    """The checkout's commit, with ``+`` if files were changed; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

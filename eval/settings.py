@@ -1,0 +1,121 @@
+"""Everything an evaluation run can be told: keys of the YAML, options of `regionlm eval`.
+
+Nothing but the standard library may be imported here: jsonargparse resolves these annotations for
+`--help`, which must not load torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+TaskName = Literal["captioning", "referring", "classes"]
+MaskQuality = Literal["exact", "erosion", "dilation", "box"]
+
+
+@dataclass
+class Data:
+    """Which images and texts.
+
+    Args:
+        name: phrasecut, refcoco, refcoco+, voc2012, context59, coco, openimages or mini.
+        root: Folder of the dataset.
+        split: Part of it; null takes the one that the tables use.
+        options: Further options of the dataset's reader.
+        workers: Processes that decode images, beside each process that embeds.
+    """
+
+    name: str
+    root: Path | None = None
+    split: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    workers: int = 1
+
+
+@dataclass
+class ModelSource:
+    """Which backbone, or bundle of backbone and prefix model (captioning needs one).
+
+    Args:
+        name: mini, a preset, a bundle's folder or hub id, or an open_clip model's name.
+        pretrained: open_clip's tag or a checkpoint file, for an open_clip name.
+        prefix: Which of a bundle's prefixes; null takes its default.
+        offline: Use files of this machine only.
+    """
+
+    name: str = "mini"
+    pretrained: str | None = None
+    prefix: str | None = None
+    offline: bool = False
+
+
+@dataclass
+class EmbedderSource:
+    """How regions become vectors.
+
+    Args:
+        name: maskinversion, cls, crop, masked_crop, red_circle, fgvp, ris, maskclip, clip_surgery,
+            sclip or alphaclip.
+        options: Its options, such as lr and alpha.
+    """
+
+    name: str = "maskinversion"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Machines:
+    """Where it runs; all processes need to see the output folder.
+
+    Args:
+        accelerator: As Lightning names it.
+        devices: Processes on each machine.
+        num_nodes: Machines.
+        strategy: As Lightning names it; auto takes ddp for more than one process.
+        progress: Show a progress bar.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    progress: bool = True
+
+
+@dataclass
+class Run:
+    """One row of a table: a task asked about every image of a dataset.
+
+    Args:
+        task: captioning (Table 6), referring (Table 1) or classes (Tables 2 and 3).
+        data: Images and texts.
+        output: Folder for result.json, samples.jsonl and report.md; started again with the same
+            settings, a run goes on where it stopped.
+        model: Backbone, or bundle with a prefix model.
+        embedder: How regions become vectors.
+        judge: Whose text tower compares captions with expressions; null takes the model's own
+            (the paper: ViT-L-14-quickgelu, openai).
+        masks: What is done to the masks first (Table 4); 5 x 5 pixels for erosion and dilation.
+        template: Prompt around a class name or expression, with {}; null takes the task's.
+        decoding: Options of the prefix model's generate, for captioning.
+        trainer: Processes and devices.
+        limit: At most so many images, drawn with a fixed seed.
+        skip_bad: Count and name images that can't be read instead of stopping at the first.
+        sweep: Settings to vary, by dotted name, such as {embedder.options.alpha: [0, 1]}: one run
+            for each combination, in folders below output, and one table of all.
+    """
+
+    task: TaskName
+    data: Data
+    output: Path
+    model: ModelSource = field(default_factory=ModelSource)
+    embedder: EmbedderSource = field(default_factory=EmbedderSource)
+    judge: ModelSource | None = None
+    masks: MaskQuality = "exact"
+    template: str | None = None
+    decoding: dict[str, Any] = field(default_factory=dict)
+    trainer: Machines = field(default_factory=Machines)
+    limit: int | None = None
+    skip_bad: bool = False
+    sweep: dict[str, list[Any]] = field(default_factory=dict)

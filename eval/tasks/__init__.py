@@ -1,0 +1,28 @@
+"""What is asked about each image, and the metrics of the answers.
+
+A task answers one image at a time with records; metrics are computed from records alone.
+"""
+
+from eval.tasks.captioning import LocalizedCaptioning, caption_metrics
+from eval.tasks.classes import ClassRetrieval, class_metrics
+from eval.tasks.referring import ReferringRetrieval, referring_metrics
+from eval.tasks.task import Record, Task
+
+METRICS = {
+    "captioning": caption_metrics,
+    "classes": class_metrics,
+    "referring": referring_metrics,
+}
+"""Name of a task -> the table's figures from the records of all images, in any order."""
+
+__all__ = [
+    "METRICS",
+    "ClassRetrieval",
+    "LocalizedCaptioning",
+    "Record",
+    "ReferringRetrieval",
+    "Task",
+    "caption_metrics",
+    "class_metrics",
+    "referring_metrics",
+]

@@ -1,0 +1,69 @@
+"""Class retrieval: which of the dataset's classes is in the mask? Tables 2, 3, 4 and 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from eval.datasets.sample import Sample
+from eval.degrade import Degradation, exact
+from eval.metrics import RetrievalAccuracy
+from eval.metrics.functional import target_ranks
+from eval.tasks.task import Record, cosines, rounded
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.embedders import Embedder
+
+TEMPLATE = "a photo of a {}"
+
+
+class ClassRetrieval:
+    """Rank a dataset's class names by their cosine with a region's embedding.
+
+    Args:
+        backbone: embeds the class names.
+        embedder: embeds the regions, on the same backbone.
+        classes: all names.
+        template: prompt, ``{}`` where the name goes. The paper shows this one and names no list.
+        degrade: changes the masks before they are embedded (Table 4).
+    """
+
+    def __init__(
+        self,
+        backbone: ClipViT,
+        embedder: Embedder,
+        classes: Sequence[str],
+        template: str = TEMPLATE,
+        degrade: Degradation = exact,
+    ) -> None:
+        self.embedder, self.classes, self.degrade = embedder, list(classes), degrade
+        self.words = backbone.embed_texts([template.format(name) for name in classes])
+
+    def answer(self, sample: Sample) -> list[Record]:
+        """One record a region: its class, the best class and the right one's rank."""
+        masks = self.degrade(sample.masks)
+        scores = cosines(self.embedder(sample.image, masks).embeddings, self.words)
+        ranks = target_ranks(scores.cpu(), torch.tensor(sample.labels))
+        best = scores.cpu().max(1)
+        columns = (
+            sample.mask_ids, sample.labels, best.indices.tolist(), best.values.tolist(),
+            ranks.tolist(),
+        )  # fmt: skip
+        return [
+            {
+                "mask": mask,
+                "label": self.classes[label],
+                "best": self.classes[choice],
+                "score": rounded(score),
+                "rank": rank,
+            }
+            for mask, label, choice, score, rank in zip(*columns, strict=True)
+        ]
+
+
+def class_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
+    """``acc@1``, ``acc@5``, ``acc@10`` over all regions, from the records of all images."""
+    metric = RetrievalAccuracy(sync_on_compute=False)
+    for records in images:
+        metric.update(torch.tensor([record["rank"] for record in records], dtype=torch.int64))
+    return {name: float(value) for name, value in metric.compute().items()}

@@ -1,0 +1,33 @@
+"""What all tasks have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from eval.datasets.sample import Sample
+
+Record = dict[str, Any]
+"""What is said about one query, JSON values only; metrics are computed from records alone."""
+
+DIGITS = 6  # of scores in records; ranks are taken before rounding
+
+
+class Task(Protocol):
+    """A question about the regions of an image."""
+
+    def answer(self, sample: Sample) -> list[Record]:
+        """The records of one image. Depends on nothing but the sample and the task's settings."""
+        ...
+
+
+def cosines(left: Tensor, right: Tensor) -> Tensor:
+    """Cosine of each row of ``left [A, d]`` with each of ``right [B, d]``: float32 ``[A, B]``."""
+    return normalize(left.float(), dim=1) @ normalize(right.float(), dim=1).T
+
+
+def rounded(value: float) -> float:
+    """A score as records hold it."""
+    return round(float(value), DIGITS)

@@ -1,0 +1,146 @@
+"""What holds for every dataset."""
+
+import inspect
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from eval.datasets import DATASETS, Sample, open_dataset
+from eval.datasets.context_classes import CLASSES
+from eval.datasets.mini import FOLDER
+from eval.errors import DataError
+
+pytestmark = pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+
+
+@pytest.fixture(params=sorted(DATASETS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def root(name, build, tmp_path):
+    if name == "mini":
+        return shutil.copytree(FOLDER, tmp_path / "mini")
+    if name.startswith("refcoco"):
+        return build.refcoco(name=name)
+    if name == "context59":
+        return build.context("detail", CLASSES)
+    return getattr(build, name.removesuffix("2012"))()
+
+
+@pytest.fixture
+def dataset(name, root):
+    return open_dataset(name, root)
+
+
+def check(sample, dataset):
+    assert isinstance(sample, Sample)
+    assert sample.image.mode == "RGB"
+    assert sample.masks.dtype == bool
+    assert sample.masks.shape == (len(sample.mask_ids), sample.image.height, sample.image.width)
+    assert sample.masks.any((1, 2)).all()
+    assert len(set(sample.mask_ids)) == len(sample.mask_ids)
+    assert len(sample.texts) == len(sample.text_ids) == len(sample.targets)
+    assert all(text.strip() for text in sample.texts)
+    assert all(0 <= target < len(sample.masks) for target in sample.targets)
+    assert not set(sample.dropped) & {*sample.mask_ids, *sample.text_ids}
+    if dataset.classes:
+        assert sample.targets == tuple(range(len(sample.masks)))
+        if dataset.name != "mini":  # its texts say more than the class
+            assert tuple(dataset.classes[label] for label in sample.labels) == sample.texts
+        assert len(sample.labels) == len(sample.masks)
+    else:
+        assert sample.labels == ()
+
+
+def same(one, other):
+    assert (one.id, one.mask_ids, one.texts, one.targets, one.labels, one.tags, one.dropped) == (
+        other.id, other.mask_ids, other.texts, other.targets, other.labels, other.tags,
+        other.dropped,
+    )  # fmt: skip
+    assert np.array_equal(one.masks, other.masks)
+    assert one.image.tobytes() == other.image.tobytes()
+
+
+def test_samples_are_consistent(dataset, name):
+    samples = list(dataset)
+    assert len(samples) == len(dataset) > 0
+    for index, sample in enumerate(samples):
+        check(sample, dataset)
+        assert sample.id == dataset.id_of(index)
+    assert len({sample.id for sample in samples}) == len(samples)
+    assert dataset.name == name and dataset.split
+
+
+def test_indices_end_with_the_dataset(dataset):
+    same(dataset[-1], dataset[len(dataset) - 1])
+    for index in (len(dataset), -len(dataset) - 1):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_nothing_is_decoded_on_opening(name, root):
+    photos = list(root.rglob("*.jpg"))
+    assert photos
+    for photo in photos:
+        photo.write_bytes(b"no picture")
+    dataset = open_dataset(name, root)
+    assert dataset.id_of(0)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        dataset[0]
+
+
+def test_it_can_be_sent_to_a_process(dataset):
+    again = pickle.loads(pickle.dumps(dataset))
+    same(again[0], dataset[0])
+    same(pickle.loads(pickle.dumps(dataset[0])), dataset[0])
+    assert again.classes == dataset.classes
+
+
+def test_a_loader_decodes_in_its_workers(dataset):
+    loader = DataLoader(dataset, batch_size=2, num_workers=1, collate_fn=list)
+    loaded = [sample for batch in loader for sample in batch]
+    for one, other in zip(loaded, dataset, strict=True):
+        same(one, other)
+
+
+def test_missing_files_are_one_line(name, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"Download: .*http") as caught:
+        open_dataset(name, tmp_path / "empty")
+    assert "\n" not in str(caught.value) and str(tmp_path / "empty") in str(caught.value)
+
+
+def test_a_limit_draws_the_same_images_again(name, root):
+    whole = open_dataset(name, root)
+    drawn = [open_dataset(name, root, limit=1, seed=seed).id_of(0) for seed in range(8)]
+    assert drawn == [whole.limited(1, seed).id_of(0) for seed in range(8)]
+    assert set(drawn) <= {whole.id_of(i) for i in range(len(whole))}
+    assert len(whole) == 1 or len(set(drawn)) > 1
+    more = whole.limited(len(whole) + 1)
+    assert [more.id_of(i) for i in range(len(more))] == [whole.id_of(i) for i in range(len(whole))]
+    with pytest.raises(DataError, match="at least 1 image, found 0"):
+        whole.limited(0)
+
+
+def test_unknown_options_name_those_there_are(name, root):
+    known = "" if name == "mini" else ".*skip_missing.*"
+    with pytest.raises(DataError, match=rf"options among {known}; found 'colour'"):
+        open_dataset(name, root, colour=1)
+    with pytest.raises(DataError, match=r"to be one of|expected a split among"):
+        open_dataset(name, root, "no such split")
+
+
+def test_every_option_but_root_and_split_has_a_name_of_its_own_and_a_default(name):
+    for option in inspect.signature(DATASETS[name]).parameters.values():
+        keyword = option.kind is inspect.Parameter.KEYWORD_ONLY
+        assert option.name in ("root", "split") or (keyword and option.default is not option.empty)
+
+
+def test_an_unknown_dataset_names_those_there_are(tmp_path):
+    with pytest.raises(DataError, match=r"phrasecut, refcoco.*found 'imagenet'"):
+        open_dataset("imagenet", tmp_path)

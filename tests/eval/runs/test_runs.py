@@ -1,0 +1,193 @@
+"""Whole runs on the bundled benchmark with the bundled model: processes, kills, bad files."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eval.datasets.mini import FOLDER
+from eval.errors import DataError
+from eval.runs.execute import evaluate
+from eval.settings import Data, EmbedderSource, Machines, Run
+
+ROOT = Path(__file__).parents[3]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _run(output, task="referring", limit=6, **settings):
+    settings.setdefault("embedder", EmbedderSource("maskinversion", {"steps": 2}))
+    machines = Machines(accelerator="cpu", progress=False)
+    data = Data("mini", workers=0)
+    return Run(task, data, output, trainer=machines, limit=limit, **settings)
+
+
+def _command(output, *options, task="captioning", limit=7):
+    return [
+        sys.executable, "-m", "regionlm", "eval", "--task", task, "--data.name", "mini",
+        "--data.workers", "0", "--output", str(output), "--limit", str(limit),
+        "--trainer.accelerator", "cpu", "--trainer.progress", "false", *options,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "figures"),
+    [
+        ("captioning", {"micro", "macro", "micro_multi", "macro_multi"}),
+        ("classes", {"acc@1", "acc@5", "acc@10"}),
+        ("referring", {"acc@1", "acc@5", "acc@10", "miou", "oiou"}),
+    ],
+)
+def test_a_run_leaves_results(task, figures, tmp_path):
+    result = evaluate(_run(tmp_path / "run", task))
+    assert figures <= set(result["metrics"])
+    assert all(0 <= value <= 1 for value in result["metrics"].values())
+    lines = (tmp_path / "run/samples.jsonl").read_text().splitlines()
+    assert len(lines) == result["counts"]["queries"] > 6 == result["counts"]["images"]
+    assert {"image", "mask"} <= set(json.loads(lines[0]))
+    assert result == json.loads((tmp_path / "run/result.json").read_text())
+    report = (tmp_path / "run/report.md").read_text()
+    assert all(f"| {name} |" in report for name in figures)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
+    first = evaluate(_run(tmp_path / "run"))
+
+    def refuse(*args):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr("eval.tasks.referring.ReferringRetrieval.answer", refuse)
+    assert evaluate(_run(tmp_path / "run")) == first
+
+
+def test_other_settings_do_not_mix(tmp_path):
+    evaluate(_run(tmp_path / "run"))
+    with pytest.raises(DataError, match=r"steps.*2.*steps.*3.*another --output"):
+        evaluate(_run(tmp_path / "run", embedder=EmbedderSource("maskinversion", {"steps": 3})))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="other files"):
+        evaluate(_run(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process, never stopped."""
+    output = tmp_path_factory.mktemp("alone") / "run"
+    subprocess.run(_command(output), check=True, env=ONE_THREAD, cwd=ROOT)
+    return output
+
+
+def _same(left, right):
+    results = [json.loads((folder / "result.json").read_text()) for folder in (left, right)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0]["counts"] == results[1]["counts"]
+    assert (left / "samples.jsonl").read_bytes() == (right / "samples.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_change_no_digit(processes, alone, tmp_path):
+    """Seven images: neither two nor three processes divide them."""
+    command = _command(tmp_path / "run", "--trainer.devices", str(processes))
+    subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, timeout=300)
+    _same(alone, tmp_path / "run")
+    files = list((tmp_path / "run").glob("answers-*.jsonl"))
+    seen = [json.loads(line)["index"] for file in files for line in file.read_text().splitlines()]
+    assert len(files) == processes and sorted(seen) == list(range(7))
+
+
+def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
+    output = tmp_path / "run"
+    process = subprocess.Popen(_command(output), env=ONE_THREAD, cwd=ROOT)
+    journal = output / "answers-00000.jsonl"
+    deadline = time.monotonic() + 200
+    while not (journal.exists() and journal.stat().st_size):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (output / "result.json").exists()
+    with journal.open("ab") as file:  # and the kill may come in the middle of a line
+        file.write(b'{"index": 6, "image": "2')
+    subprocess.run(_command(output), check=True, env=ONE_THREAD, cwd=ROOT)
+    _same(alone, output)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """The benchmark's first images, one of them cut short."""
+    root = tmp_path / "data"
+    shutil.copytree(FOLDER, root)
+    photo = root / "images" / "1.jpg"
+    photo.write_bytes(photo.read_bytes()[:2000])
+    tasks = json.loads((root / "refer_test.json").read_text())
+    kept = [task for task in tasks if task["image_id"] < 3]
+    (root / "refer_test.json").write_text(json.dumps(kept))
+    return root
+
+
+def test_a_bad_image_stops_the_run_with_its_name(damaged, tmp_path):
+    run = _run(tmp_path / "run", limit=None)
+    run.data.root = damaged
+    with pytest.raises(DataError, match=r"1\.jpg"):
+        evaluate(run)
+
+
+def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
+    run = _run(tmp_path / "run", limit=None, skip_bad=True)
+    run.data.root = damaged
+    result = evaluate(run)
+    assert result["counts"]["bad_images"] == 1 and result["counts"]["images"] == 3
+    assert "1.jpg" in result["bad_images"]["1"]
+    assert "1.jpg" in (tmp_path / "run/report.md").read_text()
+
+
+def test_sweeps_and_configs_from_the_command_line(tmp_path):
+    config = {
+        "task": "classes",
+        "data": {"name": "mini", "workers": 0},
+        "output": str(tmp_path / "sweep"),
+        "limit": 2,
+        "trainer": {"accelerator": "cpu", "progress": False},
+        "sweep": {"embedder.name": ["cls", "crop"], "task": ["classes", "referring"]},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "regionlm", "eval", "--config", tmp_path / "run.yaml"]
+    done = subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, capture_output=True)
+    table = done.stdout.decode()
+    assert table.count("\n| embedder-") == 4 and "embedder-crop,task-referring" in table
+    folders = sorted((tmp_path / "sweep").iterdir())
+    again = subprocess.run(
+        [sys.executable, "-m", "regionlm", "report", *folders],
+        check=True, cwd=ROOT, capture_output=True,
+    )  # fmt: skip
+    assert again.stdout.decode().count("\n| embedder-") == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.name", "nothing"], "nothing"),
+        (["--embedder.name", "nothing"], "nothing"),
+        (["--model.name", "nothing"], "nothing"),
+        (["--data.name", "phrasecut"], "data.root"),
+        (["--task", "dancing"], "dancing"),
+        (["--limit", "0"], "limit"),
+        (["--sweep", '{"embedder.nothing": [1]}'], "embedder.nothing"),
+    ],
+)
+def test_bad_settings_are_one_line(options, message, tmp_path, capsys):
+    from regionlm.cli import main
+
+    assert main([*_command(tmp_path / "run")[3:], *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "run" / "result.json").exists()
