@@ -21,7 +21,8 @@ def exact(masks: np.ndarray) -> np.ndarray:
 def eroded(masks: np.ndarray) -> np.ndarray:
     """Without their outermost two pixels; a mask that nothing would be left of stays as it is."""
     thinner = np.stack([ndimage.binary_erosion(mask, KERNEL, border_value=1) for mask in masks])
-    return np.where(thinner.any((1, 2))[:, None, None], thinner, masks)
+    left: np.ndarray = np.any(thinner, axis=(1, 2), keepdims=True)
+    return np.where(left, thinner, masks)
 
 
 def dilated(masks: np.ndarray) -> np.ndarray:
@@ -31,7 +32,9 @@ def dilated(masks: np.ndarray) -> np.ndarray:
 
 def boxed(masks: np.ndarray) -> np.ndarray:
     """Their bounding boxes, filled."""
-    return _span(masks.any(2))[:, :, None] & _span(masks.any(1))[:, None, :]
+    rows: np.ndarray = np.any(masks, axis=2)
+    columns: np.ndarray = np.any(masks, axis=1)
+    return _span(rows)[:, :, None] & _span(columns)[:, None, :]
 
 
 def _span(marks: np.ndarray) -> np.ndarray:

@@ -92,8 +92,9 @@ def outlines(mask: np.ndarray) -> list[list[list[int]]]:
     lines = contour_generator(z=padded, line_type=LineType.Separate).lines(0.999)
     found = []
     for line in lines:
-        points = np.rint(line).astype(int) - 1
-        if _signed_area(np.asarray(line)) > 0:
+        corners = np.asarray(line, dtype=float)
+        points = np.rint(corners).astype(int) - 1
+        if _signed_area(corners) > 0:
             found.append(_corners(points))
     return found
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from eval.metrics.base import TableMetric
 from eval.metrics.functional import exact_mean
 
 
-class CaptionAccuracy(Metric):
+class CaptionAccuracy(TableMetric):
     """Share of captions that are nearest to their own region's expression.
 
     ``micro`` is over regions (the paper's, as far as its figures tell), ``macro`` the mean of the
@@ -26,9 +26,6 @@ class CaptionAccuracy(Metric):
     {'micro': 0.667, 'macro': 0.75, 'micro_multi': 0.5, 'macro_multi': 0.5}
     """
 
-    full_state_update = False
-    higher_is_better = True
-    is_differentiable = False
     right: list[Tensor]
     regions: list[Tensor]
     expressions: list[Tensor]

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from eval.metrics.base import TableMetric
 
 
-class RetrievalAccuracy(Metric):
+class RetrievalAccuracy(TableMetric):
     """Share of queries whose target is among the k best candidates, for each k.
 
     A query with fewer than k candidates always hits, as in the paper's PhraseCut figures.
@@ -24,9 +25,6 @@ class RetrievalAccuracy(Metric):
     {'acc@1': 0.5, 'acc@5': 0.75}
     """
 
-    full_state_update = False
-    higher_is_better = True
-    is_differentiable = False
     hits: Tensor
     total: Tensor
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from eval.metrics.base import TableMetric
 from eval.metrics.functional import exact_mean
 
 
-class SelectionIoU(Metric):
+class SelectionIoU(TableMetric):
     """IoU of chosen with target masks: mean over queries, and of all pixels together.
 
     Two empty masks have IoU 0, as in the published evaluations.
@@ -23,9 +23,6 @@ class SelectionIoU(Metric):
     {'miou': 0.5, 'oiou': 0.25}
     """
 
-    full_state_update = False
-    higher_is_better = True
-    is_differentiable = False
     intersections: list[Tensor]
     unions: list[Tensor]
 

@@ -111,7 +111,8 @@ class ContrastiveClip(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW; warm-up, constant, linear decay."""
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in self.clip.named_parameters():
             inner = parameter.ndim == 2 and "embedding" not in name
             (matrices if inner else others).append(parameter)

@@ -75,7 +75,7 @@ def test_batches_resume_where_they_stopped(world):
     assert [b["pixels"].shape[-1] for b in whole] == [64, 64, 128, 128]
     assert len(rest) == 2
     for a, b in zip(whole[2:], rest, strict=True):
-        assert all((a[key] == b[key]).all() for key in a)
+        assert all(np.array_equal(a[key], b[key]) for key in a)
     assert whole[2]["texts"].shape[0] == 3 * 3 and whole[2]["same"].shape == (3, 3)
     other = next(iter(CaptionBatches(stages, seed=2)))
     assert (other["pixels"] != whole[0]["pixels"]).any()
