@@ -41,19 +41,19 @@ def open_dataset(
 ) -> RegionDataset:
     """Open a dataset that is on this machine; annotations are read, images are not.
 
-    name: a key of `DATASETS`. root: its folder, laid out as its authors do; None for `mini`, which
-    ships. split: None is the
-    one that the MaskInversion paper most likely reports. limit: only so many images, drawn with
-    `seed`; None: all. options: those of the dataset's class.
+    name: a key of `DATASETS`. root: its folder, laid out as its authors do; None for one that
+    ships (`mini`). split: None is the one that the MaskInversion paper most likely reports. limit:
+    only so many images, drawn with `seed`; None: all. options: those of the dataset's class.
 
     Raises DataError: unknown name, split or option; missing or damaged files. Warns
     (`DataWarning`) where numbers differ from the published ones.
     """
     check_choice("datasets", "name", name, tuple(DATASETS))
-    if root is None and name != "mini":
-        raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
     opener = DATASETS[name]
-    known = set(inspect.signature(opener).parameters) - {"root", "split", "name"}
+    parameters = inspect.signature(opener).parameters
+    if root is None and parameters["root"].default is inspect.Parameter.empty:
+        raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
+    known = set(parameters) - {"root", "split", "name"}
     unknown = sorted(set(options) - known)
     if unknown:
         raise DataError(

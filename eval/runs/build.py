@@ -10,35 +10,38 @@ from eval.errors import DataError
 from eval.settings import ModelSource, Run
 from eval.tasks import ClassRetrieval, LocalizedCaptioning, ReferringRetrieval, Task
 from eval.tasks.classes import TEMPLATE
+from eval.tasks.task import Embed
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner
-from regionlm.embedders import Embedder, make_embedder
+from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
 
 
 def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
     """Load what a task needs onto a device. Raises as `eval.runs.execute.evaluate`."""
-    change = DEGRADATIONS[run.masks]
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
         embedder = _embedder(run, captioner.backbone)
         judge = captioner.backbone if run.judge is None else _backbone(run.judge, device)
-        return LocalizedCaptioning(captioner, embedder, judge, run.decoding, change)
+        return LocalizedCaptioning(captioner, embedder, judge, run.decoding)
     backbone = _backbone(run.model, device)
     embedder = _embedder(run, backbone)
     if run.task == "referring":
-        return ReferringRetrieval(backbone, embedder, run.template or "{}", change)
+        return ReferringRetrieval(backbone, embedder, run.template or "{}")
     if not dataset.classes:
         raise DataError(
             f"{dataset.name}: has expressions and no classes; the task classes needs voc2012,"
             " context59, coco, openimages or mini"
         )
-    return ClassRetrieval(backbone, embedder, dataset.classes, run.template or TEMPLATE, change)
+    return ClassRetrieval(backbone, embedder, dataset.classes, run.template or TEMPLATE)
 
 
-def _embedder(run: Run, backbone: ClipViT) -> Embedder:
-    return make_embedder(run.embedder.name, backbone, **run.embedder.options)
+def _embedder(run: Run, backbone: ClipViT) -> Embed:
+    """The embedder, shown the masks that the run asks for in place of the annotated ones."""
+    embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
+    degrade = DEGRADATIONS[run.masks]
+    return lambda image, masks: embedder(image, degrade(masks))
 
 
 def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:

@@ -10,11 +10,13 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.errors import DataError
 from eval.tasks.task import Record
+from regionlm.outputs import write_atomically
 
 SETTINGS = "run.json"
 
@@ -53,7 +55,7 @@ class Journal:
                 " files; give another --output"
             )
         else:
-            write_whole(path, text)
+            write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
 
     def answers(self) -> dict[int, Answer]:
         """All finished images by index, in the dataset's order."""
@@ -95,13 +97,6 @@ class JournalWriter:
     def close(self) -> None:
         """Nothing more to write."""
         self._file.close()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it appears complete or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _read(path: Path) -> Iterator[Answer]:

@@ -7,12 +7,14 @@ import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from eval.errors import DataError
-from eval.runs.journal import Answer, write_whole
+from eval.runs.journal import Answer
+from regionlm.outputs import write_atomically
 
 RESULT, SAMPLES, REPORT = "result.json", "samples.jsonl", "report.md"
 _PACKAGES = ("regionlm", "torch", "open_clip_torch", "transformers", "lightning", "torchmetrics")
@@ -42,7 +44,6 @@ def write_results(
         for answer in answers
         for record in answer.records
     ]
-    write_whole(folder / SAMPLES, "".join(line + "\n" for line in lines))
     bad = {answer.image: answer.bad for answer in answers if answer.bad is not None}
     result = {
         "metrics": {name: None if math.isnan(v) else v for name, v in metrics.items()},
@@ -53,8 +54,13 @@ def write_results(
         "versions": _versions(),
         "git": _revision(),
     }
-    write_whole(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    write_whole(folder / REPORT, _report(result))
+    texts = {
+        SAMPLES: "".join(line + "\n" for line in lines),
+        RESULT: json.dumps(result, indent=2, ensure_ascii=False) + "\n",
+        REPORT: _report(result),
+    }
+    for name, text in texts.items():
+        write_atomically(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return result
 
 

@@ -8,13 +8,11 @@ from typing import Any
 import torch
 
 from eval.datasets.sample import Sample
-from eval.degrade import Degradation, exact
 from eval.metrics import CaptionAccuracy
 from eval.metrics.functional import caption_choice
-from eval.tasks.task import Record, cosines, rounded
+from eval.tasks.task import Embed, Record, cosines, rounded
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
-from regionlm.embedders import Embedder
 
 
 class LocalizedCaptioning:
@@ -28,24 +26,22 @@ class LocalizedCaptioning:
         embedder: embeds the regions, on the captioner's backbone.
         judge: whose text tower compares captions with expressions (the paper: OpenAI ViT-L/14).
         decoding: options of ``ClipCap.generate``.
-        degrade: changes the masks before they are embedded.
     """
 
     def __init__(
         self,
         captioner: RegionCaptioner,
-        embedder: Embedder,
+        embedder: Embed,
         judge: ClipViT,
         decoding: Mapping[str, Any] | None = None,
-        degrade: Degradation = exact,
     ) -> None:
         self.captioner, self.embedder, self.judge = captioner, embedder, judge
-        self.decoding, self.degrade = dict(decoding or {}), degrade
+        self.decoding = dict(decoding or {})
 
     def answer(self, sample: Sample) -> list[Record]:
         """One record an expression: its region's caption and the expression nearest to that."""
         regions = list(dict.fromkeys(sample.targets))
-        found = self.embedder(sample.image, self.degrade(sample.masks[regions]))
+        found = self.embedder(sample.image, sample.masks[regions])
         prefixes = self.captioner.prefix_embeddings(found)
         captions = self.captioner.prefix_model.generate(prefixes, **self.decoding)
         said = [caption.text.rstrip(". ") for caption in captions]

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from eval.datasets.sample import Sample
-from eval.degrade import Degradation, exact
 from eval.metrics import RetrievalAccuracy
 from eval.metrics.functional import target_ranks
-from eval.tasks.task import Record, cosines, rounded
+from eval.tasks.task import Embed, Record, cosines, rounded
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders import Embedder
 
 TEMPLATE = "a photo of a {}"
 
@@ -25,24 +23,21 @@ class ClassRetrieval:
         embedder: embeds the regions, on the same backbone.
         classes: all names.
         template: prompt, ``{}`` where the name goes. The paper shows this one and names no list.
-        degrade: changes the masks before they are embedded (Table 4).
     """
 
     def __init__(
         self,
         backbone: ClipViT,
-        embedder: Embedder,
+        embedder: Embed,
         classes: Sequence[str],
         template: str = TEMPLATE,
-        degrade: Degradation = exact,
     ) -> None:
-        self.embedder, self.classes, self.degrade = embedder, list(classes), degrade
+        self.embedder, self.classes = embedder, list(classes)
         self.words = backbone.embed_texts([template.format(name) for name in classes])
 
     def answer(self, sample: Sample) -> list[Record]:
         """One record a region: its class, the best class and the right one's rank."""
-        masks = self.degrade(sample.masks)
-        scores = cosines(self.embedder(sample.image, masks).embeddings, self.words)
+        scores = cosines(self.embedder(sample.image, sample.masks).embeddings, self.words)
         ranks = target_ranks(scores.cpu(), torch.tensor(sample.labels))
         best = scores.cpu().max(1)
         columns = (

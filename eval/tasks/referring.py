@@ -7,12 +7,10 @@ from collections.abc import Iterable
 import torch
 
 from eval.datasets.sample import Sample
-from eval.degrade import Degradation, exact
 from eval.metrics import RetrievalAccuracy, SelectionIoU
 from eval.metrics.functional import overlap, target_ranks
-from eval.tasks.task import Record, cosines, rounded
+from eval.tasks.task import Embed, Record, cosines, rounded
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders import Embedder
 
 
 class ReferringRetrieval:
@@ -25,25 +23,22 @@ class ReferringRetrieval:
         backbone: embeds the expressions.
         embedder: embeds the regions, on the same backbone.
         template: prompt, ``{}`` where the expression goes.
-        degrade: changes the masks before they are embedded; IoUs are of the true ones.
     """
 
     def __init__(
         self,
         backbone: ClipViT,
-        embedder: Embedder,
+        embedder: Embed,
         template: str = "{}",
-        degrade: Degradation = exact,
     ) -> None:
-        self.backbone, self.embedder = backbone, embedder
-        self.template, self.degrade = template, degrade
+        self.backbone, self.embedder, self.template = backbone, embedder, template
 
     def answer(self, sample: Sample) -> list[Record]:
         """One record an expression."""
         # Equal texts are embedded once: their scores are then equal to the last bit.
         distinct = list(dict.fromkeys(sample.texts))
         prompts = [self.template.format(text) for text in distinct]
-        regions = self.embedder(sample.image, self.degrade(sample.masks)).embeddings
+        regions = self.embedder(sample.image, sample.masks).embeddings
         scores = cosines(self.backbone.embed_texts(prompts), regions).cpu()
         scores = scores[[distinct.index(text) for text in sample.texts]]
         targets = torch.tensor(sample.targets)

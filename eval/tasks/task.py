@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from eval.datasets.sample import Sample
+from regionlm.embedders import RegionEmbeddings
 
 Record = dict[str, Any]
 """What is said about one query, JSON values only; metrics are computed from records alone."""
+
+Embed = Callable[[Image.Image, np.ndarray], RegionEmbeddings]
+"""A picture and masks bool ``[M, H, W]`` to vectors: an embedder, perhaps shown other masks."""
 
 DIGITS = 6  # of scores in records; ranks are taken before rounding
 
