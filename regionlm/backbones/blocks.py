@@ -95,6 +95,14 @@ class BlockWeights:
         )
         return q, k, v
 
+    def attention(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Attention ``[B, heads, r, N]`` after softmax, float32 or wider, of the queries ``rows``
+        of the block's input ``[B, N, D]``."""
+        q, k, _ = self.qkv(x)
+        wide = torch.promote_types(q.dtype, torch.float32)
+        logits = q[:, :, rows].to(wide) @ k.to(wide).transpose(-1, -2) * q.shape[-1] ** -0.5
+        return logits.softmax(-1)
+
     def attention_output(self, mixed: Tensor) -> Tensor:
         """Mixed values ``[B, heads, N, dh]`` to attention's term of the stream ``[B, N, D]``."""
         out = F.linear(mixed.transpose(1, 2).flatten(2), self.out_weight, self.out_bias)

@@ -53,6 +53,11 @@ class Head:
         return self.readout(x1.mean(1) + self.block.mlp_output(activated.mean(1)))
 
     @property
+    def pooled_tokens(self) -> slice:
+        """The tokens that ``pool`` reads."""
+        return slice(1, None) if self.pooling == "mean" else slice(0, 1)
+
+    @property
     def score_tokens(self) -> slice:
         """Tokens whose mean LeGrad's score reads: all of a [CLS]-pooled model (the paper's choice),
         exactly the pooled (patch) tokens of a mean-pooled one."""
@@ -63,12 +68,14 @@ class Head:
 class EncodedImages:
     """B images of one size after one trunk forward; tokens are [CLS], then patches row by row.
 
-    ``embeddings [B, d]`` unnormalised; ``residual [B, N, D]`` the stream after the last block's
-    attention; ``values [B, heads, N, dh]`` of that attention; ``pre_activation [B, N, F]`` of its
-    MLP; ``score_mean [B, D]`` the mean of the last block's output over ``head.score_tokens``.
+    ``embeddings [B, d]`` unnormalised; ``block_input [B, N, D]`` of the last block; ``residual
+    [B, N, D]`` the stream after its attention; ``values [B, heads, N, dh]`` of that attention;
+    ``pre_activation [B, N, F]`` of its MLP; ``score_mean [B, D]`` the mean of its output over
+    ``head.score_tokens``.
     """
 
     embeddings: Tensor
+    block_input: Tensor
     residual: Tensor
     values: Tensor
     pre_activation: Tensor
@@ -79,6 +86,12 @@ class EncodedImages:
 
     def __len__(self) -> int:
         return self.embeddings.shape[0]
+
+    @torch.no_grad()
+    def attention(self, index: int, rows: slice = slice(None)) -> Tensor:
+        """The last block's attention in image ``index``: ``[heads, r, N]`` after softmax, of the
+        queries ``rows``; computed now, for the encoder's fast attention never shows it."""
+        return self.head.block.attention(self.block_input[index, None], rows)[0]
 
 
 class ClipViT:
@@ -91,8 +104,8 @@ class ClipViT:
         tokenizer: ``list[str] -> LongTensor [T, context]``; needed by ``embed_texts`` only.
         mean, std: input normalisation, RGB; default: the model's ``preprocess_cfg``, else OpenAI's.
         name: shown in messages and reports.
-        inversion_defaults: MaskInversion options (steps, lr, alpha, weight_decay, size, score) that
-            suit this model; used where the caller of ``MaskInversion`` gives none.
+        inversion_defaults: MaskInversion options (steps, lr, alpha, weight_decay, size, score,
+            relevance) that suit this model; used where the caller of ``MaskInversion`` gives none.
         config: open_clip's ``model_cfg`` that the model was built from; needed to save it only.
 
     Raises:
@@ -189,7 +202,7 @@ class ClipViT:
             if self.pooling == "cls":
                 pooled = residual[:, 0] + head.block.mlp_output(activated[:, 0])
             return EncodedImages(
-                head.readout(pooled), residual, values, pre_activation, score_mean,
+                head.readout(pooled), x, residual, values, pre_activation, score_mean,
                 grid, self.patch_size, head,
             )  # fmt: skip
 

@@ -43,7 +43,8 @@ class Localized(RegionEmbeddings):
     relevance matches the masks."""
 
     relevance: Tensor
-    """``[M, gh, gw]``: raw maps (>= 0) of the final embeddings on the patch grid."""
+    """``[M, gh, gw]``: raw maps (>= 0, but for ``gradcam_no_relu``) of the final embeddings on the
+    patch grid."""
     loss: Tensor
     """``[steps, M]``: Dice loss + alpha * (1 - cosine) before each step."""
     dice: Tensor

@@ -18,9 +18,9 @@ from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.inputs import check_count, check_number
 from regionlm.embedders.localized import Localized, map_iou
 from regionlm.errors import InputError
-from regionlm.relevance.legrad import LeGrad, Score
-from regionlm.relevance.query_map import MergedWeights
+from regionlm.relevance.registry import Relevance, check_relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
+from regionlm.relevance.score import Score
 
 DEFAULT_STEPS = 10  # paper
 DEFAULT_LR = 0.1  # the published class's; its examples use 0.5, the paper gives none
@@ -31,7 +31,7 @@ class MaskInversion(Embedder[Localized]):
     """Localized embedding tokens (LETs) for regions of an image, on a frozen backbone.
 
     Each mask is its own problem: start at the image embedding, and let AdamW turn it for ``steps``
-    steps until its LeGrad map (``relevance.legrad``) matches the mask under
+    steps until its relevance map (LeGrad's by default) matches the mask under
     ``Dice + alpha * (1 - cosine to the image embedding)``. The gradient is explicit: no autograd
     runs and no parameter, flag or ``.grad`` is touched, so it works in any grad mode and inside
     Lightning. A map without contrast (max == min) counts as all zeros, with zero gradient.
@@ -46,9 +46,12 @@ class MaskInversion(Embedder[Localized]):
         weight_decay: AdamW's, >= 0 [0].
         size: model input, S or (H, W) pixels, multiples of the patch [448, or the nearest].
             The image is squashed to it.
-        score: ``"cosine"`` or ``"dot"`` [by the model's pooling, see ``relevance.legrad``]. A
+        score: ``"cosine"`` or ``"dot"`` [by the model's pooling, see ``relevance.score``]. A
             mean-pooled model under ``"cosine"`` starts at the score's maximum, where the gradient
             is zero: the LET then stays the image embedding and the map is all zeros.
+        relevance: whose map is matched, ``"legrad"``, or for comparison (the paper's Table 8)
+            ``"gradcam"``, ``"gradcam_no_relu"`` or ``"chefer"`` (``relevance.gradcam``,
+            ``relevance.chefer``) ["legrad"].
 
     Raises:
         InputError: an option out of range.
@@ -64,6 +67,7 @@ class MaskInversion(Embedder[Localized]):
         weight_decay: float | None = None,
         size: int | tuple[int, int] | None = None,
         score: Score | None = None,
+        relevance: str | None = None,
     ) -> None:
         def choose(name: str, given: Any, default: Any) -> Any:
             return backbone.inversion_defaults.get(name, default) if given is None else given
@@ -75,12 +79,14 @@ class MaskInversion(Embedder[Localized]):
         self.alpha: float = choose("alpha", alpha, 0.0)
         self.weight_decay: float = choose("weight_decay", weight_decay, 0.0)
         self.score: Score | None = choose("score", score, None)
+        self.relevance: str = choose("relevance", relevance, "legrad")
         check_count("steps", self.steps)
         check_number("lr", self.lr, positive=True)
         check_number("alpha", self.alpha, positive=False)
         check_number("weight_decay", self.weight_decay, positive=False)
         if self.score not in (None, "cosine", "dot"):
             raise InputError(f"score: expected cosine or dot, got {self.score!r}")
+        check_relevance(self.relevance)
 
     # ------------------------------------------------------------------------------------------
 
@@ -94,18 +100,17 @@ class MaskInversion(Embedder[Localized]):
                 yield self._invert(encoded, index, masks[position])
 
     def _invert(self, encoded: EncodedImages, index: int, masks: Tensor) -> Localized:
-        block = encoded.head.block
-        weights = self.backbone.derived(
-            "legrad", MergedWeights.sources(block), lambda: MergedWeights.of(block)
+        method = make_relevance(
+            self.relevance, self.backbone, encoded, index, score=self.score, masks=len(masks)
         )
-        legrad = LeGrad(encoded, index, score=self.score, weights=weights, masks=len(masks))
-        start = encoded.embeddings[index].to(weights.mlp_to_heads.dtype)
+        start = encoded.embeddings[index]
+        start = start.to(torch.promote_types(start.dtype, torch.float32))
         size = (masks.shape[1], masks.shape[2])
         resize = GridToMask.of(encoded.grid, encoded.patch_size, size, start)
         dice = GridDice(resize, masks)
-        lets, losses = self._descend(legrad, dice, start, len(masks))
-        parts = lets.split(legrad.chunk)
-        relevance = torch.cat([legrad.forward(F.normalize(part, dim=1)) for part in parts])
+        lets, losses = self._descend(method, dice, start, len(masks))
+        parts = lets.split(method.chunk)
+        relevance = torch.cat([method.forward(F.normalize(part, dim=1)) for part in parts])
         if not (torch.isfinite(relevance).all() and torch.isfinite(lets).all()):
             raise InputError(f"lr: the optimisation diverged with {self.lr}; use a smaller one")
         final, _ = dice(relevance)
@@ -120,27 +125,27 @@ class MaskInversion(Embedder[Localized]):
         )
 
     def _descend(
-        self, legrad: LeGrad, dice: GridDice, start: Tensor, count: int
+        self, method: Relevance, dice: GridDice, start: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
         """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``."""
-        spans = [slice(i, min(i + legrad.chunk, count)) for i in range(0, count, legrad.chunk)]
+        spans = [slice(i, min(i + method.chunk, count)) for i in range(0, count, method.chunk)]
         lets = [AdamW(start.repeat(s.stop - s.start, 1), self.lr, self.weight_decay) for s in spans]
         losses = start.new_zeros(self.steps, count)
 
         def step(number: int, let: AdamW, span: slice, maps: Tensor) -> None:
             loss, dmaps = dice(maps, span)
             losses[number, span], gradient = self._objective(
-                let.value, start, loss, legrad.backward(dmaps)
+                let.value, start, loss, method.backward(dmaps)
             )
             let.step(gradient / count)  # the published loss is the mean over the image's masks
 
         if self.steps:  # all masks start at one token: one map, one sign pattern, many losses
-            maps = legrad.forward(F.normalize(start[None], dim=1))
+            maps = method.forward(F.normalize(start[None], dim=1))
             for let, span in zip(lets, spans, strict=True):
                 step(0, let, span, maps)
         for let, span in zip(lets, spans, strict=True):
             for number in range(1, self.steps):
-                step(number, let, span, legrad.forward(F.normalize(let.value, dim=1)))
+                step(number, let, span, method.forward(F.normalize(let.value, dim=1)))
         return torch.cat([let.value for let in lets]), losses
 
     def _objective(

@@ -1,6 +1,22 @@
 """Explainability maps as functions of a token of the joint space."""
 
-from regionlm.relevance.legrad import Budget, LeGrad, Score, default_score
+from regionlm.relevance.budget import Budget
+from regionlm.relevance.chefer import CheferCam
+from regionlm.relevance.gradcam import GradCam
+from regionlm.relevance.legrad import LeGrad
 from regionlm.relevance.query_map import MergedWeights
+from regionlm.relevance.registry import RELEVANCE, Relevance, make_relevance
+from regionlm.relevance.score import Score, default_score
 
-__all__ = ["Budget", "LeGrad", "MergedWeights", "Score", "default_score"]
+__all__ = [
+    "RELEVANCE",
+    "Budget",
+    "CheferCam",
+    "GradCam",
+    "LeGrad",
+    "MergedWeights",
+    "Relevance",
+    "Score",
+    "default_score",
+    "make_relevance",
+]

@@ -1,4 +1,4 @@
-"""Sum over heads and queries of relu(q . v) per key, without ever holding it for all masks.
+"""Weighted sum over heads and queries of relu(q . v) per key, never held for all masks at once.
 
 ``G_h[i, j] = q_h[i] . v_h[j]`` is the gradient of the score with respect to the attention of head
 h, query i, key j. The backward pass needs only the sign of G, as zeros and ones.
@@ -13,24 +13,34 @@ from torch import Tensor
 
 
 class AttentionGradient:
-    """``q -> sum_h,i relu(G)`` and its transpose, for one image and at most ``capacity`` masks.
+    """``q -> sum_h,i factor * relu(G)`` and its transpose, for one image and at most ``capacity``
+    masks.
 
     Args:
         values: ``[heads, k, dh]`` value vectors of the k keys.
         queries: n, rows of G per mask.
         capacity: masks per call.
+        factors: ``[heads, n, k]``, >= 0, the same for all masks; None: all 1.
         piece: elements of G worked on at once (they should stay in cache).
         keep: elements of G's sign pattern kept between forward and backward; the rest is computed
             again, so memory stays bounded for any image size.
     """
 
     def __init__(
-        self, values: Tensor, queries: int, capacity: int, *, piece: int, keep: int
+        self,
+        values: Tensor,
+        queries: int,
+        capacity: int,
+        *,
+        factors: Tensor | None = None,
+        piece: int,
+        keep: int,
     ) -> None:
         self.values = values.contiguous()
         self.values_t = values.transpose(1, 2).contiguous()
         self.heads, self.keys, self.head_dim = values.shape
         self.queries = queries
+        self.factors = factors
         self.piece = piece
         wanted = self.heads * capacity * queries * self.keys
         self._kept = values.new_empty(min(wanted, max(keep, 0)))
@@ -48,10 +58,7 @@ class AttentionGradient:
         for heads, rows, gradient, is_kept in self._pieces():
             torch.bmm(self._rows[heads, rows], self.values_t[heads], out=gradient)
             gradient.relu_()
-            if gradient.shape[1] == m * n:
-                total += gradient.view(-1, m, n, self.keys).sum((0, 2))
-            else:  # a part of one mask's rows
-                total += gradient.sum((0, 1))
+            total += self._by_mask(gradient, heads, rows).sum((0, 2))
             if is_kept:
                 gradient.sign_()
         return total
@@ -71,9 +78,17 @@ class AttentionGradient:
                 torch.bmm(self._rows[heads, rows], self.values_t[heads], out=signs)
                 signs.gt_(0)
             weighted = dtotal[None, :, :, None] * self.values[heads, None]  # [heads, m, k, dh]
-            product = torch.matmul(signs.view(len(signs), m, -1, self.keys), weighted)
+            product = torch.matmul(self._by_mask(signs, heads, rows), weighted)
             flat[heads, rows] = product.view(len(signs), -1, self.head_dim)
         return dq.view(m, n, -1)
+
+    def _by_mask(self, piece: Tensor, heads: slice, rows: slice) -> Tensor:
+        """A piece as ``[heads, masks, rows, k]``, times its factors. ``rows`` are a part of one
+        mask's, or all of all masks'."""
+        by_mask = piece.view(len(piece), self._masks, -1, self.keys)
+        if self.factors is None:
+            return by_mask
+        return by_mask * self.factors[heads, None, rows]
 
     def _pieces(self) -> Iterator[tuple[slice, slice, Tensor, bool]]:
         """Head range, row range, buffer ``[heads, rows, k]``, whether that outlives forward."""

@@ -1,7 +1,7 @@
-"""LeGrad of the last block by plain automatic differentiation: slow, large, obviously right.
+"""Relevance maps of the last block by plain automatic differentiation: slow, obviously right.
 
-The reference that tests and benchmarks hold ``relevance.legrad`` against. It builds the attention
-matrix of every mask and differentiates through it twice.
+The references that tests and benchmarks hold the closed forms against. They build the attention
+matrix of every mask, or its tokens, and differentiate twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regionlm.backbones.clip_vit import Head
-from regionlm.relevance.legrad import Score, default_score
+from regionlm.relevance.score import Score, default_score
 
 
 def legrad_autograd(
@@ -29,17 +29,64 @@ def legrad_autograd(
         tokens: unit vectors of the joint space.
         score: as ``LeGrad``'s.
     """
-    score = score or default_score(head)
+    with torch.inference_mode(False), torch.enable_grad():
+        _, gradient = _attention_gradient(head, block_input, tokens, score)
+        return gradient.clamp(min=0).mean((1, 2))[:, 1:].view(-1, *grid)
+
+
+def chefer_autograd(
+    head: Head,
+    block_input: Tensor,
+    grid: tuple[int, int],
+    tokens: Tensor,
+    score: Score | None = None,
+) -> Tensor:
+    """CheferCAM's maps; arguments and result as ``legrad_autograd``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        attention, gradient = _attention_gradient(head, block_input, tokens, score)
+        relevance = (attention * gradient).clamp(min=0).mean(1)
+        rows = slice(1, None) if head.pooling == "mean" else slice(0, 1)
+        return relevance[:, rows].mean(1)[:, 1:].view(-1, *grid)
+
+
+def gradcam_autograd(
+    head: Head,
+    block_input: Tensor,
+    grid: tuple[int, int],
+    tokens: Tensor,
+    score: Score | None = None,
+    *,
+    relu: bool = True,
+) -> Tensor:
+    """GradCAM's maps; arguments and result as ``legrad_autograd``."""
     with torch.inference_mode(False), torch.enable_grad():
         x = block_input.detach().clone()[None].expand(len(tokens), -1, -1)
-        queries, keys, values = head.block.qkv(x)
-        logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
-        attention = logits.softmax(-1).detach().requires_grad_()
-        x1 = x + head.block.attention_output(attention @ values)
-        out = x1 + head.block.mlp_output(head.block.activation(head.block.mlp_input(x1)))
-        f = head.readout(out[:, head.score_tokens].mean(1))
-        if score == "cosine":
-            f = f / f.norm(dim=1, keepdim=True)
-        (gradient,) = torch.autograd.grad((tokens * f).sum(), attention, create_graph=True)
-        maps = gradient.clamp(min=0).mean((1, 2))[:, 1:]
-    return maps.view(-1, *grid)
+        out = head.block(x).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(_score(head, out, tokens, score), out, create_graph=True)
+        alpha = gradient[:, 1:].sum(1)
+        maps = torch.einsum("mnk,mk->mn", out.detach()[:, 1:], alpha).view(-1, *grid)
+        return maps.clamp(min=0) if relu else maps
+
+
+def _attention_gradient(
+    head: Head, block_input: Tensor, tokens: Tensor, score: Score | None
+) -> tuple[Tensor, Tensor]:
+    """The last block's attention and the score's gradient at it, both ``[m, heads, N, N]``."""
+    x = block_input.detach().clone()[None].expand(len(tokens), -1, -1)
+    queries, keys, values = head.block.qkv(x)
+    logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+    attention = logits.softmax(-1).detach().requires_grad_()
+    x1 = x + head.block.attention_output(attention @ values)
+    out = x1 + head.block.mlp_output(head.block.activation(head.block.mlp_input(x1)))
+    (gradient,) = torch.autograd.grad(
+        _score(head, out, tokens, score), attention, create_graph=True
+    )
+    return attention.detach(), gradient
+
+
+def _score(head: Head, out: Tensor, tokens: Tensor, score: Score | None) -> Tensor:
+    """Sum of the scores of tokens ``[m, d]`` and the last block's outputs ``[m, N, D]``."""
+    f = head.readout(out[:, head.score_tokens].mean(1))
+    if (score or default_score(head)) == "cosine":
+        f = f / f.norm(dim=1, keepdim=True)
+    return (tokens * f).sum()

@@ -71,7 +71,7 @@ def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> li
             texts += [t.phrase for t, seen in zip(scene.things, shown, strict=True) if seen]
         return Pairs(torch.cat(embeddings), texts)
 
-    names = ("steps", "lr", "alpha", "weight_decay", "size", "score")
+    names = ("steps", "lr", "alpha", "weight_decay", "size", "score", "relevance")
     settings = {name: getattr(inversion, name) for name in names}
     key = {"kind": "region", **settings, **_key(inversion.backbone, source)}
     return make_or_load(root, key, source.shards, make, source.workers)

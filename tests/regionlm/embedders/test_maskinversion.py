@@ -1,3 +1,5 @@
+from functools import partial
+
 import lightning
 import numpy as np
 import pytest
@@ -8,7 +10,15 @@ from PIL import Image
 from regionlm.backbones import ClipViT
 from regionlm.embedders import Localized, MaskInversion
 from regionlm.errors import InputError, ModelError
-from regionlm.relevance.autograd import legrad_autograd
+from regionlm.relevance import RELEVANCE
+from regionlm.relevance.autograd import chefer_autograd, gradcam_autograd, legrad_autograd
+
+MAPS = {
+    "legrad": legrad_autograd,
+    "gradcam": gradcam_autograd,
+    "gradcam_no_relu": partial(gradcam_autograd, relu=False),
+    "chefer": chefer_autograd,
+}
 
 
 def regions(count=3, height=24, width=40):
@@ -18,7 +28,7 @@ def regions(count=3, height=24, width=40):
     return masks
 
 
-def oracle(backbone, pixels, masks, steps, lr, alpha, weight_decay, score):
+def oracle(backbone, pixels, masks, steps, lr, alpha, weight_decay, score, relevance):
     """The published algorithm with double backward, image-sized maps and torch's AdamW."""
     with torch.no_grad():
         inputs, grid = backbone.trunk(pixels[None])
@@ -29,7 +39,7 @@ def oracle(backbone, pixels, masks, steps, lr, alpha, weight_decay, score):
     losses, maps = [], []
     for step in range(steps + 1):
         unit = F.normalize(lets, dim=-1)
-        raw = legrad_autograd(backbone.head(), inputs[0], grid, unit, score)
+        raw = MAPS[relevance](backbone.head(), inputs[0], grid, unit, score)
         wide = F.interpolate(
             raw[:, None], scale_factor=backbone.patch_size, mode="bilinear", align_corners=False
         )
@@ -64,12 +74,19 @@ def assert_same(found, wanted, atol=0.0):
         ({"pool": "tok", "quick_gelu": True}, {"lr": 0.5, "alpha": 5.0}),
         ({"pool": "tok", "ls_init_value": 0.4}, {"lr": 0.1, "weight_decay": 0.1, "score": "dot"}),
         ({"pool": "avg"}, {"lr": 0.2, "alpha": 0.5}),
+        ({"pool": "tok"}, {"lr": 0.1, "relevance": "gradcam"}),
+        ({"pool": "avg"}, {"lr": 0.1, "relevance": "gradcam"}),
+        ({"pool": "tok", "quick_gelu": True}, {"lr": 0.5, "relevance": "gradcam_no_relu"}),
+        ({"pool": "avg"}, {"lr": 0.1, "alpha": 0.5, "relevance": "gradcam_no_relu"}),
+        ({"pool": "tok", "ls_init_value": 0.4}, {"lr": 0.1, "relevance": "chefer"}),
+        ({"pool": "avg"}, {"lr": 0.2, "relevance": "chefer"}),
     ],
     ids=str,
 )
 def test_equals_the_published_algorithm(tiny_clip, model, options):
     backbone = ClipViT(tiny_clip(**model).double())
-    options = {"steps": 6, "alpha": 0.0, "weight_decay": 0.0, "score": None, **options}
+    defaults = {"steps": 6, "alpha": 0.0, "weight_decay": 0.0, "score": None}
+    options = {**defaults, "relevance": "legrad", **options}
     pixels, masks = torch.randn(3, 24, 40).double(), regions(height=31, width=50)
     found = MaskInversion(backbone, **options)(pixels, masks)
     lets, losses, maps, dice = oracle(backbone, pixels, masks, **options)
@@ -82,20 +99,23 @@ def test_equals_the_published_algorithm(tiny_clip, model, options):
     torch.testing.assert_close(found.iou.float(), iou)
     cosine = F.cosine_similarity(lets, found.image_embedding[None])
     torch.testing.assert_close(found.cosine_to_image, cosine, atol=1e-8, rtol=0)
-    assert found.relevance.shape == (3, 3, 5) and (found.relevance >= 0).all()
+    assert found.relevance.shape == (3, 3, 5)
+    assert (found.relevance >= 0).all() or options["relevance"] == "gradcam_no_relu"
     assert (losses[-1] != losses[0]).all()
 
 
-def test_all_masks_at_once_equal_one_by_one(tiny_clip, monkeypatch):
-    from regionlm.relevance.legrad import Budget
+@pytest.mark.parametrize("relevance", RELEVANCE)
+def test_all_masks_at_once_equal_one_by_one(tiny_clip, monkeypatch, relevance):
+    from regionlm.relevance import Budget
 
     backbone, pixels, masks = ClipViT(tiny_clip().double()), torch.randn(3, 24, 40), regions(5)
-    embedder, pixels = MaskInversion(backbone, steps=4), pixels.double()
+    embedder = MaskInversion(backbone, steps=4, relevance=relevance)
+    pixels = pixels.double()
     together = embedder(pixels, masks)
     for i in range(5):
         alone = embedder(pixels, masks[i : i + 1])
         # the mean over masks scales gradients, to which AdamW is blind up to its eps
-        torch.testing.assert_close(alone.embeddings[0], together.embeddings[i], atol=1e-4, rtol=0)
+        torch.testing.assert_close(alone.embeddings[0], together.embeddings[i], atol=5e-4, rtol=0)
         torch.testing.assert_close(alone.loss[:, 0], together.loss[:, i], atol=1e-5, rtol=0)
     monkeypatch.setattr(
         Budget, "for_device", lambda device: Budget(chunk=16_000, piece=500, keep=9)
@@ -124,8 +144,9 @@ def snapshot(model):
     ]
 
 
+@pytest.mark.parametrize("relevance", RELEVANCE)
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
-def test_any_grad_mode_and_nothing_of_the_model_changes(tiny_clip, mode):
+def test_any_grad_mode_and_nothing_of_the_model_changes(tiny_clip, mode, relevance):
     model = tiny_clip()
     model.visual.proj.requires_grad_(False)
     model.visual.conv1.weight.grad = torch.ones_like(model.visual.conv1.weight)
@@ -133,7 +154,7 @@ def test_any_grad_mode_and_nothing_of_the_model_changes(tiny_clip, mode):
     model.visual.transformer.eval()
     before, flags = snapshot(model), [m.training for m in model.modules()]
     keys = [sorted(vars(m)) for m in model.modules()]
-    embedder = MaskInversion(ClipViT(model), steps=3)
+    embedder = MaskInversion(ClipViT(model), steps=3, relevance=relevance)
     pixels, masks = torch.randn(3, 24, 40), torch.as_tensor(regions())
     wanted = embedder(pixels, masks)
     with mode():
@@ -177,13 +198,15 @@ def test_autocast_changes_nothing(tiny_clip):
         assert_same(embedder(pixels, masks), wanted)
 
 
-def test_extreme_masks(tiny_clip):
+@pytest.mark.parametrize("relevance", RELEVANCE)
+def test_extreme_masks(tiny_clip, relevance):
     masks = np.zeros((4, 50, 70), bool)
     masks[0] = True
     masks[1, 49, 69] = masks[2, 0, 0] = True
     masks[3, ::2] = True
     for pool in ("tok", "avg"):
-        found = MaskInversion(ClipViT(tiny_clip(pool)), lr=0.5)(torch.randn(3, 32, 32), masks)
+        embedder = MaskInversion(ClipViT(tiny_clip(pool)), lr=0.5, relevance=relevance)
+        found = embedder(torch.randn(3, 32, 32), masks)
         for value in vars(found).values():
             assert not isinstance(value, torch.Tensor) or torch.isfinite(value).all()
         for score in (found.dice, found.iou, found.heatmaps()):
@@ -191,15 +214,36 @@ def test_extreme_masks(tiny_clip):
         assert found.dice[0] > found.dice[1]  # all of the image is easier to cover than a pixel
 
 
-def test_a_flat_start_stays_where_it_is(tiny_clip):
+@pytest.mark.parametrize("relevance", RELEVANCE)
+def test_a_flat_start_stays_where_it_is(tiny_clip, relevance):
     """Mean-pooled model, cosine score: the gradient is zero at the image embedding."""
-    embedder = MaskInversion(ClipViT(tiny_clip("avg")), steps=3, score="cosine")
+    backbone = ClipViT(tiny_clip("avg"))
+    embedder = MaskInversion(backbone, steps=3, score="cosine", relevance=relevance)
     found = embedder(torch.randn(3, 32, 32), regions(1))
+    assert_flat(found)
+
+
+def assert_flat(found):
     torch.testing.assert_close(found.embeddings[0], found.image_embedding, atol=0, rtol=0)
     assert found.relevance.count_nonzero() == 0 and found.heatmaps().count_nonzero() == 0
     area = regions(1).sum()
     torch.testing.assert_close(found.dice, torch.tensor([1 / (area + 1)]).float())
     assert found.iou.item() == 0
+
+
+def test_a_map_without_positive_relevance_stays_where_it_is(tiny_clip):
+    """GradCAM's relu leaves nothing where all patches look alike and speak against the image."""
+    model, pixels = tiny_clip(), 1 + 0.01 * torch.randn(3, 32, 32)
+    model.visual.positional_embedding.data[1:] = 0
+    backbone = ClipViT(model)
+    for seed in range(20):  # heads until the patches' common sign is minus
+        torch.manual_seed(seed)
+        model.visual.proj.data.normal_()
+        whole = MaskInversion(backbone, steps=0, relevance="gradcam_no_relu")(pixels, regions(1))
+        if whole.relevance.max() < 0:
+            break
+    assert whole.relevance.max() < 0 < whole.heatmaps().max()
+    assert_flat(MaskInversion(backbone, steps=3, relevance="gradcam")(pixels, regions(1)))
 
 
 def test_a_single_patch_has_no_contrast(tiny_clip):
@@ -234,11 +278,13 @@ def test_new_weights_are_noticed(tiny_clip):
 def test_defaults_come_from_the_backbone_then_the_paper(tiny_clip):
     plain = MaskInversion(ClipViT(tiny_clip(patch_size=15, image_size=30)))
     assert (plain.steps, plain.lr, plain.alpha, plain.weight_decay) == (10, 0.1, 0, 0)
-    assert plain.size == (450, 450) and plain.score is None
-    defaults = {"steps": 3, "lr": 0.7, "size": [64, 32], "score": "dot"}
+    assert plain.size == (450, 450) and plain.score is None and plain.relevance == "legrad"
+    defaults = {"steps": 3, "lr": 0.7, "size": [64, 32], "score": "dot", "relevance": "chefer"}
     backbone = ClipViT(tiny_clip(), inversion_defaults=defaults)
     own = MaskInversion(backbone, lr=0.2)
     assert (own.steps, own.lr, own.size, own.score) == (3, 0.2, (64, 32), "dot")
+    assert own.relevance == "chefer"
+    assert MaskInversion(backbone, relevance="gradcam").relevance == "gradcam"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +294,7 @@ def test_defaults_come_from_the_backbone_then_the_paper(tiny_clip):
         {"lr": float("inf")}, {"lr": 1e38}, {"lr": 10**400}, {"lr": "fast"}, {"alpha": -1},
         {"weight_decay": -0.1},
         {"alpha": float("inf")}, {"size": 0}, {"size": -32}, {"size": 100}, {"size": 8192},
-        {"size": (32, 33)}, {"score": "euclid"},
+        {"size": (32, 33)}, {"score": "euclid"}, {"relevance": "cam"}, {"relevance": ["legrad"]},
     ],
     ids=str,
 )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Relevance methods by name, and the one thing that an inversion needs of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from regionlm.backbones.clip_vit import ClipViT, EncodedImages
+from regionlm.errors import InputError
+from regionlm.relevance.chefer import CheferCam
+from regionlm.relevance.gradcam import GradCam
+from regionlm.relevance.legrad import LeGrad
+from regionlm.relevance.query_map import MergedWeights
+from regionlm.relevance.score import Score
+
+RELEVANCE = ("legrad", "gradcam", "gradcam_no_relu", "chefer")
+"""What MaskInversion's Table 8 compares."""
+
+
+class Relevance(Protocol):
+    """Maps of one encoded image on its patch grid, as a differentiable function of a token."""
+
+    grid: tuple[int, int]
+    chunk: int
+    """Most tokens one ``forward`` takes."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Raw maps ``[m, gh, gw]`` of tokens of the joint space ``[m, d]``, m <= ``chunk``."""
+
+    def backward(self, dmaps: Tensor) -> Tensor:
+        """Gradient ``[m, d]`` at the last ``forward``'s tokens, given ``[m, gh, gw]`` at its maps.
+
+        After a forward of a single token m may be larger: m losses of the same map.
+        """
+
+
+def check_relevance(name: object) -> None:
+    """Raise InputError unless ``name`` is in ``RELEVANCE``."""
+    if name not in RELEVANCE:
+        raise InputError(f"relevance: expected one of {', '.join(RELEVANCE)}; got {name!r}")
+
+
+def make_relevance(
+    name: str,
+    backbone: ClipViT,
+    images: EncodedImages,
+    index: int = 0,
+    *,
+    score: Score | None = None,
+    masks: int = 1,
+) -> Relevance:
+    """The maps of one image under a method of ``RELEVANCE``.
+
+    Args:
+        name: of the method.
+        backbone: what encoded the images; it remembers merged weights between calls.
+        images: what ``backbone.encode`` returned.
+        index: which image of the batch.
+        score: ``"cosine"`` or ``"dot"`` (``relevance.score``); default: what suits the pooling.
+        masks: how many tokens will be asked for at most.
+
+    Raises:
+        InputError: unknown name (lists those there are).
+    """
+    check_relevance(name)
+    if name in ("gradcam", "gradcam_no_relu"):
+        return GradCam(images, index, relu=name == "gradcam", score=score, masks=masks)
+    block = images.head.block
+    weights = backbone.derived(
+        "merged weights", MergedWeights.sources(block), lambda: MergedWeights.of(block)
+    )
+    method = CheferCam if name == "chefer" else LeGrad
+    return method(images, index, score=score, weights=weights, masks=masks)

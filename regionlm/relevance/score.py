@@ -1,0 +1,80 @@
+"""The score that relevance maps explain, and its gradient at the tokens that it pools.
+
+For a token t of the joint space, two scores of an image are known:
+
+- ``"cosine"`` (MaskInversion's and LeGrad's published code): ``t . f / |f|``;
+- ``"dot"`` (MaskInversion's eq. 6, without the norm): ``t . f``, for models that pool the mean of
+  their patches. There f *is* the image embedding, where t starts, so the cosine is at its maximum
+  and its gradient is zero.
+
+f is ``ln_post(mean of the last block's output over head.score_tokens) @ proj``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from regionlm.backbones.clip_vit import EncodedImages, Head
+
+Score = Literal["cosine", "dot"]
+
+
+def default_score(head: Head) -> Score:
+    """``"cosine"`` for [CLS]-pooled models, ``"dot"`` for mean-pooled ones."""
+    return "dot" if head.pooling == "mean" else "cosine"
+
+
+class ScoreGradient:
+    """``t -> u``: gradient of the score at each of the pooled tokens of the last block's output.
+
+    It is the same vector for all of them (the score reads their mean), and linear in t.
+
+    Args:
+        images: what ``ClipViT.encode`` returned.
+        index: which image of the batch.
+        score: ``"cosine"`` or ``"dot"``; default: what suits the model's pooling.
+        dtype: to compute in.
+    """
+
+    def __init__(
+        self, images: EncodedImages, index: int, score: Score | None, dtype: torch.dtype
+    ) -> None:
+        head = images.head
+        pooled = images.score_mean[index].to(dtype)
+        n = len(images.residual[index, head.score_tokens])
+        proj = head.proj.to(dtype)
+        norm = head.norm.to(dtype)
+        variance, mean = torch.var_mean(pooled, correction=0)
+        inverse_sigma = torch.rsqrt(variance + norm.eps)
+        hat = (pooled - mean) * inverse_sigma
+        slope = norm.weight[:, None] * proj  # then the norm's transposed Jacobian, column by column
+        slope = slope - slope.mean(0) - hat[:, None] * (hat @ slope / len(hat))
+        self.matrix = slope * (inverse_sigma / n)  # [D, d]
+        self.direction: Tensor | None = None
+        if (score or default_score(head)) == "cosine":
+            f = norm(pooled) @ proj
+            length = f.norm().clamp_min(torch.finfo(dtype).tiny)
+            self.direction = f / length
+            self.matrix = self.matrix / length
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens ``[m, d]`` to gradients ``u [m, D]``."""
+        return self._remove_direction(tokens) @ self.matrix.T
+
+    def backward(self, du: Tensor) -> Tensor:
+        """The transposed map, ``[m, D]`` to ``[m, d]``."""
+        return self._remove_direction(du @ self.matrix, exact=True)
+
+    def _remove_direction(self, tokens: Tensor, exact: bool = False) -> Tensor:
+        """Off f's direction: the cosine doesn't change along it. A token that *is* that direction
+        up to rounding gives exact zeros, not noise that min-max would blow up to a full map."""
+        if self.direction is None:
+            return tokens
+        rest = tokens - (tokens @ self.direction)[:, None] * self.direction
+        if exact:
+            return rest
+        noise = 100 * torch.finfo(tokens.dtype).eps * tokens.norm(dim=1, keepdim=True)
+        return torch.where(rest.norm(dim=1, keepdim=True) > noise, rest, torch.zeros_like(rest))
