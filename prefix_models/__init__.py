@@ -1,7 +1,8 @@
 """Embedding -> visual prefix -> text.
 
 A prefix model puts a few vectors, mapped from one image or region embedding, in front of a
-language model's text (ClipCap, Mokady et al. 2021). Names are imported on first use, so that
+language model's text (ClipCap, Mokady et al. 2021), or in its prompt (`ProjectorModel`, after
+LLaVA, Liu et al. 2023). Names are imported on first use, so that
 `prefix_models.errors` costs nothing where no model is needed.
 """
 
@@ -18,17 +19,29 @@ if TYPE_CHECKING:
     from prefix_models.config import ClipCapConfig
     from prefix_models.decoding.options import Generation
     from prefix_models.errors import PrefixModelError
-    from prefix_models.mappers import MLPMapper
+    from prefix_models.llava import ProjectorModel
+    from prefix_models.loading import load_prefix_model
+    from prefix_models.lora import add_lora
+    from prefix_models.mappers import LinearMapper, MLPMapper, TransformerMapper
+    from prefix_models.prefix_model import PrefixModel
+    from prefix_models.projector_config import ProjectorConfig
     from prefix_models.words import word_tokenizer
 
 _HOMES = {
     "ClipCap": "clipcap",
     "ClipCapConfig": "config",
     "Generation": "decoding.options",
+    "LinearMapper": "mappers",
     "MLPMapper": "mappers",
+    "PrefixModel": "prefix_model",
     "PrefixModelError": "errors",
+    "ProjectorConfig": "projector_config",
+    "ProjectorModel": "llava",
+    "TransformerMapper": "mappers",
+    "add_lora": "lora",
     "gpt2_tokenizer": "checkpoints",
     "load_original": "checkpoints",
+    "load_prefix_model": "loading",
     "original_state_dict": "checkpoints",
     "word_tokenizer": "words",
 }
@@ -37,10 +50,17 @@ __all__ = [
     "ClipCap",
     "ClipCapConfig",
     "Generation",
+    "LinearMapper",
     "MLPMapper",
+    "PrefixModel",
     "PrefixModelError",
+    "ProjectorConfig",
+    "ProjectorModel",
+    "TransformerMapper",
+    "add_lora",
     "gpt2_tokenizer",
     "load_original",
+    "load_prefix_model",
     "original_state_dict",
     "word_tokenizer",
 ]

@@ -1,7 +1,7 @@
 """The published ClipCap checkpoints: `coco_weights.pt`, `conceptual_weights.pt` and their like.
 
-State dicts of the original training code (github.com/rmokady/CLIP_prefix_caption, MLP variant): a
-GPT-2 under `gpt.` and the mapper under `clip_project.model.`; captions end with ".".
+State dicts of the original training code (github.com/rmokady/CLIP_prefix_caption): a GPT-2 under
+`gpt.` and the mapper under `clip_project.`; captions end with ".".
 """
 
 import logging
@@ -19,22 +19,25 @@ from prefix_models.clipcap import ClipCap
 from prefix_models.config import ClipCapConfig
 from prefix_models.errors import PrefixModelError
 from prefix_models.folder import check_weights
+from prefix_models.mappers import PUBLISHED_HEADS
+from prefix_models.original_layout import (
+    KINDS,
+    count_layers,
+    find_kind,
+    mapper_names,
+    mapper_settings,
+)
 
 log = logging.getLogger(__name__)
 
 GPT2_HUB_ID = "openai-community/gpt2"
-PUBLISHED_ENCODER = "ViT-B-32-quickgelu/openai"
+# The original training code knows two CLIPs; their embeddings differ in width.
+PUBLISHED_ENCODERS = {512: "ViT-B-32-quickgelu/openai", 640: "RN50x4-quickgelu/openai"}
 
-# Causal masks that transformers 4 kept in the state dict; transformers 5 has no such buffers.
+# Causal masks that older transformers kept in the state dict; transformers 5 has no such buffers.
 _OLD_BUFFER = re.compile(r"gpt\.transformer\.h\.\d+\.attn\.(masked_)?bias")
 # How torch's weights_only reader says that a file names code.
 _REFUSED = re.compile("Unsupported (global|class)|Trying to (call|instantiate)|blocked")
-_MAPPER_NAMES = {
-    "clip_project.model.0.weight": "inner.weight",
-    "clip_project.model.0.bias": "inner.bias",
-    "clip_project.model.2.weight": "outer.weight",
-    "clip_project.model.2.bias": "outer.bias",
-}
 # Every published GPT-2 has heads of this width; weights do not say how many there are.
 _HEAD_WIDTH = 64
 
@@ -43,32 +46,49 @@ def load_original(
     path: str | Path,
     tokenizer: Any,
     *,
-    encoder: str = PUBLISHED_ENCODER,
-    normalize_input: bool = False,
+    encoder: str | None = None,
+    normalize_input: bool | None = None,
     heads: int | None = None,
+    mapper_heads: int | None = None,
 ) -> ClipCap:
-    """Read a checkpoint of the original code with an MLP mapper; all sizes come from its weights.
+    """Read a checkpoint of the original code, with any of its mappers and a GPT-2 of any size.
 
-    Nothing in the file is executed. Old GPT-2 mask buffers are dropped (and logged), then every
-    name and shape must match.
+    All sizes come from the weights. Nothing in the file is executed. Old GPT-2 mask buffers are
+    dropped (and logged), then every name and shape must match.
 
     Args:
         path: a local .pt file.
         tokenizer: GPT-2's, see `gpt2_tokenizer`.
-        encoder: whose embeddings it was trained on; for the record.
-        normalize_input: whether they were scaled to unit norm (published MLPs: no).
+        encoder: whose embeddings it was trained on; for the record. None means the one of that
+            width in the original code: OpenAI's ViT-B/32 (512), RN50x4 (640), else unknown.
+        normalize_input: whether they were scaled to unit norm; None means as published:
+            transformer mappers yes, others no.
         heads: attention heads of the GPT-2; None means 64-wide heads, as in all published ones.
+        mapper_heads: attention heads of a transformer mapper; None means 8, as the original has.
 
     Raises:
         PrefixModelError: the file is missing, truncated, holds anything but tensors, is of another
             kind, or does not fit the tokenizer.
     """
     path = Path(path)
-    weights = _read(path)
-    mapper_weights, gpt_weights = _split(weights, path)
+    kind, mapper_weights, gpt_weights = _split(_read(path), path)
     lm = _build_gpt2(gpt_weights, path, heads, tokenizer)
-    config = _config(mapper_weights, lm.config.n_embd, path, encoder, normalize_input)
+    settings = mapper_settings(kind, mapper_weights, lm.config.n_embd, str(path))
+    if kind == "transformer" and mapper_heads is None:
+        mapper_heads = PUBLISHED_HEADS
+    if encoder is None:
+        encoder = PUBLISHED_ENCODERS.get(settings["embedding_dim"], "")
+    if normalize_input is None:
+        normalize_input = kind == "transformer"
     try:
+        config = ClipCapConfig(
+            mapper=kind,
+            mapper_heads=mapper_heads,
+            normalize_input=normalize_input,
+            encoder=encoder,
+            stop="period",
+            **settings,
+        )
         model = ClipCap(lm, tokenizer, config)
     except PrefixModelError as error:
         raise PrefixModelError(f"{path}: {error}") from error
@@ -78,11 +98,36 @@ def load_original(
     return model.eval()
 
 
-def original_state_dict(model: ClipCap) -> dict[str, Tensor]:
-    """Return the weights under the original code's names, for use there; tensors are shared."""
+def original_state_dict(model: ClipCap, *, mask_buffers: bool = False) -> dict[str, Tensor]:
+    """Return the weights under the original code's names, for use there; tensors are shared.
+
+    Normalisation, prompt and end of text are no part of such a file: the original takes them from
+    its command line or has them built in.
+
+    Args:
+        model: a GPT-2 behind any of the original's mappers.
+        mask_buffers: add GPT-2's causal masks, without which transformers below 4.30 (the
+            original pins 4.11) does not load the file; newer ones refuse them.
+
+    Raises:
+        PrefixModelError: the original code has no such model.
+    """
+    if model.lm.config.model_type != "gpt2" or model.config.mapper not in KINDS:
+        raise PrefixModelError(
+            f"the original code has GPT-2 behind one of the mappers {list(KINDS)}; this is "
+            f"{model.lm.config.model_type!r} behind {model.config.mapper!r}"
+        )
+    heads = model.config.mapper_heads or PUBLISHED_HEADS
+    if heads != PUBLISHED_HEADS:  # it would load there, and compute something else
+        raise PrefixModelError(
+            f"the original code's transformer mapper has {PUBLISHED_HEADS} heads, this one {heads}"
+        )
     weights = {f"gpt.{name}": value for name, value in model.lm.state_dict().items()}
+    if mask_buffers:
+        weights |= _mask_buffers(model.lm.config.n_layer, model.lm.config.n_positions)
     ours = model.mapper.state_dict()
-    return weights | {theirs: ours[name] for theirs, name in _MAPPER_NAMES.items()}
+    names = mapper_names(model.config.mapper, count_layers(ours))
+    return weights | {theirs: ours[name] for theirs, name in names.items()}
 
 
 def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -> Any:
@@ -156,28 +201,39 @@ def _damaged(path: Path) -> PrefixModelError:
     )
 
 
-def _split(weights: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the mapper's weights under our names and GPT-2's under transformers'."""
-    if any(name.startswith("clip_project.transformer.") for name in weights):
-        raise PrefixModelError(
-            f"{path} has a transformer mapper; only checkpoints with the MLP mapper can be read"
-        )
+def _split(
+    weights: dict[str, Tensor], path: Path
+) -> tuple[str, dict[str, Tensor], dict[str, Tensor]]:
+    """Return the kind of mapper, its weights under our names and GPT-2's under transformers'."""
     old = [name for name in weights if _OLD_BUFFER.fullmatch(name)]
     if old:
         log.info("%s: dropped %d old GPT-2 mask buffers (%s, ...)", path, len(old), old[0])
     kept = {name: value for name, value in weights.items() if name not in set(old)}
-    lacking = [name for name in _MAPPER_NAMES if name not in kept]
-    if lacking or "gpt.transformer.wte.weight" not in kept:
+    kind = find_kind(kept)
+    layers = count_layers(name for name in kept if name.startswith("clip_project."))
+    names = mapper_names(kind, layers)
+    lacking = [name for name in (*names, "gpt.transformer.wte.weight") if name not in kept]
+    if lacking:
         raise PrefixModelError(
-            f"{path} is not a ClipCap checkpoint with an MLP mapper: it lacks "
-            f"{(lacking or ['gpt.transformer.wte.weight'])[0]}"
+            f"{path} is not a ClipCap checkpoint with a mapper of kind {kind!r}: it lacks "
+            f"{lacking[0]}"
         )
-    strange = [name for name in kept if name not in _MAPPER_NAMES and not name.startswith("gpt.")]
+    strange = [name for name in kept if name not in names and not name.startswith("gpt.")]
     if strange:
         raise PrefixModelError(f"{path} holds unexpected weights, such as {strange[0]}")
-    mapper = {ours: kept[theirs] for theirs, ours in _MAPPER_NAMES.items()}
+    mapper = {ours: kept[theirs] for theirs, ours in names.items()}
     gpt = {name[4:]: value for name, value in kept.items() if name.startswith("gpt.")}
-    return mapper, gpt
+    return kind, mapper, gpt
+
+
+def _mask_buffers(layers: int, positions: int) -> dict[str, Tensor]:
+    mask = torch.ones(positions, positions, dtype=torch.uint8).tril()[None, None]
+    parts = {"bias": mask, "masked_bias": torch.tensor(-1e4)}
+    return {
+        f"gpt.transformer.h.{i}.attn.{name}": value
+        for i in range(layers)
+        for name, value in parts.items()
+    }
 
 
 def _build_gpt2(
@@ -195,43 +251,18 @@ def _build_gpt2(
         )
     vocabulary, width = token.shape
     heads = heads or width // _HEAD_WIDTH
-    if heads < 1 or width % heads:
+    if heads < 1 or width < 1 or width % heads:
         raise PrefixModelError(f"{path}: a GPT-2 of width {width} cannot have {heads} heads")
-    layers = {
-        int(found[1])
-        for found in map(re.compile(r"transformer\.h\.(\d+)\.").match, weights)
-        if found
-    }
     end = tokenizer.eos_token_id
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=vocabulary,
             n_positions=len(position),
             n_embd=width,
-            n_layer=max(layers) + 1,
+            n_layer=count_layers(weights),
             n_head=heads,
             n_inner=inner.shape[1],
             bos_token_id=end,
             eos_token_id=end,
         )
-    )
-
-
-def _config(
-    mapper: dict[str, Tensor], hidden: int, path: Path, encoder: str, normalize_input: bool
-) -> ClipCapConfig:
-    if mapper["inner.weight"].dim() != 2 or mapper["outer.weight"].dim() != 2:
-        raise PrefixModelError(f"{path}: the mapper's weights are not matrices")
-    outputs, width = mapper["outer.weight"].shape
-    if outputs % hidden or not outputs:
-        raise PrefixModelError(
-            f"{path}: the mapper's {outputs} outputs are no multiple of GPT-2's width {hidden}"
-        )
-    return ClipCapConfig(
-        embedding_dim=mapper["inner.weight"].shape[1],
-        prefix_length=outputs // hidden,
-        mapper_width=width,
-        normalize_input=normalize_input,
-        encoder=encoder,
-        stop="period",
     )

@@ -1,7 +1,6 @@
 """ClipCap: an embedding, mapped to a prefix, in front of any Hugging Face causal language model."""
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from torch import Tensor, nn
 
 from prefix_models.config import ClipCapConfig, check_prefix_name
 from prefix_models.errors import PrefixModelError
-from prefix_models.generation import PrefixGenerator
 from prefix_models.mappers import build_mapper
+from prefix_models.prefix_model import PrefixModel
 
 
-class ClipCap(PrefixGenerator):
+class ClipCap(PrefixModel):
     """A mapper and a language model: embeddings [M, d] -> M texts (Mokady et al. 2021).
 
     One language model may carry several mappers under names ("prefixes"), which share everything
@@ -35,7 +34,7 @@ class ClipCap(PrefixGenerator):
         self, lm: Any, tokenizer: Any, config: ClipCapConfig, *, prefix: str = "default"
     ) -> None:
         super().__init__(lm, tokenizer, config.stop)
-        self.config = config
+        self.config: ClipCapConfig = config
         self._prompt_ids: list[int] = (
             tokenizer(config.prompt, add_special_tokens=False)["input_ids"] if config.prompt else []
         )
@@ -91,81 +90,11 @@ class ClipCap(PrefixGenerator):
             raise PrefixModelError(f"there is already a prefix named {name!r}")
         self.mappers[name] = mapper
 
-    # --- training
+    # --- from embeddings to vectors
 
-    def prefix(self, embeddings: Tensor) -> Tensor:
-        """Map embeddings [M, d], any float dtype and device, to prefix vectors [M, P, hidden].
-
-        Raises:
-            PrefixModelError: another shape, or not floating-point.
-        """
-        if (
-            not isinstance(embeddings, Tensor)
-            or embeddings.dim() != 2
-            or embeddings.shape[1] != self.config.embedding_dim
-            or not embeddings.is_floating_point()
-        ):
-            raise PrefixModelError(
-                f"expected a float tensor of embeddings [M, {self.config.embedding_dim}]"
-                f"{_of_encoder(self.config)}, got {_describe(embeddings)}"
-            )
-        parameter = next(self.mapper.parameters())
-        embeddings = embeddings.to(parameter.device, parameter.dtype)
-        if self.config.normalize_input:
-            embeddings = F.normalize(embeddings, dim=-1)
-        prefix: Tensor = self.mapper(embeddings)
-        return prefix
-
-    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokenize as training sees it: ids and mask [M, T], right-padded, on the model's device.
-
-        With stop "eos" the end token is appended; with "period" a text should end with "." itself.
-
-        Raises:
-            PrefixModelError: a text without tokens, or one too long for the language model.
-        """
-        if isinstance(texts, str):
-            raise PrefixModelError("expected a list of texts, one for each embedding, got one text")
-        end = [self.stop_id] if self.config.stop == "eos" else []
-        if not len(texts):
-            raise PrefixModelError("expected at least one text, got none")
-        tokenized = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        rows = [ids + end for ids in tokenized]
-        for text, ids in zip(texts, rows, strict=True):
-            if not 0 < len(ids) <= self.room:
-                raise PrefixModelError(
-                    f"a text must have 1 to {self.room} tokens, got {len(ids)} in {text[:60]!r}"
-                )
-        longest = max(map(len, rows))
-        padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-        mask = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
-        return padded.to(self.device), mask.to(self.device)
-
-    def loss(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the mean cross-entropy (nats) over all tokens of the texts, end tokens included.
-
-        Prefix, prompt and padding are not predicted. Gradients reach the mapper and, where its
-        parameters require them, the language model.
-
-        Args:
-            embeddings: [M, d].
-            texts: M texts.
-
-        Raises:
-            PrefixModelError: shapes or numbers differ, or a text does not fit.
-        """
-        context = self.context(embeddings)
-        if len(texts) != len(context):
-            raise PrefixModelError(
-                f"expected one text for each of {len(context)} embeddings, got {len(texts)} texts"
-            )
-        ids, mask = self.encode(texts)
-        inputs = torch.cat((context, self.lm.get_input_embeddings()(ids)), dim=1)
-        before = mask.new_ones(len(ids), context.shape[1])
-        attention = torch.cat((before, mask), dim=1).long()
-        logits = self.lm(inputs_embeds=inputs, attention_mask=attention, use_cache=False).logits
-        predicted = logits[:, context.shape[1] - 1 : -1].flatten(0, 1).float()
-        return F.cross_entropy(predicted, ids.masked_fill(~mask, -100).flatten())
+    def scale_input(self, embeddings: Tensor) -> Tensor:
+        """Scale embeddings [M, d] to unit norm where the config says so."""
+        return F.normalize(embeddings, dim=-1) if self.config.normalize_input else embeddings
 
     def context(self, embeddings: Tensor) -> Tensor:
         """Return what stands before the text, [M, P + prompt, hidden]."""
@@ -215,13 +144,3 @@ class ClipCap(PrefixGenerator):
 
         model = load_folder(Path(folder), device, dtype)
         return model.with_prefix(prefix) if prefix is not None else model
-
-
-def _of_encoder(config: ClipCapConfig) -> str:
-    return f" of {config.encoder}" if config.encoder else ""
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.dtype} {list(value.shape)}"
-    return type(value).__name__

@@ -9,6 +9,8 @@ from prefix_models.errors import PrefixModelError
 
 Stop = Literal["eos", "period"]
 
+_OPTIONAL_SIZES = ("mapper_width", "clip_length", "mapper_layers", "mapper_heads")
+
 
 @dataclass(frozen=True)
 class ClipCapConfig:
@@ -18,10 +20,12 @@ class ClipCapConfig:
         embedding_dim: width d of the embeddings it reads.
         prefix_length: number P of vectors put before the text.
         mapper: kind of mapper, a key of `prefix_models.mappers.MAPPERS`.
-        mapper_width: hidden width of the mapper; None means the published choice,
-            half of P x the language model's width.
+        mapper_width: hidden width of the mapper; None means the published choice: half of P x the
+            language model's width (mlp), twice that width (transformer).
+        clip_length: vectors that a transformer mapper makes of the embedding; None means P.
+        mapper_layers, mapper_heads: of a transformer mapper; None means the published 8.
         normalize_input: scale embeddings to unit L2 norm before the mapper. Set it where the mapper
-            was trained so; the published MLP checkpoints were not.
+            was trained so; the published transformer checkpoint was, the MLP ones were not.
         encoder: name of the encoder whose embeddings it was trained on (open_clip's
             "name/pretrained"); empty when unknown. Information only, nothing loads it.
         stop: "eos", the tokenizer's end token ends a text and is not part of it; "period", the
@@ -38,15 +42,18 @@ class ClipCapConfig:
     prefix_length: int = 10
     mapper: str = "mlp"
     mapper_width: int | None = None
+    clip_length: int | None = None
+    mapper_layers: int | None = None
+    mapper_heads: int | None = None
     normalize_input: bool = False
     encoder: str = ""
     stop: Stop = "eos"
     prompt: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "prefix_length", "mapper_width"):
+        for name in ("embedding_dim", "prefix_length", *_OPTIONAL_SIZES):
             value = getattr(self, name)
-            if name == "mapper_width" and value is None:
+            if value is None and name in _OPTIONAL_SIZES:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise PrefixModelError(f"{name} must be a positive integer, got {value!r}")
@@ -61,8 +68,8 @@ class ClipCapConfig:
             raise PrefixModelError(f"stop must be 'eos' or 'period', got {self.stop!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return asdict(self)
+        """Return the settings as JSON values, without those left to the published choice."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ClipCapConfig":

@@ -1,14 +1,13 @@
 """A ClipCap model as a folder.
 
 ```
-config.json               settings, names of the prefixes, which is the default
-language_model/           config.json, model.safetensors, tokenizer files, as transformers writes
+config.json               settings, names of the prefixes, which is the default; which tokenizer and
+                          language model they belong to
+language_model/           see prefix_models.language_model
 mappers/<prefix>.safetensors
 ```
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from prefix_models.config import ClipCapConfig, check_prefix_name
 from prefix_models.described_folder import CONFIG, FolderKind
 from prefix_models.errors import PrefixModelError
+from prefix_models.language_model import (
+    check_same,
+    describe_language_model,
+    describe_tokenizer,
+    read_adapter,
+    read_language_model,
+    read_tokenizer,
+    require,
+    some,
+    write_language_model,
+)
 from prefix_models.mappers import build_mapper
 
 if TYPE_CHECKING:
@@ -43,10 +51,13 @@ def load_folder(
     """Read a model that `save_folder` wrote; see ClipCap.from_pretrained."""
     from prefix_models.clipcap import ClipCap
 
-    device = _check_device(device)
-    settings, prefixes, default = _read_config(folder)
-    tokenizer = _read_tokenizer(folder / LANGUAGE_MODEL)
-    lm = _read_language_model(folder / LANGUAGE_MODEL)
+    device = check_device(device)
+    metadata = CLIPCAP.read_config(folder)
+    settings, prefixes, default = _settings(metadata, folder / CONFIG)
+    parts, wanted = folder / LANGUAGE_MODEL, metadata.get("language_model")
+    tokenizer = read_tokenizer(parts, metadata.get("tokenizer"))
+    lm = read_adapter(read_language_model(parts, dtype), parts, wanted, dtype)
+    check_same("language model", wanted, describe_language_model(lm), folder)
     try:
         with torch.device("meta"):  # no random weights only to overwrite them
             model = ClipCap(lm, tokenizer, settings, prefix=default)
@@ -57,13 +68,13 @@ def load_folder(
         with torch.device("meta"):
             mapper = build_mapper(settings, lm.get_input_embeddings().weight.shape[1])
         load_mapper(mapper, folder / MAPPERS / f"{name}.safetensors")
-        model.mappers[name] = mapper
-    return model.to(device=device, dtype=dtype).eval()
+        model.mappers[name] = mapper.to(dtype=dtype)
+    return model.to(device).eval()
 
 
 def load_mapper(mapper: nn.Module, path: Path) -> None:
     """Fill a mapper from a safetensors file; names and shapes must match exactly."""
-    _require(path)
+    require(path)
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -78,8 +89,8 @@ def check_weights(module: nn.Module, weights: dict[str, Tensor], origin: str) ->
     missing, unexpected = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or unexpected:
         raise PrefixModelError(
-            f"{origin} does not fit the model: missing {_some(missing)}, "
-            f"unexpected {_some(unexpected)}"
+            f"{origin} does not fit the model: missing {some(missing)}, "
+            f"unexpected {some(unexpected)}"
         )
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
@@ -89,28 +100,24 @@ def check_weights(module: nn.Module, weights: dict[str, Tensor], origin: str) ->
             )
 
 
-def _some(names: list[str]) -> str:
-    return "nothing" if not names else ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-
-
 def _write(model: "ClipCap", folder: Path) -> None:
     (folder / MAPPERS).mkdir()
     for name, mapper in model.mappers.items():
         weights = {key: value.contiguous() for key, value in mapper.state_dict().items()}
         save_file(weights, folder / MAPPERS / f"{name}.safetensors", metadata={"format": "pt"})
-    with _no_progress_bars():
-        model.lm.save_pretrained(folder / LANGUAGE_MODEL)
+    write_language_model(model.lm, folder / LANGUAGE_MODEL)
     model.tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
     config = {
         "prefixes": model.prefixes,
         "default_prefix": model.prefix_name,
         "clipcap": model.config.to_dict(),
+        "tokenizer": describe_tokenizer(model.tokenizer),
+        "language_model": describe_language_model(model.lm),
     }
     CLIPCAP.write_config(folder, config)
 
 
-def _read_config(folder: Path) -> tuple[ClipCapConfig, list[str], str]:
-    config, path = CLIPCAP.read_config(folder), folder / CONFIG
+def _settings(config: dict[str, Any], path: Path) -> tuple[ClipCapConfig, list[str], str]:
     prefixes, default = config.get("prefixes"), config.get("default_prefix")
     if not isinstance(prefixes, list) or default not in prefixes:
         raise PrefixModelError(f"{path}: default_prefix {default!r} is not among {prefixes!r}")
@@ -124,53 +131,8 @@ def _read_config(folder: Path) -> tuple[ClipCapConfig, list[str], str]:
         raise PrefixModelError(f"{path}: {error}") from error
 
 
-def _read_tokenizer(folder: Path) -> Any:
-    _require(folder / "tokenizer.json")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise PrefixModelError(f"cannot read the tokenizer in {folder}: {error}") from error
-
-
-def _read_language_model(folder: Path) -> Any:
-    _require(folder / CONFIG)
-    if not (folder / "model.safetensors.index.json").is_file():
-        _require(folder / "model.safetensors")
-    try:
-        with _no_progress_bars():
-            lm, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                # Reported below, with both shapes, instead of raised with a page of text.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # damaged files surface as many types, some of them private
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise PrefixModelError(
-            f"cannot read the language model in {folder}: {reason[0]}"
-        ) from error
-    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    for name, found, wanted in sorted(report["mismatched_keys"]):
-        raise PrefixModelError(
-            f"{folder / 'model.safetensors'}: {name} has shape {list(found)}, config.json asks for "
-            f"{list(wanted)}"
-        )
-    if missing or unexpected:
-        raise PrefixModelError(
-            f"{folder / 'model.safetensors'} does not fit config.json: missing {_some(missing)}, "
-            f"unexpected {_some(unexpected)}"
-        )
-    return lm
-
-
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise PrefixModelError(f"missing file: {path}")
-
-
-def _check_device(device: str | torch.device) -> torch.device:
+def check_device(device: str | torch.device) -> torch.device:
+    """Return a device that this machine has; PrefixModelError otherwise."""
     try:
         device = torch.device(device)
     except RuntimeError as error:
@@ -178,15 +140,3 @@ def _check_device(device: str | torch.device) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise PrefixModelError(f"device {str(device)!r} asked for, but torch sees no CUDA device")
     return device
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing on the terminal; a library call should be silent."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

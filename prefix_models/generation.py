@@ -1,7 +1,9 @@
 """Text generation shared by every model that puts a prefix before a causal language model."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +12,18 @@ from prefix_models.config import Stop
 from prefix_models.decoding import (
     DecodeOptions,
     Generation,
+    Task,
     beam_search,
+    controls,
     decode_rows,
+    known_ids,
     text_pieces,
 )
-from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, Decoding
+from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeKeywords
 from prefix_models.errors import PrefixModelError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 
 class PrefixGenerator(nn.Module):
@@ -37,9 +45,11 @@ class PrefixGenerator(nn.Module):
     def __init__(self, lm: Any, tokenizer: Any, stop: Stop) -> None:
         super().__init__()
         vocabulary = lm.get_input_embeddings().weight.shape[0]
-        if len(tokenizer) != vocabulary:
+        # Many published models have more rows than tokens, to fill up a round number.
+        self._tokens = tokens_of(tokenizer)
+        if self._tokens > vocabulary:
             raise PrefixModelError(
-                f"tokenizer knows {len(tokenizer)} tokens, the language model {vocabulary}; "
+                f"tokenizer knows {self._tokens} tokens, the language model {vocabulary}; "
                 "use the tokenizer it was trained with, or lm.resize_token_embeddings"
             )
         self.lm = lm
@@ -68,128 +78,148 @@ class PrefixGenerator(nn.Module):
         return self.positions - self.context_length
 
     @torch.no_grad()
-    def generate(
-        self,
-        embeddings: Tensor,
-        *,
-        decoding: Decoding = "greedy",
-        max_new_tokens: int | None = None,
-        beam_size: int = 5,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        seed: int | Sequence[int] | None = None,
-    ) -> list[Generation]:
+    def generate(self, embeddings: Tensor, **options: Unpack[DecodeKeywords]) -> list[Generation]:
         """Write one text for each embedding.
 
         A row's text does not depend on what else is in the batch.
 
         Args:
             embeddings: [M, d], finite; on any device, of any float dtype.
-            decoding: "greedy", the most probable token at each step; "beam", the best hypothesis of
-                a beam; "sample", random tokens. The first two give the published ClipCap code's
-                tokens (generate2, generate_beam).
-            max_new_tokens: most tokens a text; None means 67 as published, or what fits.
-            beam_size: hypotheses a beam keeps.
-            temperature: divides the scores; below 1 sharper. Beam and sample only.
-            top_p: sample from the most probable tokens that together hold this mass, (0, 1].
-            seed: sample reproducibly. One integer starts every row's own generator alike, so
-                equal rows get equal texts; a list gives each row its own.
+            **options: the fields of `prefix_models.decoding.DecodeOptions`: decoding,
+                max_new_tokens, min_new_tokens, beam_size, temperature, top_k, top_p, seed,
+                repetition_penalty, no_repeat_ngram_size, bad_words, bad_words_ids, eos_token_id,
+                opening.
 
         Raises:
-            PrefixModelError: an option out of range, or embeddings of another shape or not finite.
+            PrefixModelError: an option unknown or out of range, embeddings of another shape or not
+                finite, or controls that leave no token to write.
         """
-        options = DecodeOptions(decoding, max_new_tokens, beam_size, temperature, top_p, seed)
-        if decoding == "beam":
-            return [beam[0] for beam in self._beams(embeddings, options)]
-        context, limit = self._start(embeddings, options)
+        return self._write(self.context(embeddings), DecodeOptions.from_dict(options))
+
+    def _write(
+        self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
+    ) -> list[Generation]:
+        """Continue each context [M, C, hidden]; `mask` as in CachedLM."""
+        if options.decoding == "beam":
+            return [beam[0] for beam in self._beams(context, options, mask)]
+        task = self._task(context, options, mask)
         ids: list[list[int]] = [[] for _ in context]
         logprobs: list[list[float]] = [[] for _ in context]
-        for step in decode_rows(self.lm, context, self.stop_id, limit, options):
+        for step in decode_rows(self.lm, task):
             for token in step:
                 ids[token.row].append(token.id)
                 logprobs[token.row].append(token.logprob)
         return [
-            Generation(self.decode(row), row, row_logprobs)
+            Generation(self._text(row, options), row, row_logprobs)
             for row, row_logprobs in zip(ids, logprobs, strict=True)
         ]
 
     @torch.no_grad()
     def beams(
-        self,
-        embeddings: Tensor,
-        *,
-        max_new_tokens: int | None = None,
-        beam_size: int = 5,
-        temperature: float = 1.0,
+        self, embeddings: Tensor, **options: Unpack[DecodeKeywords]
     ) -> list[list[Generation]]:
         """Return all `beam_size` hypotheses for each embedding, best first; see `generate`.
 
-        "Best" is the highest mean log-probability of the tokens at the search's temperature.
+        "Best" is the highest mean log-probability of the tokens at the search's temperature, where
+        a repetition penalty counts. Controls may leave fewer hypotheses, but at least one.
         """
-        return self._beams(
-            embeddings, DecodeOptions("beam", max_new_tokens, beam_size, temperature)
-        )
+        checked = DecodeOptions.from_dict({"decoding": "beam", **options})
+        if checked.decoding != "beam":
+            raise PrefixModelError(
+                f"beams() always keeps a beam: leave decoding out, got {checked.decoding!r}"
+            )
+        return self._beams(self.context(embeddings), checked)
 
-    def stream(
-        self,
-        embeddings: Tensor,
-        *,
-        decoding: Decoding = "greedy",
-        max_new_tokens: int | None = None,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> Iterator[str]:
+    def stream(self, embeddings: Tensor, **options: Unpack[DecodeKeywords]) -> Iterator[str]:
         """Yield the text of one embedding [1, d] in pieces, about a word each, as it is written.
 
         The pieces put together are `generate`'s text under the same options (and a seed).
 
         Raises:
             PrefixModelError: at the call, not at the first piece; as `generate`, and for beams,
-                whose text is known only at the end, or more than one embedding.
+                whose text is known only at the end, or more than one embedding. That controls leave
+                no token shows only while the text is written.
         """
-        options = DecodeOptions(
-            decoding, max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
-        )
-        if decoding == "beam":
+        checked = DecodeOptions.from_dict(options)
+        with torch.no_grad():
+            context = self.context(embeddings)
+        return self._stream(context, checked)
+
+    def _stream(self, context: Tensor, options: DecodeOptions) -> Iterator[str]:
+        if options.decoding == "beam":
             raise PrefixModelError(
                 "a beam's text is known only at the end; stream greedy or sample"
             )
-        with torch.no_grad():
-            context, limit = self._start(embeddings, options)
         if len(context) != 1:
             raise PrefixModelError(f"stream writes one text, got {len(context)} embeddings")
-        steps = decode_rows(self.lm, context, self.stop_id, limit, options)
-        return text_pieces((token.id for step in steps for token in step), self.decode)
+        steps = decode_rows(self.lm, self._task(context, options))
+        tokens = (token.id for step in steps for token in step)
+        return text_pieces(tokens, lambda ids: self._text(ids, options))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of generated tokens: without the end token, or with the final period."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=self._stop == "eos"))
 
-    def _beams(self, embeddings: Tensor, options: DecodeOptions) -> list[list[Generation]]:
-        context, limit = self._start(embeddings, options)
-        size, temperature = options.beam_size, options.temperature
+    def _beams(
+        self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
+    ) -> list[list[Generation]]:
+        found = beam_search(self.lm, self._task(context, options, mask))
         return [
-            [Generation(self.decode(one.token_ids), *one) for one in row]
-            for row in beam_search(self.lm, context, self.stop_id, limit, size, temperature)
+            [Generation(self._text(one.token_ids, options), *one) for one in row] for row in found
         ]
 
-    def _start(self, embeddings: Tensor, options: DecodeOptions) -> tuple[Tensor, int]:
-        """Check what generation needs; return the context and the most new tokens."""
-        context = self.context(embeddings)
-        bad = (~embeddings.isfinite().all(1)).nonzero()[:, 0].tolist()
-        if bad:
-            raise PrefixModelError(f"embeddings must be finite; NaN or infinity in rows {bad[:10]}")
-        limit = options.max_new_tokens
-        if limit is None:
-            return context, min(DEFAULT_MAX_NEW_TOKENS, self.room)
-        if limit > self.room:
+    def _text(self, token_ids: list[int], options: DecodeOptions) -> str:
+        if options.eos_token_id is None:
+            return self.decode(token_ids)
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
+
+    @torch.no_grad()
+    def _task(self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None) -> Task:
+        """Check what needs the language model and its tokenizer."""
+        embed = self.lm.get_input_embeddings()
+        if options.opening:
+            ids = known_ids(options.opening, self.tokenizer)
+            if not ids:
+                raise PrefixModelError(
+                    f"opening: the tokenizer does not know all of {options.opening!r}; use other "
+                    "words"
+                )
+            words = embed(torch.tensor(ids, device=self.device)).expand(len(context), -1, -1)
+            context = torch.cat((context, words), dim=1)
+            if mask is not None:
+                mask = torch.cat((mask, mask.new_ones(words.shape[:2])), dim=1)
+        limit = self._limit(context, options)
+        vocabulary = embed.weight.shape[0]
+        end_ids = torch.tensor(options.end_ids or [self.stop_id], device=self.device)
+        if end_ids.max() >= vocabulary:
             raise PrefixModelError(
-                f"{self.context_length} positions of prefix and prompt and {limit} new tokens "
-                f"exceed the language model's {self.positions} positions; ask for at most "
-                f"{self.room} new tokens"
+                f"eos_token_id: {int(end_ids.max())} is beyond the language model's {vocabulary} "
+                "tokens"
             )
-        return context, limit
+        control = controls(options, self.tokenizer, end_ids, vocabulary, self._tokens)
+        return Task(context, end_ids, limit, options, control, mask)
+
+    def _limit(self, context: Tensor, options: DecodeOptions) -> int:
+        """Return the most new tokens after a context [M, C, hidden]."""
+        room = self.positions - context.shape[1]
+        limit = options.max_new_tokens or min(DEFAULT_MAX_NEW_TOKENS, max(room, 1))
+        if limit > room:
+            raise PrefixModelError(
+                f"{context.shape[1]} positions of prefix and prompt and {limit} new tokens "
+                f"exceed the language model's {self.positions} positions; ask for at most "
+                f"{max(room, 0)} new tokens"
+            )
+        if options.min_new_tokens > limit:
+            raise PrefixModelError(
+                f"min_new_tokens={options.min_new_tokens} is more than the most new tokens, "
+                f"{limit}; lower it, or raise max_new_tokens to at most {room}"
+            )
+        return limit
+
+
+def tokens_of(tokenizer: Any) -> int:
+    """Return how many rows an embedding must have for all of the tokenizer's ids."""
+    return 1 + max(tokenizer.get_vocab().values())
 
 
 def _stop_id(tokenizer: Any, stop: Stop) -> int:

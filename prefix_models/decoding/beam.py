@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from prefix_models.decoding.cached_lm import CachedLM
+from prefix_models.decoding.controls import nothing_left
+from prefix_models.decoding.task import Task
 from prefix_models.errors import PrefixModelError
 
 # What an ended hypothesis is continued with while others in its beam go on; never part of a result.
@@ -29,7 +31,8 @@ class _Beams:
     logprobs: Tensor  # [n, B, t], at temperature 1
     scores: Tensor  # [n, B], sum of log-probabilities at the search's temperature
     lengths: Tensor  # [n, B], float: tokens up to and including the stop token
-    stopped: Tensor  # [n, B]
+    stopped: Tensor  # [n, B], by an end token or because nothing may follow
+    ruled_out: Tensor  # [n, B], by the controls; never part of a result
 
     def keep(self, rows: Tensor) -> None:
         for name, value in vars(self).items():
@@ -37,14 +40,7 @@ class _Beams:
 
 
 @torch.no_grad()
-def beam_search(
-    lm: Any,
-    context: Tensor,
-    stop_id: int,
-    max_new_tokens: int,
-    beam_size: int = 5,
-    temperature: float = 1.0,
-) -> list[list[Hypothesis]]:
+def beam_search(lm: Any, task: Task) -> list[list[Hypothesis]]:
     """Return for each row `beam_size` hypotheses, best first, as `generate_beam` would.
 
     Not the usual beam search: hypotheses are ranked by their *mean* log-probability at every step;
@@ -53,28 +49,34 @@ def beam_search(
     length), because rounding decides near ties. A row leaves the batch when all its hypotheses have
     ended, which is when the published loop, run on this row alone, stops.
 
+    Controls change the log-probabilities that are ranked, not those that are returned. Where they
+    allow fewer hypotheses than the beam holds, only these are returned.
+
     Args:
         lm: a Hugging Face causal language model.
-        context: [N, C, hidden], prefix (and prompt) of every row.
-        stop_id: token that ends a text.
-        max_new_tokens: most tokens a hypothesis.
-        beam_size: hypotheses kept, at most the vocabulary.
-        temperature: divides the scores before the softmax.
+        task: beam_size (at most the vocabulary) and temperature are read from its options.
+
+    Raises:
+        PrefixModelError: beam_size is too large, or the controls leave a row no hypothesis.
     """
+    context, beam_size = task.context, task.options.beam_size
     results: list[list[Hypothesis]] = [[] for _ in range(len(context))]
     if not len(context):
         return results
-    state = CachedLM(lm, context)
+    state = CachedLM(lm, context, task.mask)
     vocabulary = state.logits.shape[-1]
     if beam_size > vocabulary:
         raise PrefixModelError(
             f"beam_size must be at most the vocabulary's {vocabulary} tokens, got {beam_size}"
         )
-    beams = _first(state.logits, stop_id, beam_size, temperature)
+    beams = _first(state.logits, task)
     state.repeat(beam_size)
     source = torch.arange(beam_size, device=context.device).expand(len(context), -1)
-    for step in range(1, max_new_tokens + 1):
-        done = beams.stopped.all(1) if step < max_new_tokens else torch.ones_like(beams.rows).bool()
+    for step in range(1, task.max_new_tokens + 1):
+        if task.control is not None and beams.ruled_out.all(1).any():
+            raise nothing_left(step - 1)
+        last = step == task.max_new_tokens
+        done = torch.ones_like(beams.rows).bool() if last else beams.stopped.all(1)
         _collect(beams, done, results)
         if done.all():
             break
@@ -83,26 +85,44 @@ def beam_search(
         state.select((first[:, None] + source)[going].flatten())
         beams.keep(going)
         logits = state.feed(beams.tokens[..., -1].flatten())
-        source = _advance(beams, logits.view(-1, beam_size, vocabulary), stop_id, temperature)
+        source = _advance(beams, logits.view(-1, beam_size, vocabulary), task)
     return results
 
 
-def _first(logits: Tensor, stop_id: int, beam_size: int, temperature: float) -> _Beams:
-    scores, tokens = (logits / temperature).softmax(-1).log().topk(beam_size, -1)
+def _first(logits: Tensor, task: Task) -> _Beams:
+    nothing = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
+    scores, tokens = _ranked(logits, nothing, task).topk(task.options.beam_size, -1)
+    ruled_out = _ruled_out(scores, task)
     return _Beams(
         rows=torch.arange(len(logits), device=logits.device),
         tokens=tokens[..., None],
         logprobs=logits.log_softmax(-1).gather(1, tokens)[..., None],
         scores=scores,
         lengths=torch.ones_like(scores),
-        stopped=tokens == stop_id,
+        stopped=torch.isin(tokens, task.end_ids) | ruled_out,
+        ruled_out=ruled_out,
     )
 
 
-def _advance(beams: _Beams, logits: Tensor, stop_id: int, temperature: float) -> Tensor:
+def _ranked(logits: Tensor, written: Tensor, task: Task) -> Tensor:
+    """Return what the search ranks [..., vocabulary], after the tokens `written` [..., t]."""
+    logits = logits / task.options.temperature
+    if task.control is None:
+        return logits.softmax(-1).log()
+    # softmax makes unlikely tokens impossible, and they may be all that the controls leave.
+    allowed: Tensor = task.control(written.flatten(0, -2), logits.log_softmax(-1).flatten(0, -2))
+    return allowed.view_as(logits)
+
+
+def _ruled_out(scores: Tensor, task: Task) -> Tensor:
+    # Without controls an impossible token is a rounding matter, and kept as published.
+    return torch.zeros_like(scores).bool() if task.control is None else scores.isneginf()
+
+
+def _advance(beams: _Beams, logits: Tensor, task: Task) -> Tensor:
     """Choose the next token of every beam; return which hypothesis each continues, [n, B]."""
     vocabulary = logits.shape[-1]
-    logp = (logits / temperature).softmax(-1).log()  # [n, B, vocabulary]
+    logp = _ranked(logits, beams.tokens, task)  # [n, B, vocabulary]
     logp[beams.stopped] = -torch.inf
     logp[..., FILLER].masked_fill_(beams.stopped, 0.0)
     lengths = beams.lengths + ~beams.stopped
@@ -113,7 +133,9 @@ def _advance(beams: _Beams, logits: Tensor, stop_id: int, temperature: float) ->
     new = logits.log_softmax(-1)[rows, source, tokens]
     beams.lengths = lengths.gather(1, source)
     beams.scores = means * beams.lengths
-    beams.stopped = beams.stopped.gather(1, source) | (tokens == stop_id)
+    beams.ruled_out = _ruled_out(beams.scores, task)
+    stopped = beams.stopped.gather(1, source) | torch.isin(tokens, task.end_ids)
+    beams.stopped = stopped | beams.ruled_out
     beams.tokens = torch.cat((beams.tokens[rows, source], tokens[..., None]), -1)
     beams.logprobs = torch.cat((beams.logprobs[rows, source], new[..., None]), -1)
     return source
@@ -123,8 +145,10 @@ def _collect(beams: _Beams, done: Tensor, results: list[list[Hypothesis]]) -> No
     """Store the hypotheses of the rows in `done` [n], sorted by mean log-probability."""
     for n in done.nonzero()[:, 0].tolist():
         order = (beams.scores[n] / beams.lengths[n]).argsort(descending=True).tolist()
-        lengths = beams.lengths[n].long().tolist()
+        lengths, ruled_out = beams.lengths[n].long().tolist(), beams.ruled_out[n].tolist()
         tokens, logprobs = beams.tokens[n].tolist(), beams.logprobs[n].tolist()
         results[int(beams.rows[n])] = [
-            Hypothesis(tokens[i][: lengths[i]], logprobs[i][: lengths[i]]) for i in order
+            Hypothesis(tokens[i][: lengths[i]], logprobs[i][: lengths[i]])
+            for i in order
+            if not ruled_out[i]
         ]

@@ -23,36 +23,53 @@ def in_eval_mode(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def last_logits(lm: Any, count: int) -> dict[str, int]:
+    """Arguments of a forward that needs scores of the last `count` positions only.
+
+    Empty where the model cannot be told so: its output holds all positions then.
+    """
+    model = lm.get_base_model() if hasattr(lm, "get_base_model") else lm  # inside peft's wrapper
+    known = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"logits_to_keep": count} if known else {}
+
+
 class CachedLM:
     """The state of a batch of unfinished texts in a Hugging Face causal language model.
 
     Args:
         lm: any causal model that takes `inputs_embeds` and a `DynamicCache`. It is not changed.
-        context: [N, C, hidden], what stands before the text, of one length for the whole batch.
+        context: [N, C, hidden], what stands before the text.
+        mask: bool [N, C], for rows of unequal length: False on the left of a shorter row's context,
+            where it is padded. None: all rows have C positions, as always in ClipCap.
 
     `logits` holds the scores [N, vocabulary] of the next token after the context.
     """
 
-    def __init__(self, lm: Any, context: Tensor) -> None:
+    def __init__(self, lm: Any, context: Tensor, mask: Tensor | None = None) -> None:
         self._lm = lm
         self._embed = lm.get_input_embeddings()
         self._cache = DynamicCache(config=lm.config)
-        # Only the last position is needed; not every model can be told so.
-        parameters = inspect.signature(lm.forward).parameters
-        self._options = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
+        self._options = last_logits(lm, 1)
+        self._mask = None if mask is None else mask.long()
         self.logits = self._forward(context)
 
     def feed(self, tokens: Tensor) -> Tensor:
         """Append one token a row, [N]; return the scores [N, vocabulary] of the one after it."""
+        if self._mask is not None:
+            self._mask = torch.cat((self._mask, self._mask.new_ones(len(tokens), 1)), dim=1)
         return self._forward(self._embed(tokens)[:, None])
 
     def repeat(self, times: int) -> None:
         """Make each row `times` rows, side by side."""
         self._cache.batch_repeat_interleave(times)
+        if self._mask is not None:
+            self._mask = self._mask.repeat_interleave(times, dim=0)
 
     def select(self, rows: Tensor) -> None:
         """Make row i what row rows[i] was: reorders, drops or repeats rows."""
         self._cache.reorder_cache(rows)
+        if self._mask is not None:
+            self._mask = self._mask[rows]
 
     def _forward(self, embeddings: Tensor) -> Tensor:
         with in_eval_mode(self._lm):
@@ -61,7 +78,18 @@ class CachedLM:
                 past_key_values=self._cache,
                 use_cache=True,
                 **self._options,
+                **self._places(embeddings.shape[1]),
             )
         logits: Tensor = output.logits[:, -1]
         # Probabilities of a large vocabulary need more than half precision; float64 stays.
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+    def _places(self, count: int) -> dict[str, Tensor]:
+        """Say which positions are padding and where the last `count` ones stand.
+
+        A forward does not derive positions from the mask; only transformers' `generate` does.
+        """
+        if self._mask is None:
+            return {}
+        positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -count:]
+        return {"attention_mask": self._mask, "position_ids": positions}

@@ -1,9 +1,9 @@
 """What a caller can ask of decoding, and what comes back."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, TypeGuard, get_args
 
 from prefix_models.errors import PrefixModelError
 
@@ -18,7 +18,8 @@ class Generation:
     """One generated text.
 
     `token_ids` are the tokens chosen, the one that ended the text included; `token_logprobs` their
-    natural-log probabilities under the model at temperature 1, whatever the decoding.
+    natural-log probabilities under the model at temperature 1 and without controls, whatever the
+    decoding.
     """
 
     text: str
@@ -31,9 +32,56 @@ class Generation:
         return math.fsum(self.token_logprobs)
 
 
+class DecodeKeywords(TypedDict, total=False):
+    """The fields of DecodeOptions as keyword arguments, for editors and type checkers."""
+
+    decoding: Decoding
+    max_new_tokens: int | None
+    min_new_tokens: int
+    beam_size: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int | Sequence[int] | None
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    bad_words: Sequence[str]
+    bad_words_ids: Sequence[Sequence[int]]
+    eos_token_id: int | Sequence[int] | None
+    opening: str
+
+
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Checked decoding options; see `ClipCap.generate` for their meaning.
+    """Checked decoding options.
+
+    Names and meanings of the controls (`min_new_tokens`, `top_k`, and from `repetition_penalty` on)
+    are those of transformers' `generate`, whose logits processors do the work. They see the tokens
+    written so far, not the prefix and prompt, and apply to all three ways of decoding; in a beam,
+    as there, to log-probabilities, and hypotheses they rule out are dropped.
+
+    Args:
+        decoding: "greedy", the most probable token at each step; "beam", the best hypothesis of a
+            beam; "sample", random tokens. Without controls the first two give the published ClipCap
+            code's tokens (generate2, generate_beam).
+        max_new_tokens: most tokens a text; None means 67 as published, or what fits.
+        min_new_tokens: fewest tokens before the one that ends the text.
+        beam_size: hypotheses a beam keeps.
+        temperature: divides the scores; below 1 sharper. Beam and sample only.
+        top_k: sample from as many of the most probable tokens; 0 means all.
+        top_p: sample from the most probable tokens that together hold this mass, (0, 1].
+        seed: sample reproducibly. One integer starts every row's own generator alike, so equal rows
+            get equal texts; a list gives each row its own.
+        repetition_penalty: makes tokens that were written less probable above 1, more below.
+        no_repeat_ngram_size: no sequence of as many tokens is written twice; 0 means no limit.
+        bad_words: texts not to be written. Each is forbidden as the tokenizer writes it at the
+            start of a text and after a space: upper and lower case are told apart, and a word that
+            the tokenizer can spell in other tokens is not found there.
+        bad_words_ids: sequences of tokens not to be written.
+        eos_token_id: token or tokens that end a text, instead of the model's own. Special tokens
+            of the tokenizer are then left out of the text, others are part of it.
+        opening: words that every text continues ("a photo of"); they follow the model's own prompt
+            and are not part of the text.
 
     Raises:
         PrefixModelError: an option is of another type or out of range.
@@ -41,10 +89,35 @@ class DecodeOptions:
 
     decoding: Decoding = "greedy"
     max_new_tokens: int | None = None
+    min_new_tokens: int = 0
     beam_size: int = 5
     temperature: float = 1.0
+    top_k: int = 0
     top_p: float = 1.0
     seed: int | Sequence[int] | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    bad_words: Sequence[str] = ()
+    bad_words_ids: Sequence[Sequence[int]] = ()
+    eos_token_id: int | Sequence[int] | None = None
+    opening: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DecodeOptions":
+        """Build from keyword arguments; unknown names raise PrefixModelError."""
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise PrefixModelError(
+                f"unknown decoding option {unknown[0]!r}; known ones are {', '.join(known)}"
+            )
+        return cls(**values)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The tokens of `eos_token_id`; none where it is None."""
+        given = self.eos_token_id
+        return [] if given is None else [given] if isinstance(given, int) else list(given)
 
     def __post_init__(self) -> None:
         if self.decoding not in get_args(Decoding):
@@ -52,23 +125,36 @@ class DecodeOptions:
                 f"decoding must be one of {list(get_args(Decoding))}, got {self.decoding!r}"
             )
         if self.max_new_tokens is not None:
-            _check_count("max_new_tokens", self.max_new_tokens)
-        _check_count("beam_size", self.beam_size)
-        temperature = _number("temperature", self.temperature)
-        if not 0 < temperature < math.inf:
-            raise PrefixModelError(
-                f"temperature must be a positive number, got {self.temperature!r}; "
-                "for the most probable tokens use decoding='greedy'"
-            )
+            _check_count("max_new_tokens", self.max_new_tokens, least=1)
+        _check_count("beam_size", self.beam_size, least=1)
+        for name in ("min_new_tokens", "top_k", "no_repeat_ngram_size"):
+            _check_count(name, getattr(self, name), least=0)
+        hint = "for the most probable tokens use decoding='greedy'"
+        _check_factor("temperature", self.temperature, hint)
+        _check_factor("repetition_penalty", self.repetition_penalty, "1 is no penalty")
         if not 0 < _number("top_p", self.top_p) <= 1:
             raise PrefixModelError(f"top_p must be above 0 and at most 1, got {self.top_p!r}")
         for seed in self.seed if isinstance(self.seed, Sequence) else [self.seed]:
             _check_seed(seed)
+        _check_texts("bad_words", self.bad_words)
+        if not _is_list(self.bad_words_ids) or not all(map(_are_ids, self.bad_words_ids)):
+            raise PrefixModelError(
+                "bad_words_ids must be a list of lists of token ids, got "
+                f"{self.bad_words_ids!r}; texts go to bad_words"
+            )
+        if self.eos_token_id is not None and not (
+            _is_id(self.eos_token_id) or _are_ids(self.eos_token_id)
+        ):
+            raise PrefixModelError(
+                f"eos_token_id must be a token id or a list of some, got {self.eos_token_id!r}"
+            )
+        if not isinstance(self.opening, str):
+            raise PrefixModelError(f"opening must be a text, got {self.opening!r}")
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise PrefixModelError(f"{name} must be an integer of at least 1, got {value!r}")
+def _check_count(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PrefixModelError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 def _number(name: str, value: object) -> float:
@@ -77,8 +163,34 @@ def _number(name: str, value: object) -> float:
     return float(value)
 
 
+def _check_factor(name: str, value: object, hint: str) -> None:
+    # Scores times or over anything more extreme would overflow, and probabilities be NaN.
+    if not 1e-6 <= _number(name, value) <= 1e6:
+        raise PrefixModelError(f"{name} must be from 1e-6 to 1e6, got {value!r}; {hint}")
+
+
 def _check_seed(seed: object) -> None:
     if seed is None:
         return
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise PrefixModelError(f"seed must be an integer from 0 to 2^63 - 1, got {seed!r}")
+
+
+def _check_texts(name: str, value: object) -> None:
+    if not _is_list(value):
+        raise PrefixModelError(f"{name} must be a list of texts, got {value!r}")
+    for text in value:
+        if not isinstance(text, str) or not text.strip():
+            raise PrefixModelError(f"{name} must hold texts that are not blank, got {text!r}")
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_ids(value: object) -> bool:
+    return _is_list(value) and len(value) > 0 and all(map(_is_id, value))

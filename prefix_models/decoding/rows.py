@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from prefix_models.decoding.cached_lm import CachedLM
+from prefix_models.decoding.controls import nothing_left
 from prefix_models.decoding.options import DecodeOptions
+from prefix_models.decoding.task import Task
 from prefix_models.errors import PrefixModelError
 
 
@@ -19,47 +21,54 @@ class Token(NamedTuple):
     logprob: float
 
 
-# (logits [n, vocabulary], rows [n] of the full batch, step) -> token ids [n]
+# (allowed scores [n, vocabulary], rows [n] of the full batch, step) -> token ids [n]
 Choice = Callable[[Tensor, Tensor, int], Tensor]
 
 
 # The decorator keeps gradients off while this generator runs, but not in its caller's loop body.
 @torch.no_grad()
-def decode_rows(
-    lm: Any, context: Tensor, stop_id: int, max_new_tokens: int, options: DecodeOptions
-) -> Iterator[list[Token]]:
+def decode_rows(lm: Any, task: Task) -> Iterator[list[Token]]:
     """Yield, step by step, the tokens of all rows that have not ended.
 
-    A row ends with its first `stop_id` (yielded) or after `max_new_tokens`; ended rows leave the
+    A row ends with its first end token (yielded) or at the most new tokens; ended rows leave the
     batch. Greedy decoding picks what `generate2` of the published ClipCap code picks: its top-p
     filter never removes the most probable token, which it then takes.
 
     Args:
         lm: a Hugging Face causal language model.
-        context: [N, C, hidden], prefix (and prompt) of every row.
-        stop_id: token that ends a text.
-        max_new_tokens: most tokens a row.
-        options: `decoding` is "greedy" or "sample"; the latter reads temperature, top_p and seed.
+        task: `decoding` is "greedy" or "sample"; the latter reads temperature, top_k, top_p, seed.
+
+    Raises:
+        PrefixModelError: the controls leave a row no token to choose.
     """
+    context, control = task.context, task.control
     if not len(context):
         return
-    choose = _chooser(options, len(context), max_new_tokens)
-    state = CachedLM(lm, context)
+    choose = _chooser(task.options, len(context), task.max_new_tokens)
+    state = CachedLM(lm, context, task.mask)
     logits = state.logits
     rows = torch.arange(len(context), device=logits.device)
-    for step in range(max_new_tokens):
-        tokens = choose(logits, rows, step)
+    written = rows.new_empty(len(rows), 0)  # kept up for the controls only
+    for step in range(task.max_new_tokens):
+        scores = logits
+        if control is not None:
+            scores = control(written, logits)
+            if not scores.amax(-1).isfinite().all():
+                raise nothing_left(step)
+        tokens = choose(scores, rows, step)
         logprobs = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
         yield [
             Token(*chosen)
             for chosen in zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True)
         ]
-        going = (tokens != stop_id).nonzero()[:, 0]
-        if not len(going) or step + 1 == max_new_tokens:
+        going = torch.isin(tokens, task.end_ids, invert=True).nonzero()[:, 0]
+        if not len(going) or step + 1 == task.max_new_tokens:
             return
         if len(going) < len(rows):
             state.select(going)
-            rows, tokens = rows[going], tokens[going]
+            rows, tokens, written = rows[going], tokens[going], written[going]
+        if control is not None:
+            written = torch.cat((written, tokens[:, None]), dim=1)
         logits = state.feed(tokens)
 
 

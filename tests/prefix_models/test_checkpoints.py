@@ -10,19 +10,37 @@ from typing import Any
 import pytest
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from prefix_models import (
     ClipCap,
+    ClipCapConfig,
     PrefixModelError,
     gpt2_tokenizer,
     load_original,
     original_state_dict,
+    word_tokenizer,
 )
+
+MLP = {"mapper_width": 24}
+TRANSFORMER = {
+    "mapper": "transformer",
+    "mapper_width": 24,
+    "clip_length": 3,
+    "mapper_layers": 2,
+    "mapper_heads": 8,
+    "normalize_input": True,  # as published for this mapper only
+}
+KINDS = {"mlp": MLP, "linear": {"mapper": "linear"}, "transformer": TRANSFORMER}
 
 
 @pytest.fixture
-def published(build: Callable[..., ClipCap]) -> ClipCap:
-    return build(stop="period", encoder="ViT-B-32-quickgelu/openai", mapper_width=24)
+def published(build: Callable[..., ClipCap], request: pytest.FixtureRequest) -> ClipCap:
+    """A model as load_original gives it, with an MLP unless a test asks for other mappers."""
+    return build(stop="period", **KINDS[getattr(request, "param", "mlp")])
+
+
+any_kind = pytest.mark.parametrize("published", KINDS, indirect=True)
 
 
 @pytest.fixture
@@ -55,6 +73,7 @@ def fails(load: Callable[[Any], ClipCap], content: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@any_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_round_trip(
     load: Callable[[Any], ClipCap],
@@ -87,6 +106,64 @@ def test_key_layout_of_the_published_code(published: ClipCap) -> None:
     }
     assert {"gpt.lm_head.weight", "gpt.transformer.wte.weight"} <= names
     assert "gpt.transformer.h.1.attn.c_attn.bias" in names  # not one of the old buffers
+
+
+@any_kind
+def test_export_for_the_versions_that_the_original_pins(
+    published: ClipCap, weights: dict[str, torch.Tensor]
+) -> None:
+    """`weights` has the mask buffers as transformers 4.12 writes them."""
+    exported = original_state_dict(published, mask_buffers=True)
+    assert exported.keys() == weights.keys()
+    for name, value in weights.items():
+        assert exported[name].dtype == value.dtype and torch.equal(exported[name], value), name
+
+
+def test_export_of_what_the_original_lacks(build: Callable[..., ClipCap]) -> None:
+    other = build(mapper="transformer", mapper_heads=4)
+    with pytest.raises(PrefixModelError, match="has 8 heads, this one 4"):
+        original_state_dict(other)
+    tokenizer = word_tokenizer(["a"])
+    sizes = dict.fromkeys(("hidden_size", "intermediate_size"), 8)
+    lm = LlamaForCausalLM(LlamaConfig(vocab_size=4, num_attention_heads=1, **sizes))
+    with pytest.raises(PrefixModelError, match=r"has GPT-2 .* this is 'llama' behind 'mlp'"):
+        original_state_dict(ClipCap(lm, tokenizer, ClipCapConfig(8)))
+
+
+@pytest.mark.parametrize("published", ["linear", "transformer"], indirect=True)
+def test_what_the_weights_do_not_say(
+    published: ClipCap, weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save(weights, tmp_path / "w.pt")
+
+    def load(**options: Any) -> ClipCapConfig:
+        return load_original(tmp_path / "w.pt", published.tokenizer, heads=2, **options).config
+
+    transformer = published.config.mapper == "transformer"
+    assert load().normalize_input is transformer and load().encoder == ""
+    assert load(normalize_input=not transformer).normalize_input is not transformer
+    assert load(encoder="mine").encoder == "mine"
+    if transformer:
+        assert load(mapper_heads=4).mapper_heads == 4
+        with pytest.raises(PrefixModelError, match=r"w\.pt: .* width 16 .* cannot have 3 heads"):
+            load(mapper_heads=3)
+    else:
+        with pytest.raises(PrefixModelError, match="mapper_heads is not a setting of the 'linear'"):
+            load(mapper_heads=8)
+
+
+@pytest.mark.parametrize(
+    ("width", "encoder"),
+    [(512, "ViT-B-32-quickgelu/openai"), (640, "RN50x4-quickgelu/openai")],
+)
+def test_encoder_and_heads_as_published(tmp_path: Path, width: int, encoder: str) -> None:
+    """The two CLIPs of the original code; GPT-2 of a size with two published heads."""
+    tokenizer = word_tokenizer(["a", "."])
+    lm = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=128, n_layer=1, n_head=2))
+    model = ClipCap(lm, tokenizer, ClipCapConfig(width, 2, mapper="linear", stop="period"))
+    torch.save(original_state_dict(model), tmp_path / "w.pt")
+    loaded = load_original(tmp_path / "w.pt", tokenizer)
+    assert loaded.config.encoder == encoder and loaded.lm.config.n_head == 2
 
 
 def test_legacy_file_format(
@@ -137,12 +214,52 @@ def test_other_files(
         load_original("nowhere.pt", published.tokenizer)
 
 
-def test_other_mappers(load: Callable[[Any], ClipCap], weights: dict[str, torch.Tensor]) -> None:
+def test_half_a_mapper(load: Callable[[Any], ClipCap], weights: dict[str, torch.Tensor]) -> None:
     one = {"clip_project.transformer.layers.0.norm1.weight": torch.ones(16)}
-    fails(load, {**weights, **one}, "only checkpoints with the MLP mapper")
+    fails(load, {**weights, **one}, "kind 'transformer': it lacks clip_project.prefix_const")
     linear = {name: value for name, value in weights.items() if "clip_project" not in name}
     linear["clip_project.weight"] = torch.zeros(64, 12)
-    fails(load, linear, "not a ClipCap checkpoint with an MLP mapper")
+    fails(load, linear, r"kind 'linear': it lacks clip_project\.bias")
+
+
+LAYERS = "clip_project.transformer.layers"
+
+
+@pytest.mark.parametrize("published", ["transformer"], indirect=True)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip_project.prefix_const": (4, 12)}, "writes vectors of width 12, GPT-2's is 16"),
+        ({"clip_project.prefix_const": (4,)}, r"constants has shape \[4\], expected 2 dimensions"),
+        ({"clip_project.linear.weight": (40, 12)}, "40 outputs are no multiple of .* 16"),
+        ({f"{LAYERS}.1.norm2.bias": (16, 1)}, r"feed_norm\.bias .* expected 1 dimension$"),
+        ({f"{LAYERS}.1.mlp.fc1.weight": (23, 16)}, r"layers\.1\.inner\.weight .* for \[24, 16\]"),
+        ({f"{LAYERS}.0.attn.to_queries.bias": (16,)}, "unexpected weights, .*to_queries.bias"),
+        ({f"{LAYERS}.1.mlp.fc2.bias": None}, r"lacks .*layers\.1\.mlp\.fc2\.bias"),
+        # Never as many layers as the highest number says: a file could name 10^9.
+        ({f"{LAYERS}.999999999.norm1.bias": (16,)}, r"lacks .*layers\.2\.norm1\.weight"),
+        ({"gpt.transformer.h.999999999.ln_1.bias": (16,)}, "missing .*, unexpected .*h.999999999"),
+    ],
+)
+def test_wrong_transformers(
+    load: Callable[[Any], ClipCap],
+    weights: dict[str, torch.Tensor],
+    changes: dict[str, tuple[int, ...] | None],
+    message: str,
+) -> None:
+    for name, shape in changes.items():
+        weights[name] = torch.zeros(shape or 1)
+        if shape is None:
+            del weights[name]
+    fails(load, weights, message)
+
+
+@pytest.mark.parametrize("published", ["transformer"], indirect=True)
+def test_a_transformer_without_layers(
+    load: Callable[[Any], ClipCap], weights: dict[str, torch.Tensor]
+) -> None:
+    rest = {name: value for name, value in weights.items() if not name.startswith(LAYERS)}
+    fails(load, rest, r"kind 'transformer': it lacks .*layers\.0\.norm1\.weight")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +267,7 @@ def test_other_mappers(load: Callable[[Any], ClipCap], weights: dict[str, torch.
     [
         ("clip_project.model.2.weight", (65, 24), "65 outputs are no multiple of GPT-2's width 16"),
         ("clip_project.model.2.bias", (48,), r"outer\.bias has shape \[48\].* ask for \[64\]"),
-        ("clip_project.model.0.weight", (12,), "not matrices"),
+        ("clip_project.model.0.weight", (12,), "inner.weight .* .12., expected 2 dimensions"),
         ("gpt.transformer.wpe.weight", (40, 12), r"wpe\.weight has shape \[40, 12\]"),
         ("gpt.transformer.ln_f.weight", (12,), r"ln_f\.weight has shape \[12\].* for \[16\]"),
     ],

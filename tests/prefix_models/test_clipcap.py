@@ -200,13 +200,13 @@ def test_settings_round_trip() -> None:
 
 def test_parts_must_fit(build: Callable[..., ClipCap]) -> None:
     tokenizer = word_tokenizer(["a", "cat"])
-    lm = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, n_positions=16))
-    with pytest.raises(PrefixModelError, match="tokenizer knows 5 tokens, the language model 9"):
+    lm = GPT2LMHeadModel(GPT2Config(vocab_size=4, n_embd=8, n_layer=1, n_head=1, n_positions=16))
+    with pytest.raises(PrefixModelError, match="tokenizer knows 5 tokens, the language model 4"):
         ClipCap(lm, tokenizer, ClipCapConfig(8))
     with pytest.raises(PrefixModelError, match="take 40 positions, the language model has 40"):
         build(prefix_length=40)
-    with pytest.raises(PrefixModelError, match="unknown mapper 'transformer'"):
-        build(mapper="transformer")
+    with pytest.raises(PrefixModelError, match="unknown mapper 'perceiver'"):
+        build(mapper="perceiver")
     lm.resize_token_embeddings(5)
     with pytest.raises(PrefixModelError, match=r"'\.' is one token"):
         ClipCap(lm, tokenizer, ClipCapConfig(8, stop="period"))

@@ -173,7 +173,17 @@ def test_prefix_length_is_cross_checked(saved: Path) -> None:
 
 def test_tokenizer_is_cross_checked(saved: Path) -> None:
     word_tokenizer(["a", "cat"]).save_pretrained(saved / "language_model")
-    fails(saved, "tokenizer knows 5 tokens, the language model 19")
+    fails(saved, r"another tokenizer \(tokens 19\) than the one here \(tokens 5\)")
+
+
+def test_folders_from_before_such_metadata_are_read(saved: Path, embeddings: torch.Tensor) -> None:
+    expected = ClipCap.from_pretrained(saved).generate(embeddings)
+    config = json.loads((saved / "config.json").read_text())
+    del config["tokenizer"], config["language_model"]
+    (saved / "config.json").write_text(json.dumps(config))
+    assert ClipCap.from_pretrained(saved).generate(embeddings) == expected
+    word_tokenizer([f"word{i}" for i in range(30)]).save_pretrained(saved / "language_model")
+    fails(saved, "tokenizer knows 33 tokens, the language model 19")
 
 
 def test_language_model_sizes_are_cross_checked(saved: Path) -> None:

@@ -1,0 +1,99 @@
+"""What may be written at a step: transformers' logits processors, built from our options."""
+
+from typing import Any
+
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TopKLogitsWarper,
+)
+
+from prefix_models.decoding.options import DecodeOptions
+from prefix_models.errors import PrefixModelError
+
+
+def controls(
+    options: DecodeOptions,
+    tokenizer: Any,
+    end_ids: Tensor,
+    vocabulary: int,
+    tokens: int | None = None,
+) -> LogitsProcessorList | None:
+    """Build what turns (tokens so far [n, t], scores [n, vocabulary]) into allowed scores.
+
+    The order is that of transformers' `generate`. Forbidden tokens get minus infinity.
+
+    Args:
+        options: the controls asked for.
+        tokenizer: of the language model.
+        end_ids: [E], tokens that end a text, on the language model's device.
+        vocabulary: number of rows of the language model.
+        tokens: how many of them the tokenizer knows; None means all. Many models have more, to fill
+            up a round number: those stand for no text and are never written.
+
+    Returns:
+        None where nothing is forbidden or changed.
+
+    Raises:
+        PrefixModelError: a forbidden token is unknown, or ends the text.
+    """
+    processors = LogitsProcessorList()
+    if tokens is not None and tokens < vocabulary:
+        rest = list(range(tokens, vocabulary))
+        processors.append(SuppressTokensLogitsProcessor(rest, end_ids.device))
+    if options.repetition_penalty != 1:
+        processors.append(RepetitionPenaltyLogitsProcessor(float(options.repetition_penalty)))
+    if options.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(options.no_repeat_ngram_size))
+    forbidden = _forbidden(options, tokenizer, end_ids.tolist(), vocabulary)
+    if forbidden:
+        processors.append(NoBadWordsLogitsProcessor(forbidden))
+    if options.min_new_tokens:
+        processors.append(
+            MinNewTokensLengthLogitsProcessor(0, options.min_new_tokens, end_ids, end_ids.device)
+        )
+    if options.top_k and options.decoding == "sample":
+        processors.append(TopKLogitsWarper(options.top_k))
+    return processors or None
+
+
+def nothing_left(step: int) -> PrefixModelError:
+    """The error for a text that no token may continue; `step` counts from 0."""
+    return PrefixModelError(
+        f"the controls leave no token to choose as number {step + 1} of a text: loosen "
+        "min_new_tokens, repetition_penalty, no_repeat_ngram_size, bad_words or bad_words_ids"
+    )
+
+
+def known_ids(text: str, tokenizer: Any) -> list[int] | None:
+    """Return the tokens of a text, or None if the tokenizer does not know all of it."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return None if tokenizer.unk_token_id in ids else ids
+
+
+def _forbidden(
+    options: DecodeOptions, tokenizer: Any, end_ids: list[int], vocabulary: int
+) -> list[list[int]]:
+    """Return the token sequences of `bad_words` and `bad_words_ids`, each once."""
+    sequences = [("bad_words_ids", list(ids)) for ids in options.bad_words_ids]
+    for text in options.bad_words:
+        for spelling in (text.strip(), f" {text.strip()}"):
+            ids = known_ids(spelling, tokenizer)
+            if ids:  # what the tokenizer does not know can't be written anyway
+                sequences.append((f"bad_words: {text!r}", ids))
+    for name, ids in sequences:
+        if max(ids) >= vocabulary:
+            raise PrefixModelError(
+                f"{name}: token {max(ids)} is beyond the language model's {vocabulary} tokens"
+            )
+        if len(ids) == 1 and ids[0] in end_ids:
+            raise PrefixModelError(
+                f"{name}: token {ids[0]} ends a text; to keep texts from ending early use "
+                "min_new_tokens, to end them otherwise eos_token_id"
+            )
+    return [list(ids) for ids in dict.fromkeys(tuple(ids) for _, ids in sequences)]

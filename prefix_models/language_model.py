@@ -1,0 +1,227 @@
+"""Language model, adapters and tokenizer of a prefix model as files; who they are, as metadata.
+
+```
+language_model/           config.json, model.safetensors, tokenizer files, as transformers writes
+language_model/adapter/   LoRA weights, as peft writes, where the language model has some
+```
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from prefix_models.described_folder import CONFIG
+from prefix_models.errors import PrefixModelError
+from prefix_models.generation import tokens_of
+
+ADAPTER = "adapter"
+_PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+# --- who they are
+
+
+def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    """Return what tells tokenizers apart: number of tokens, and a digest of what they do.
+
+    That is which id is which token, and how a text that tries their habits is split in them.
+    """
+    ids = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    seen = json.dumps([vocabulary, ids])
+    return {"tokens": tokens_of(tokenizer), "sha256": hashlib.sha256(seen.encode()).hexdigest()}
+
+
+def describe_language_model(lm: Any) -> dict[str, Any]:
+    """Return what a prefix model needs of its language model."""
+    rows, width = lm.get_input_embeddings().weight.shape
+    kind = lm.config.model_type
+    return {"model_type": kind, "hidden_size": width, "vocabulary": rows, ADAPTER: is_adapted(lm)}
+
+
+def check_same(what: str, wanted: object, found: Mapping[str, Any], folder: Path) -> None:
+    """Raise PrefixModelError, showing both sides, where metadata `wanted` says otherwise.
+
+    Folders of before there was such metadata have none; only what is there is compared.
+    """
+    for name, value in found.items():
+        if isinstance(wanted, dict) and wanted.get(name, value) != value:
+            raise PrefixModelError(
+                f"{folder / CONFIG}: trained with another {what} ({name} {_short(wanted[name])}) "
+                f"than the one here ({name} {_short(value)}); the parts are of different models"
+            )
+
+
+def _short(value: object) -> str:
+    return f"{str(value)[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def is_adapted(lm: Any) -> bool:
+    """Whether the language model is peft's wrapper of one, with adapters in it."""
+    return hasattr(lm, "peft_config") and hasattr(lm, "get_base_model")
+
+
+def reference_of(lm: Any) -> dict[str, Any]:
+    """Return where transformers loaded the language model from, so that it can do so again.
+
+    Raises:
+        PrefixModelError: nowhere: it was built in memory, or the folder is gone.
+    """
+    base = lm.get_base_model() if is_adapted(lm) else lm
+    source = str(base.name_or_path or "")
+    if source and Path(source).is_dir():
+        return {"source": str(Path(source).resolve()), "revision": None}
+    if not _HUB_ID.fullmatch(source):
+        raise PrefixModelError(
+            "language_model='reference' needs a language model that from_pretrained loaded from a "
+            f"hub id or a folder that is still there, got one from {source!r}; use 'store'"
+        )
+    return {"source": source, "revision": getattr(base.config, "_commit_hash", None)}
+
+
+# --- files
+
+
+def write_language_model(lm: Any, folder: Path, *, weights: bool = True) -> None:
+    """Write the language model (unless not `weights`) and its adapters, if any."""
+    folder.mkdir(exist_ok=True)
+    with no_progress_bars():
+        if weights and not is_adapted(lm):
+            lm.save_pretrained(folder)
+        elif weights:
+            lm.get_base_model().save_pretrained(folder, state_dict=_without_adapters(lm))
+    if is_adapted(lm):
+        from prefix_models.lora import write_adapter
+
+        write_adapter(lm, folder / ADAPTER)
+
+
+def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
+    """Read what `write_language_model` wrote, but adapters; all names and shapes must match.
+
+    `dtype` None means as saved. It is set here, since a later `.to` would also round buffers such
+    as the frequencies of rotary positions.
+    """
+    require(folder / CONFIG)
+    if not (folder / "model.safetensors.index.json").is_file():
+        require(folder / "model.safetensors")
+    noun = f"the language model in {folder}"
+    return _load(folder, noun, folder / "model.safetensors", dtype)
+
+
+def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
+    """Load the language model that `reference_of` named.
+
+    Raises:
+        PrefixModelError: it is not there, or lacks weights.
+    """
+    source = reference.get("source") if isinstance(reference, dict) else None
+    if not isinstance(source, str) or not source:
+        raise PrefixModelError("the language model is to be loaded from elsewhere, but no source")
+    folder = Path(source)
+    if folder.is_absolute() and not folder.is_dir():
+        raise PrefixModelError(
+            f"the language model was in {source}, which is no folder now; give lm="
+        )
+    options = {"revision": reference.get("revision")} if isinstance(reference, dict) else {}
+    local = offline or folder.is_absolute()
+    where = f"the language model {source}" + (" in this machine's files" if local else "")
+    return _load(source, where, source, dtype, local_files_only=local, **options)
+
+
+def read_adapter(lm: Any, folder: Path, metadata: object, dtype: torch.dtype | None = None) -> Any:
+    """Return the language model with the adapters that the metadata says it has."""
+    if not isinstance(metadata, dict) or not metadata.get(ADAPTER):
+        return lm
+    if is_adapted(lm):
+        raise PrefixModelError(
+            f"{folder} holds adapters, and the given language model has some; give it without"
+        )
+    from prefix_models.lora import read_adapter as read
+
+    return read(lm, folder / ADAPTER, dtype)
+
+
+def read_tokenizer(folder: Path, metadata: object) -> Any:
+    """Read the tokenizer in a folder; it must be the one that the metadata describes."""
+    require(folder / "tokenizer.json")
+    try:
+        # Not AutoTokenizer: it takes the language model's usual class, whatever was saved here.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise PrefixModelError(f"cannot read the tokenizer in {folder}: {error}") from error
+    check_same("tokenizer", metadata, describe_tokenizer(tokenizer), folder.parent)
+    return tokenizer
+
+
+def require(path: Path) -> None:
+    """Raise PrefixModelError unless there is a file."""
+    if not path.is_file():
+        raise PrefixModelError(f"missing file: {path}")
+
+
+def some(names: list[str]) -> str:
+    """Return the first few of many names, for a message."""
+    return "nothing" if not names else ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def _load(
+    source: str | Path, noun: str, weights: str | Path, dtype: torch.dtype | None, **options: Any
+) -> Any:
+    try:
+        with no_progress_bars():
+            lm, report = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype or "auto",
+                use_safetensors=True,
+                # Reported below, with both shapes, instead of raised with a page of text.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **{"local_files_only": True, **options},
+            )
+    except Exception as error:  # damaged files surface as many types, some of them private
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise PrefixModelError(f"cannot read {noun}: {reason[0]}") from error
+    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    for name, found, wanted in sorted(report["mismatched_keys"]):
+        raise PrefixModelError(
+            f"{weights}: {name} has shape {list(found)}, config.json asks for {list(wanted)}"
+        )
+    if missing or unexpected:
+        raise PrefixModelError(
+            f"{weights} does not fit config.json: missing {some(missing)}, "
+            f"unexpected {some(unexpected)}"
+        )
+    return lm
+
+
+def _without_adapters(lm: Any) -> dict[str, Tensor]:
+    """Return the weights under peft's adapters, by the names they had before."""
+    ours = f".{lm.base_model.prefix}"  # ".lora_"
+    return {
+        name.replace(".base_layer.", ".").replace(".original_module.", "."): value
+        for name, value in lm.get_base_model().state_dict().items()
+        if ours not in name and ".modules_to_save." not in name
+    }
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing on the terminal; a library call should be silent."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

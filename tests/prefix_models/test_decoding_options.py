@@ -1,0 +1,61 @@
+"""Decoding options: what is refused, and how."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+
+from prefix_models import ClipCap, PrefixModelError
+from prefix_models.decoding import DecodeOptions
+from prefix_models.decoding.options import DecodeKeywords
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 3}, "unknown decoding option 'num_beams'; known ones are decoding, max_new"),
+        ({"min_new_tokens": -1}, "min_new_tokens must be an integer of at least 0, got -1"),
+        ({"min_new_tokens": True}, "min_new_tokens must be an integer of at least 0, got True"),
+        ({"min_new_tokens": 37}, "min_new_tokens=37 is more than the most new tokens, 36; lower"),
+        ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens=5 .* most new tokens, 4;"),
+        ({"top_k": 2.0}, r"top_k must be an integer of at least 0, got 2\.0"),
+        ({"no_repeat_ngram_size": "2"}, "no_repeat_ngram_size must be an integer .*, got '2'"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be from 1e-6 to 1e6, got 0; 1 is no"),
+        ({"repetition_penalty": float("nan")}, "repetition_penalty must be from .* nan"),
+        ({"bad_words": "cat"}, "bad_words must be a list of texts, got 'cat'"),
+        ({"bad_words": [1]}, "bad_words must hold texts that are not blank, got 1"),
+        ({"bad_words": [" "]}, "bad_words must hold texts that are not blank, got ' '"),
+        ({"bad_words": ["<end>"]}, "bad_words: '<end>': token 2 ends a text; .*min_new_tokens"),
+        ({"bad_words_ids": [7]}, r"bad_words_ids must be a list of lists of token ids, got \[7\]"),
+        ({"bad_words_ids": [[]]}, r"bad_words_ids must be a list of lists of token ids, got \[\["),
+        ({"bad_words_ids": ["cat"]}, "got .*'cat'.*; texts go to bad_words"),
+        ({"bad_words_ids": [[3, 19]]}, "bad_words_ids: token 19 is beyond .* model's 19 tokens"),
+        ({"bad_words_ids": [[2]]}, "bad_words_ids: token 2 ends a text"),
+        ({"eos_token_id": -1}, "eos_token_id must be a token id or a list of some, got -1"),
+        ({"eos_token_id": []}, r"eos_token_id must be a token id or a list of some, got \[\]"),
+        ({"eos_token_id": "."}, r"eos_token_id must be a token id or a list of some, got '\.'"),
+        ({"eos_token_id": [3, 19]}, "eos_token_id: 19 is beyond the language model's 19 tokens"),
+        ({"opening": 3}, "opening must be a text, got 3"),
+        ({"opening": "a zebra"}, "the tokenizer does not know all of 'a zebra'; use other words"),
+        ({"opening": "a " * 36}, "40 positions of prefix and prompt and 1 new tokens exceed"),
+    ],
+)
+def test_bad_options(
+    model: ClipCap, embeddings: torch.Tensor, options: dict[str, Any], message: str
+) -> None:
+    for write in (model.generate, model.beams, lambda x, **o: model.stream(x[:1], **o)):
+        with pytest.raises(PrefixModelError, match=message) as error:
+            write(embeddings, **options)
+        assert "\n" not in str(error.value)
+
+
+def test_beams_are_beams(model: ClipCap, embeddings: torch.Tensor) -> None:
+    with pytest.raises(PrefixModelError, match="leave decoding out, got 'greedy'"):
+        model.beams(embeddings, decoding="greedy")
+    assert model.beams(embeddings, decoding="beam") == model.beams(embeddings)
+
+
+def test_keywords_are_the_options() -> None:
+    """What editors offer is what is checked."""
+    assert list(DecodeKeywords.__annotations__) == [field.name for field in fields(DecodeOptions)]
