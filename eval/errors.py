@@ -1,7 +1,9 @@
 """What can be wrong with the data of an evaluation. One line each, as in `regionlm.errors`."""
 
+from regionlm.errors import InputError
 
-class DataError(ValueError):
+
+class DataError(InputError):
     """A dataset that is not where it should be, or not in the format it should have."""
 
 

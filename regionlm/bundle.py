@@ -3,7 +3,8 @@
 ```
 config.json      format, name, rescale, inversion defaults, what the backbone must look like
 backbone/        open_clip_config.json, open_clip_model.safetensors, tokenizer files
-prefix_model/    a ClipCap folder, see prefix_models.folder
+prefix_model/    any prefix model's folder, see prefix_models.loading
+README.md        model card, where there is one
 ```
 """
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from regionlm.captioner import RegionCaptioner
 
 BUNDLE = FolderKind("bundle", "regionlm/bundle", 1, ModelError)
-BACKBONE, PREFIX_MODEL = "backbone", "prefix_model"
+BACKBONE, PREFIX_MODEL, CARD = "backbone", "prefix_model", "README.md"
 MINI = Path(__file__).parent / "bundles" / "mini"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -35,13 +36,14 @@ def load(
     from regionlm.presets import PRESETS, load_preset
 
     if source == "mini":
-        return load_folder(MINI, prefix=prefix, device=device)
+        return load_folder(MINI, prefix=prefix, device=device, offline=offline)
     if isinstance(source, str) and source in PRESETS:
         return load_preset(source, prefix=prefix, device=device, offline=offline)
     if source != "" and Path(source).is_dir():
-        return load_folder(Path(source), prefix=prefix, device=device)
+        return load_folder(Path(source), prefix=prefix, device=device, offline=offline)
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
-        return load_folder(_download(source, offline), prefix=prefix, device=device)
+        found = _download(source, offline)
+        return load_folder(found, prefix=prefix, device=device, offline=offline)
     raise ModelError(
         f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, the folder of a"
         " bundle, or a hub id such as user/name"
@@ -49,7 +51,11 @@ def load(
 
 
 def load_folder(
-    folder: Path, *, prefix: str | None = None, device: str | torch.device = "auto"
+    folder: Path,
+    *,
+    prefix: str | None = None,
+    device: str | torch.device = "auto",
+    offline: bool = False,
 ) -> RegionCaptioner:
     """Load a bundle from its folder.
 
@@ -57,7 +63,7 @@ def load_folder(
         ModelError, PrefixModelError: a file is missing or damaged, or parts don't fit each other.
     """
     config = _read_config(folder)
-    from prefix_models.clipcap import ClipCap
+    from prefix_models.loading import load_prefix_model
     from regionlm.backbones.loading import load_backbone
     from regionlm.captioner import RegionCaptioner
     from regionlm.devices import resolve_device
@@ -69,8 +75,14 @@ def load_folder(
     backbone.name = config["backbone"]["name"]
     backbone.inversion_defaults = dict(config["inversion"])
     _check_backbone(backbone, config["backbone"], folder)
-    prefix_model = ClipCap.from_pretrained(folder / PREFIX_MODEL, prefix=prefix, device=device)
-    return RegionCaptioner(backbone, prefix_model, rescale=config["rescale"], name=config["name"])
+    prefix_model = load_prefix_model(
+        folder / PREFIX_MODEL, prefix=prefix, device=device, offline=offline
+    )
+    captioner = RegionCaptioner(
+        backbone, prefix_model, rescale=config["rescale"], name=config["name"]
+    )
+    captioner.card = _read_card(folder / CARD)
+    return captioner
 
 
 def save(captioner: RegionCaptioner, folder: Path) -> None:
@@ -80,6 +92,8 @@ def save(captioner: RegionCaptioner, folder: Path) -> None:
     with BUNDLE.replacing(folder) as staging:
         save_backbone(captioner.backbone, staging / BACKBONE)
         captioner.prefix_model.save_pretrained(staging / PREFIX_MODEL)
+        if captioner.card is not None:
+            (staging / CARD).write_text(captioner.card, encoding="utf-8")
         BUNDLE.write_config(staging, _describe(captioner))
 
 
@@ -121,6 +135,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config["backbone"].get("name"), str):
         raise ModelError(f"{path}: expected backbone.name to be a text")
     return config
+
+
+def _read_card(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _download(hub_id: str, offline: bool) -> Path:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from prefix_models.clipcap import ClipCap
 from prefix_models.decoding.options import Generation
+from prefix_models.prefix_model import PrefixModel
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
@@ -21,6 +21,11 @@ from regionlm.embedders.registry import make_embedder
 from regionlm.errors import InputError, ModelError
 from regionlm.images import as_image
 from regionlm.masks import Region, named_masks
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from prefix_models.decoding.options import DecodeKeywords
 
 ImageLike = Image.Image | np.ndarray | str | Path
 
@@ -46,6 +51,15 @@ class RegionCaption:
     """``[d]``, unnormalised."""
     _found: RegionEmbeddings = field(repr=False)
     _index: int = field(repr=False)
+
+    def figures(self) -> dict[str, str | float | None]:
+        """What ``--json`` says of a region: JSON values, by name."""
+        figures = ("logprob", "dice", "iou", "cosine_to_image")
+        return {
+            "region": self.region,
+            "caption": self.text,
+            **{name: getattr(self, name) for name in figures},
+        }
 
     def heatmap(self) -> np.ndarray:
         """Relevance of every image pixel, float32 ``[H, W]`` in [0, 1].
@@ -90,7 +104,7 @@ class RegionCaptioner:
     def __init__(
         self,
         backbone: ClipViT,
-        prefix_model: ClipCap,
+        prefix_model: PrefixModel,
         *,
         rescale: bool = True,
         name: str = "custom",
@@ -108,6 +122,8 @@ class RegionCaptioner:
             )
         self.backbone, self.prefix_model = backbone, prefix_model
         self.rescale, self.name = rescale, name
+        #: Model card (README.md, Markdown) that a bundle of it carries.
+        self.card: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -144,6 +160,23 @@ class RegionCaptioner:
         from regionlm.bundle import save
 
         save(self, Path(folder))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Upload a bundle, as `save_pretrained` writes it, to the Hugging Face hub.
+
+        Args:
+            repo_id: ``user/name``; made if there is none.
+            private: whether a new repository is.
+
+        Returns:
+            Address of the upload.
+
+        Raises:
+            InputError, ModelError: no hub id, nobody logged in, no network, or the hub refuses.
+        """
+        from regionlm.hub import push
+
+        return push(self, repo_id, private=private)
 
     def embed(
         self,
@@ -185,14 +218,14 @@ class RegionCaptioner:
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-        **decoding: Any,
+        **decoding: Unpack[DecodeKeywords],
     ) -> list[RegionCaption]:
         """Say what each region of one image shows.
 
         Args:
             image, masks, embedder, steps, lr, alpha, size: as in ``embed``.
-            **decoding: ``decoding``, ``max_new_tokens``, ``beam_size``, ``temperature``, ``top_p``,
-                ``seed`` of ``ClipCap.generate``.
+            **decoding: how the text is written: ``decoding``, ``max_new_tokens``, ``seed`` and the
+                other fields of ``prefix_models.decoding.DecodeOptions``.
 
         Raises:
             InputError, PrefixModelError: image, mask or option that can't be used.
@@ -212,7 +245,7 @@ class RegionCaptioner:
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-        **decoding: Any,
+        **decoding: Unpack[DecodeKeywords],
     ) -> list[list[RegionCaption]]:
         """`caption` for several images at once, decoded in one batch; same results."""
         if len(images) != len(masks_per_image):
@@ -244,7 +277,7 @@ class RegionCaptioner:
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-        **decoding: Any,
+        **decoding: Unpack[DecodeKeywords],
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
         found = self.embed(

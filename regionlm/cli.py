@@ -7,16 +7,20 @@ torch is imported only after the picture, the regions and the output paths have 
 from __future__ import annotations
 
 import json as json_format
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from regionlm.cli_bulk import caption_many, is_first_process
 from regionlm.cli_options import (
+    Bulk,
     CaptionOutput,
+    CaptionQuery,
     Decoding,
     Embedding,
     EmbedOutput,
@@ -36,15 +40,46 @@ if TYPE_CHECKING:
 
 
 def caption(
-    query: Query, model: Model, embedding: Embedding, decoding: Decoding, output: CaptionOutput
+    query: CaptionQuery,
+    model: Model,
+    embedding: Embedding,
+    decoding: Decoding,
+    output: CaptionOutput,
+    bulk: Bulk,
 ) -> None:
-    """Say in words what is in each region of an image.
+    """Say in words what is in each region of an image, or of many.
 
-    Prints the caption; with several regions one line each, "region: caption".
+    Prints the caption; with several regions one line each, "region: caption". With --manifest,
+    writes a file, and says at the end how many regions a second it took.
     """
+    _check_embedding(embedding)
+    if bulk.manifest is None:
+        _refuse(_given(bulk), "goes with --manifest; add --manifest FILE")
+        _caption_image(query, model, embedding, decoding, output)
+        return
+    if query.image is not None:
+        raise InputError(
+            f"--manifest: found the image {query.image} as well; leave one of them out"
+        )
+    _refuse(
+        [*_given(query), *_given(output)],
+        "goes with an image, not with --manifest; give one of them",
+    )
+    if bulk.output is None:
+        raise InputError("--manifest: no file for the captions given; add --output FILE")
+    embedder, options = _embedder_options(embedding)
+    caption_many(bulk.manifest, bulk.output, bulk, model, embedder, options, decoding)
+
+
+def _caption_image(
+    query: CaptionQuery,
+    model: Model,
+    embedding: Embedding,
+    decoding: Decoding,
+    output: CaptionOutput,
+) -> None:
     from regionlm.outputs import PICTURE_SUFFIXES, check_writable
 
-    _check_embedding(embedding)
     if output.heatmap is not None:
         if embedding.embedder != "maskinversion":
             raise InputError(
@@ -62,11 +97,7 @@ def caption(
         masks, maps = [region.mask for region in regions], [r.heatmap() for r in results]
         save_heatmap(output.heatmap, image, masks, maps, [r.text for r in results])
     if output.json:
-        figures = ("logprob", "dice", "iou", "cosine_to_image")
-        rows = [
-            {"region": r.region, "caption": r.text, **{f: getattr(r, f) for f in figures}}
-            for r in results
-        ]
+        rows = [result.figures() for result in results]
         _print_json({**_question(query, model, embedding), "regions": rows})
     else:
         _print_lines([r.region for r in results], [r.text for r in results])
@@ -127,9 +158,18 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
 COMMANDS: dict[str, Command] = {"caption": caption, "match": match, "embed": embed}
 EVALUATION = {
     "eval": "Evaluate an embedder on a dataset: one row of a table, or several.",
-    "report": "Print finished evaluations as one table.",
+    "report": "Print finished evaluations as tables, or plot them.",
 }
 """Commands of `eval.cli`, which read their own options."""
+TRAINING = {"train": "Train a prefix model on your own regions and texts: `train fit`."}
+"""Commands of `training.cli`, likewise."""
+
+# Not lightning's top loggers: it sets those to INFO when it is imported.
+_CHATTY = (
+    "lightning.fabric.utilities",
+    "lightning.pytorch.accelerators",
+    "lightning.pytorch.utilities",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -166,20 +206,27 @@ def _run(argv: Sequence[str]) -> None:
         parser = new_parser(f"regionlm {argv[0]}", EVALUATION[argv[0]])
         RUNNERS[argv[0]](parser, argv[1:])
         return
+    if argv and argv[0] in TRAINING:
+        from training.cli import run_train
+
+        run_train(new_parser(f"regionlm {argv[0]}", TRAINING[argv[0]]), argv[1:])
+        return
     command, parts = parse(
         COMMANDS,
         argv,
         description="Say what is in a region of an image, in words or as a vector.",
         version=_version(),
-        others=EVALUATION,
+        others={**EVALUATION, **TRAINING},
     )
     command(*parts)
 
 
-def _read(query: Query) -> tuple[Image, list[Region]]:
+def _read(query: CaptionQuery) -> tuple[Image, list[Region]]:
     from regionlm.images import open_image
     from regionlm.masks import box_region, read_regions
 
+    if query.image is None:
+        raise InputError("no image given: add its file, or --manifest FILE for many images")
     if not query.mask and not query.box:
         raise InputError("no region given: add --mask M.png or --box X0,Y0,X1,Y1")
     image = open_image(query.image)
@@ -214,14 +261,31 @@ def _check_embedding(embedding: Embedding) -> None:
 def _embedder(embedding: Embedding, captioner: RegionCaptioner) -> Embedder:
     from regionlm.embedders.registry import make_embedder
 
+    name, options = _embedder_options(embedding)
+    return make_embedder(name, captioner.backbone, **options)
+
+
+def _embedder_options(embedding: Embedding) -> tuple[str, dict[str, Any]]:
+    """The embedder's name, and its options as its constructor calls them."""
     options = {name: value for name, value in asdict(embedding).items() if value is not None}
     if "alphaclip_checkpoint" in options:
         options["checkpoint"] = options.pop("alphaclip_checkpoint")
-    return make_embedder(options.pop("embedder"), captioner.backbone, **options)
+    return options.pop("embedder"), options
 
 
-def _question(query: Query, model: Model, embedding: Embedding) -> dict[str, str]:
-    asked = {"image": query.image, "model": model.model}
+def _given(part: Any) -> list[str]:
+    """Names of the options of a part that are not at their default."""
+    default = type(part)()
+    return [f.name for f in fields(part) if getattr(part, f.name) != getattr(default, f.name)]
+
+
+def _refuse(options: Sequence[str], why: str) -> None:
+    if options:
+        raise InputError(f"--{options[0]} {why}; or leave it out")
+
+
+def _question(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:
+    asked = {"image": str(query.image), "model": model.model}
     default = Embedding().embedder
     return asked if embedding.embedder == default else {**asked, "embedder": embedding.embedder}
 
@@ -236,6 +300,8 @@ def _is_users(error: ValueError) -> bool:
 
 
 def _complain(error: Exception) -> int:
+    if not is_first_process():
+        return 0  # anything else, and Lightning kills the first one before it has said why
     print("regionlm: error:", " ".join(str(error).split()), file=sys.stderr)
     return 2
 
@@ -246,6 +312,8 @@ def _quieten_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _version() -> str:

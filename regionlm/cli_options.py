@@ -11,20 +11,53 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Query:
-    """what to look at; at least one --mask or --box.
+class CaptionQuery:
+    """what to look at; at least one --mask or --box, unless there is a --manifest.
 
     Args:
-        image: Picture file: PNG, JPEG, WebP, TIFF, BMP or GIF.
+        image: Picture file: PNG, JPEG, WebP, TIFF, BMP or GIF. Or else give a --manifest of many.
         mask: Mask file of the image's size; repeat for more. A palette or integer PNG gives one
             region per non-zero label.
         box: X0,Y0,X1,Y1 in pixels of the image, X1 and Y1 exclusive; repeat for more. Boxes come
             after masks in the output.
     """
 
-    image: str
+    image: str | None = None
     mask: list[str] = field(default_factory=list)
     box: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Query(CaptionQuery):
+    """what to look at; at least one --mask or --box.
+
+    Args:
+        image: Picture file: PNG, JPEG, WebP, TIFF, BMP or GIF.
+    """
+
+    image: str = field()  # a bare annotation would inherit the default
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """many images at once, on any number of processes; no byte of the output depends on how many.
+
+    Args:
+        manifest: JSON lines {"image": path, "regions": [...], "id": optional}, paths relative to
+            this file; a region is {"mask": path}, {"rle": {"size": [h, w], "counts": ...}},
+            {"polygon": [[x0, y0, ...], ...]} or {"box": [x0, y0, x1, y1]}, with an id if you like.
+        output: JSON lines to write, one for each of the manifest. Until the end, what is done is in
+            OUTPUT.parts; after a stop, the same command goes on from there.
+        devices: Processes, each on a GPU or CPU core of its own.
+        workers: Processes that decode images, for each of those.
+        skip_bad: Write an error in place of an image or region that can't be read, and go on.
+    """
+
+    manifest: str | None = None
+    output: str | None = None
+    devices: int = 1
+    workers: int = 1
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +123,11 @@ class Decoding:
         temperature: For sample: below 1 is safer, above 1 more varied.
         beam_size: For beam: texts kept at a time.
         max_new_tokens: Longest caption, tokens; null takes the model's default.
+        min_new_tokens: Shortest caption, tokens before the one that ends it.
+        repetition_penalty: Above 1 avoids tokens already written, below 1 seeks them.
+        no_repeat_ngram_size: Write no sequence of this many tokens twice; 0 is no limit.
+        bad_words: Text that no caption may hold, upper and lower case told apart; repeat for more.
+        opening: Words that every caption goes on from, such as "a photo of"; not printed.
     """
 
     prefix: str | None = None
@@ -98,6 +136,11 @@ class Decoding:
     temperature: float = 1.0
     beam_size: int = 5
     max_new_tokens: int | None = None
+    min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    bad_words: list[str] = field(default_factory=list)
+    opening: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A command is a function whose parameters are annotated with small dataclasses; the dataclasses'
 fields are its options and, under the same names, the keys of its --config file. Required fields of
-the first are positional, bool fields are flags, list[str] fields may be repeated.
+the first are positional, and so is `image`, required or not; bool fields are flags, list[str]
+fields may be repeated.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import inspect
 import json
 import re
+from argparse import SUPPRESS
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, get_type_hints
@@ -85,7 +87,8 @@ def _fill(part: type, values: Any) -> Any:
     for name in _flags(part):
         if not isinstance(values[name], bool):  # a --config file may hold anything
             raise UsageError(f"--{name}: expected true or false, found {values[name]!r}")
-    return part(**{field.name: values[field.name] for field in dataclasses.fields(part)})
+    names = [field.name for field in dataclasses.fields(part)]
+    return part(**{name: values[name] for name in names if name in values})
 
 
 def _command_parser(command: Command) -> ArgumentParser:
@@ -93,8 +96,14 @@ def _command_parser(command: Command) -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     for position, part in enumerate(_parts(command).values()):
         flags = _flags(part)
-        parser.add_class_arguments(part, as_positional=position == 0, skip=flags)
         help_of = {p.arg_name: p.description for p in docstring_parser.parse(part.__doc__).params}
+        loose = {
+            f.name for f in dataclasses.fields(part) if f.name == "image" and f.default is None
+        }
+        for name in loose:
+            # With a default, what is not on the command line would overrule the --config file.
+            parser.add_argument(name, nargs="?", type=str, default=SUPPRESS, help=help_of[name])
+        parser.add_class_arguments(part, as_positional=position == 0, skip=flags | loose)
         for name in sorted(flags):
             parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
     return parser

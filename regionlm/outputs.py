@@ -43,7 +43,7 @@ def check_writable(path: str | Path, suffixes: tuple[str, ...] = ()) -> None:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -58,7 +58,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         write(aside)
         os.replace(aside, Path(path).resolve())
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
@@ -88,6 +88,7 @@ def _aside(target: Path) -> Path:
     return resolved.with_name(f".{resolved.name}.{os.getpid()}.part")
 
 
-def _unwritable(path: str | Path, error: Exception) -> InputError:
+def unwritable(path: str | Path, error: Exception) -> InputError:
+    """Word an error of the system about a file or folder at `path`."""
     reason = getattr(error, "strerror", None) or str(error)
     return InputError(f"output {path} cannot be written: {reason}")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from eval.datasets.records import RecordTable, TableBuilder, scan
 from eval.errors import DataError
+from regionlm.coco_masks import polygon_mask, rle_mask
+from regionlm.errors import InputError
 
 
 class Photo(NamedTuple):
@@ -109,18 +110,13 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
         if not polygons:
             return np.zeros((height, width), bool)
-        code = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-        return coco_mask.decode(code) > 0
+        return polygon_mask(polygons, size)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise DataError(
             "expected a segmentation of polygons or of a run-length code, found "
             f"{str(segmentation)[:60]}: fetch the annotations again"
         )
-    if list(segmentation["size"]) != [height, width]:
-        raise DataError(
-            f"expected a run-length code of size [{height}, {width}], the image's, found "
-            f"{segmentation['size']}: fetch the annotations again"
-        )
-    if isinstance(segmentation["counts"], list):
-        segmentation = coco_mask.frPyObjects(segmentation, height, width)
-    return coco_mask.decode(segmentation) > 0
+    try:
+        return rle_mask(segmentation, size)
+    except InputError as error:
+        raise DataError(f"{error}: fetch the annotations again") from error

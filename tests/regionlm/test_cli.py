@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 import regionlm.cli
 from regionlm.cli import COMMANDS, main
-from regionlm.cli_options import EmbedderName
+from regionlm.cli_options import Bulk, EmbedderName
 from regionlm.cli_parser import UsageError, parse
 from regionlm.errors import InputError
 
@@ -83,7 +83,7 @@ def test_values_that_look_like_yaml_stay_text(value: str) -> None:
     ],
 )
 def test_several_values_may_follow_one_flag_after_the_image(argv: list[str]) -> None:
-    query, *_, output = _parse("caption", *argv)
+    query, *_, output, _ = _parse("caption", *argv)
     assert (query.image, query.mask) == ("i.png", ["a", "b", "c"])
     assert output.json
 
@@ -100,7 +100,7 @@ def test_config_file_keys_are_the_options(tmp_path: Path) -> None:
         "image: i.png\nmask: [a.png]\nbox: ['0,0,1,1']\nsteps: 7\nsize: [64, 32]\n"
         "decoding: beam\njson: true\noffline: true\n"
     )
-    query, model, embedding, decoding, output = _parse("caption", "--config", str(config))
+    query, model, embedding, decoding, output, _ = _parse("caption", "--config", str(config))
     assert (query.image, query.mask, query.box) == ("i.png", ["a.png"], ["0,0,1,1"])
     assert (model.offline, embedding.steps, embedding.size) == (True, 7, (64, 32))
     assert (decoding.decoding, output.json) == ("beam", True)
@@ -108,6 +108,14 @@ def test_config_file_keys_are_the_options(tmp_path: Path) -> None:
     assert (overridden[0].image, overridden[0].mask) == ("j.png", ["b"])
     assert overridden[2].steps == 2
     assert overridden[3].decoding == "beam"
+
+
+def test_a_manifest_may_come_from_a_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("manifest: m.jsonl\noutput: o.jsonl\nskip_bad: true\nworkers: 0\n")
+    query, *_, bulk = _parse("caption", "--config", str(config), "--devices", "3")
+    assert query.image is None
+    assert bulk == Bulk("m.jsonl", "o.jsonl", devices=3, workers=0, skip_bad=True)
 
 
 @pytest.mark.parametrize("text", ["no_such: 1", "steps: x", "mask: a.png", "json: maybe", "[", "x"])
@@ -263,6 +271,21 @@ def test_seeded_sampling_and_beams(run: Callable[..., str]) -> None:
     assert sampled[0] == sampled[1]
     assert len(set(sampled)) > 1
     assert run("caption", *query, "beam", "--beam_size", 3).strip()
+
+
+def test_decoding_controls(run: Callable[..., str]) -> None:
+    def words(*options: object) -> list[str]:
+        query = ["--box", "0,0,20,20", "--max_new_tokens", 12, "--min_new_tokens", 11]
+        return re.findall(r"\w+|[,.]", run("caption", *query, *options))
+
+    plain = words()
+    assert len(plain) > len(set(plain))  # else the next line would prove nothing
+    once = words("--no_repeat_ngram_size", 1)
+    assert len(once) == len(set(once))
+    assert len(set(words("--repetition_penalty", 5))) > len(set(plain))
+    others = words("--bad_words", plain[0], "--bad_words", plain[1])
+    assert others and not set(others) & set(plain[:2])
+    assert words("--opening", "a red") != plain
 
 
 def test_heatmap_is_written_beside_the_captions(run: Callable[..., str], image: Path) -> None:

@@ -1,0 +1,61 @@
+"""What a run says about one line of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from regionlm.bulk.pictures import BadRegion, Picture
+from regionlm.captioner import RegionCaptioner
+from regionlm.embedders.embedder import Embedder
+from regionlm.runs.journal import Answer
+
+
+class LineCaptions:
+    """Captions the regions of one line at a time.
+
+    Args:
+        captioner: writes them.
+        embedder: embeds the regions, on the captioner's backbone.
+        decoding: options of ``ClipCap.generate``. From its ``seed`` each region gets one of its
+            own, which depends on nothing but the line's number and the region's place in it.
+    """
+
+    def __init__(
+        self, captioner: RegionCaptioner, embedder: Embedder, decoding: Mapping[str, Any]
+    ) -> None:
+        self.captioner, self.embedder = captioner, embedder
+        self.decoding = dict(decoding)
+        self.seed = self.decoding.pop("seed", 0)
+
+    def __call__(self, index: int, picture: Picture) -> Answer:
+        """The line of the output, see `caption_manifest`."""
+        good = [region for region in picture.regions if not isinstance(region, BadRegion)]
+        rows = iter(self._caption(picture, good))
+        regions = [
+            {"region": region.name, "error": region.error}
+            if isinstance(region, BadRegion)
+            else next(rows)
+            for region in picture.regions
+        ]
+        return {"id": picture.line.id, "image": picture.line.image, "regions": regions}
+
+    def _caption(self, picture: Picture, good: list[Any]) -> list[dict[str, Any]]:
+        if not good:
+            return []
+        seeds = [
+            _seed(self.seed, picture.line.number, *place)
+            for region, place in zip(picture.regions, picture.places, strict=True)
+            if not isinstance(region, BadRegion)
+        ]
+        found = self.captioner.caption(
+            picture.image, good, embedder=self.embedder, seed=seeds, **self.decoding
+        )
+        return [caption.figures() for caption in found]
+
+
+def _seed(*numbers: int) -> int:
+    """One seed out of several numbers, each at least 0; below 2^63, as generators take it."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

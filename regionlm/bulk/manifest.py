@@ -1,0 +1,146 @@
+"""The list of what to caption: a JSON object a line.
+
+    {"image": "photos/1.jpg", "regions": [{"mask": "masks/1.png"}, {"box": [3, 120, 148, 271]}]}
+    {"image": "photos/2.jpg", "regions": [{"polygon": [[9, 9, 80, 9, 80, 60]], "id": "cat"}]}
+
+- ``image``, and the ``mask`` of a region: a path, relative to the manifest's folder.
+- ``regions``: at least one; each has one of ``mask`` (a file, as the command line takes it),
+  ``rle`` (COCO's run-length code, ``{"size": [height, width], "counts": ...}``, packed or not),
+  ``polygon`` (COCO's: a list of ``[x0, y0, x1, y1, ...]``, the region is their union) and ``box``
+  (``[x0, y0, x1, y1]``); pixels, x1 and y1 of a box exclusive. An ``id`` replaces its name.
+- ``id``: text or whole number, no two alike; the line's number if left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regionlm.bulk.regions import check_id, check_region
+from regionlm.errors import InputError
+
+_KEYS = ("image", "regions", "id")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one line says. number: in the file, from 1; regions: of checked forms."""
+
+    number: int
+    id: str | int
+    image: str
+    regions: list[dict[str, Any]]
+
+
+class Manifest:
+    """An opened manifest: every line is checked once, then read again when wanted.
+
+    A line takes 16 bytes of memory, however long it is; images and masks are not looked for yet.
+
+    path: the file. folder: that relative paths start from. digest: of its bytes, SHA-256.
+
+    Raises InputError: no such file, no line in it, or one of another form (says which).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.folder = self.path.parent
+        starts, numbers, hashes = array("q"), array("q"), array("q")
+        digest = hashlib.sha256()
+        start = 0
+        try:
+            with self.path.open("rb") as stream:
+                for number, raw in enumerate(stream, 1):
+                    digest.update(raw)
+                    if raw.strip():
+                        starts.append(start)
+                        numbers.append(number)
+                        hashes.append(hash(str(self._parse(raw, number).id)))
+                    start += len(raw)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"manifest {path} cannot be read: {reason}") from error
+        if not starts:
+            raise InputError(f"manifest {path} is empty: expected a JSON object a line")
+        self._starts, self._numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
+        self.digest = digest.hexdigest()
+        self._check_ids(np.array(hashes, np.int64))
+
+    def __len__(self) -> int:
+        """How many lines, blank ones not counted."""
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Line:
+        """Read a line; InputError: the file has changed."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(int(self._starts[index]))
+                return self._parse(stream.readline(), int(self._numbers[index]))
+        except OSError as error:
+            raise InputError(f"manifest {self.path} cannot be read any more: {error}") from error
+
+    def place(self, index: int) -> str:
+        """How messages call a line."""
+        return f"{self.path}, line {self._numbers[index]}"
+
+    def _parse(self, raw: bytes, number: int) -> Line:
+        try:
+            return _line(_decode(raw), number)
+        except InputError as error:
+            raise InputError(f"{self.path}, line {number}: {error}") from error
+
+    def _check_ids(self, hashes: np.ndarray) -> None:
+        """Refuse an id that occurs twice; only lines whose hashes agree are read again."""
+        order = np.argsort(hashes, kind="stable")
+        ordered = hashes[order]
+        same = np.flatnonzero(ordered[1:] == ordered[:-1])
+        for first, second in zip(order[same].tolist(), order[same + 1].tolist(), strict=True):
+            before, line = self[first], self[second]
+            if str(before.id) == str(line.id):
+                raise InputError(
+                    f"{self.place(second)}: expected ids that differ, found {line.id!r} as in line"
+                    f" {before.number} (without an id, a line's number is its id)"
+                )
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected UTF-8, found other bytes ({error.reason})") from error
+    except RecursionError as error:
+        raise InputError("expected a JSON object, found one nested too deeply") from error
+    except ValueError as error:
+        raise InputError(
+            f"expected a JSON object, found something else ({getattr(error, 'msg', error)})"
+        ) from error
+
+
+def _line(value: Any, number: int) -> Line:
+    if not isinstance(value, dict):
+        raise InputError(
+            'expected an object such as {"image": "a.jpg", "regions": [{"mask": "m.png"}]}; found'
+            f" {type(value).__name__}"
+        )
+    unknown = [key for key in value if key not in _KEYS]
+    if unknown:
+        raise InputError(f"unknown key {unknown[0]!r}; expected image, regions and perhaps id")
+    image, regions = value.get("image"), value.get("regions")
+    if not isinstance(image, str) or not image:
+        raise InputError(f"image: expected the path of a file, found {image!r}")
+    if not isinstance(regions, list) or not regions:
+        raise InputError(f"regions: expected a list of at least one, found {regions!r}")
+    for region in regions:
+        check_region(region)
+    ids = [str(region["id"]) for region in regions if "id" in region]
+    if len(set(ids)) != len(ids):
+        raise InputError(f"regions: expected ids that differ, found {', '.join(ids)[:60]}")
+    if "id" in value:
+        check_id(value["id"])
+    return Line(number, value.get("id", number), image, regions)

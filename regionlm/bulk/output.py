@@ -1,0 +1,93 @@
+"""The end of a run: answers joined to one file, and what there is to say about it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from regionlm.bulk.manifest import Manifest
+from regionlm.errors import InputError
+from regionlm.outputs import write_atomically
+from regionlm.runs.journal import Answer, Journal, json_line
+
+NAMED = 20  # of what was skipped, so much is named
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    lines: of the output.
+    images, regions: captioned, without what earlier starts of the run had done.
+    earlier: images of earlier starts.
+    bad: how many images and regions could not be read, in all starts.
+    named: the first of them, "line 3, region m.png: why".
+    seconds: from the moment the models were loaded to the end.
+    """
+
+    lines: int = 0
+    images: int = 0
+    regions: int = 0
+    earlier: int = 0
+    bad: int = 0
+    named: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """Counts and throughput, one line."""
+        seconds = max(self.seconds, 1e-9)
+        text = (
+            f"{self.regions} regions of {self.images} images in {self.seconds:.1f} s:"
+            f" {self.regions / seconds:.2f} regions/s, {self.images / seconds:.2f} images/s"
+        )
+        if self.earlier:
+            text += f"; {self.earlier} images were done before"
+        return text + (f"; {self.bad} skipped" if self.bad else "")
+
+    def count(self, answer: Answer, place: str, is_new: bool) -> None:
+        """Add one line of the output; place: of the line, for messages."""
+        rows = answer.get("regions", [])
+        reasons = [f"{place}: {answer['error']}"] if "error" in answer else []
+        reasons += [
+            f"{place}, region {row['region']}: {row['error']}" for row in rows if "error" in row
+        ]
+        self.lines += 1
+        self.bad += len(reasons)
+        self.named += reasons[: NAMED - len(self.named)]
+        if is_new:
+            self.images += "error" not in answer
+            self.regions += sum("error" not in row for row in rows)
+        else:
+            self.earlier += 1
+
+
+def write_output(output: Path, journal: Journal, manifest: Manifest, before: np.ndarray) -> Summary:
+    """Write a line for each of the manifest's, in its order; whole or not at all.
+
+    before: indices of lines that earlier starts had done.
+
+    Raises InputError: answers are missing, or the file can't be written.
+    """
+    is_new = np.ones(len(manifest), bool)
+    is_new[before] = False
+    summary = Summary()
+
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            for index, answer in journal.answers():
+                stream.write(json_line(answer))
+                summary.count(answer, manifest.place(index), bool(is_new[index]))
+            if summary.lines != len(manifest):
+                raise InputError(
+                    f"{journal.folder}: expected answers for {len(manifest)} lines, found"
+                    f" {summary.lines};"
+                    " do all processes see this folder?"
+                )
+            stream.flush()
+            os.fsync(stream.fileno())  # before the answers are removed
+
+    write_atomically(output, write)
+    return summary

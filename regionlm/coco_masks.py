@@ -1,0 +1,88 @@
+"""Masks as COCO's annotations hold them: run-length codes and polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from regionlm.errors import InputError
+
+
+def rle_mask(code: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """Draw a run-length code.
+
+    pycocotools would leave pixels uninitialised where a code is too short, hence our own.
+
+    code: ``{"size": [H, W], "counts": ...}``: lengths of runs, column by column, outside and inside
+    in turns, outside first; as a list of integers, or as the text COCO packs them into.
+    size: (W, H) of the image, pixels.
+
+    Returns bool [H, W], perhaps without a pixel inside. Raises InputError: another size, or counts
+    that are not this image's.
+    """
+    width, height = size
+    if code["size"] != [height, width]:
+        raise InputError(
+            f"run-length code: expected size [{height}, {width}] (height and width of the image),"
+            f" found {code['size']}"
+        )
+    counts = code["counts"]
+    runs = _unpack(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise InputError(
+            "run-length code: expected counts of whole numbers from 0, or COCO's packed text;"
+            f" found {str(counts)[:40]!r}"
+        )
+    total, area = sum(runs), width * height
+    if total != area:
+        found = total if total < area else "more"
+        raise InputError(
+            f"run-length code: expected runs of {area} pixels together, {width} x {height}; found"
+            f" {found}: it is damaged, or another image's"
+        )
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
+
+
+def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
+    """Draw the union of polygons by COCO's rule, with pycocotools.
+
+    polygons: at least one, each ``[x0, y0, x1, y1, ...]`` of three points or more, pixels; what
+    lies outside the image is cut off. size: (W, H) of the image, pixels.
+
+    Returns bool [H, W], perhaps without a pixel inside.
+    """
+    from pycocotools import mask as coco_mask
+
+    width, height = size
+    code = coco_mask.merge(coco_mask.frPyObjects([list(p) for p in polygons], height, width))
+    return coco_mask.decode(code) > 0
+
+
+def _unpack(text: str) -> list[int]:
+    """Read runs from text: six bits a character, five of value and one that says "more follows".
+
+    From the fourth run on it is the difference from the last but one that is written.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise InputError(
+                f"run-length code: expected COCO's packed text, found {character!r} in a place"
+                " where it can't be"
+            )
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise InputError("run-length code: expected COCO's packed text, found it cut off")
+    return runs

@@ -1,0 +1,56 @@
+"""Upload a bundle to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from regionlm.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from regionlm.captioner import RegionCaptioner
+
+
+def check_access(repo_id: str) -> None:
+    """Refuse at once what an upload would refuse after hours of training.
+
+    Raises:
+        InputError: no hub id. ModelError: nobody is logged in, or the hub is switched off.
+    """
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except ValueError as error:
+        raise InputError(f"push_to_hub: {str(error).strip().splitlines()[0]}") from error
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"cannot push to {repo_id}: HF_HUB_OFFLINE is set; unset it")
+    if get_token() is None:
+        raise ModelError(
+            f"cannot push to {repo_id}: nobody is logged in; run `hf auth login`, or set HF_TOKEN"
+        )
+
+
+def push(captioner: RegionCaptioner, repo_id: str, *, private: bool) -> str:
+    """See ``RegionCaptioner.push_to_hub``."""
+    from huggingface_hub import HfApi
+
+    check_access(repo_id)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "bundle"
+        captioner.save_pretrained(folder)
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            done = api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message="Upload regionlm bundle"
+            )
+        except Exception as error:  # the hub's and the network's errors have no common type
+            reason = str(error).strip().splitlines() or [""]
+            raise ModelError(
+                f"cannot push to {repo_id}: {type(error).__name__} {reason[0][:200]}"
+            ) from error
+    return str(done.commit_url)

@@ -1,0 +1,125 @@
+"""Run an `AnswerModule` on any number of processes, and tell all of them how it ended."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from regionlm.errors import InputError
+from regionlm.runs.module import USERS_ERRORS, AnswerModule
+
+Result = TypeVar("Result")
+
+# Processes wait for the slowest, and shares may differ by hours; the default is minutes.
+_PATIENCE = timedelta(days=7)
+
+
+def new_trainer(
+    accelerator: str, devices: int | list[int], *, num_nodes: int = 1, strategy: str = "auto"
+) -> L.Trainer:
+    """Lightning's trainer for an `AnswerModule`.
+
+    Args:
+        accelerator, devices, num_nodes, strategy: as Lightning names them; strategy ``"auto"``
+            takes ddp for more than one process.
+
+    Raises:
+        InputError: this machine has no such devices.
+    """
+    count = devices if isinstance(devices, int) else len(devices)
+    distributed = strategy == "ddp" or (strategy == "auto" and count * num_nodes != 1)
+    try:
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=DDPStrategy(timeout=_PATIENCE) if distributed else strategy,
+            use_distributed_sampler=False,  # it would repeat items to make shares equal
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,  # the module shows its own
+        )
+    except MisconfigurationException as error:
+        raise InputError(f"devices: {' '.join(str(error).split())}") from error
+
+
+def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
+    """Answer what is not answered yet; then let the first process finish the run.
+
+    Args:
+        trainer: of `new_trainer`.
+        module: what to do.
+        finish: called by the first process, when all answers are there.
+
+    Returns:
+        What `finish` returned, in every process.
+
+    Raises:
+        InputError, ModelError, PrefixModelError: what stopped any of the processes, or `finish`;
+            raised in every process.
+    """
+    with _one_thread(), warnings.catch_warnings():
+        for expected in (
+            ".*returned None.*",
+            ".*does not have many workers.*",
+            "Total length of.*",
+        ):
+            warnings.filterwarnings("ignore", message=expected)
+        _predict(trainer, module)
+    broadcast = trainer.strategy.broadcast
+    errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
+    error = next((error for error in errors if error is not None), None)
+    result: Result | None = None
+    if trainer.is_global_zero:
+        try:
+            if error is None:
+                result = finish()
+            else:
+                module.journal.discard_if_empty()
+        except USERS_ERRORS as failure:
+            error = failure
+    result, error = broadcast((result, error))
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+def _predict(trainer: L.Trainer, module: AnswerModule) -> None:
+    try:
+        trainer.predict(module, return_predictions=False)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+    if trainer.interrupted:  # Lightning makes a SystemExit(1) of it, or nothing
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread, unless OMP_NUM_THREADS says how many.
+
+    The last digits of a sum depend on the number of threads, and Lightning makes that depend on
+    the number of processes.
+    """
+    name = "OMP_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    before = torch.get_num_threads()
+    os.environ[name] = "1"
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        torch.set_num_threads(before)

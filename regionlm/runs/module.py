@@ -1,0 +1,231 @@
+"""Lightning's part: items to processes, answers to the journal."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from prefix_models.errors import PrefixModelError
+from regionlm.errors import InputError, ModelError
+from regionlm.runs.journal import Answer, Journal, JournalWriter
+
+USERS_ERRORS = (InputError, ModelError, PrefixModelError)
+
+
+class Items(Protocol):
+    """What is to be answered, by number; small and picklable, for it goes to worker processes."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:
+        """Read one from disk. Raises InputError: it can't be read."""
+        ...
+
+
+class Read(NamedTuple):
+    """An item, or why there is none; an error would lose its words on the way from a worker."""
+
+    number: int
+    item: Any
+    error: InputError | None = None
+
+
+class NumberedItems(Dataset[Read]):
+    """Items with their numbers."""
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Read:
+        try:
+            return Read(index, self.items[index])
+        except InputError as error:
+            return Read(index, None, error)
+
+
+class Share(Sampler[int]):
+    """The items of one process that are not done: every `world`-th, so none is seen twice.
+
+    An item's number alone says whose it is. So it does not matter if other processes are already
+    writing when this one looks up what is done, and no item is added to make shares equal.
+
+    Args:
+        size: of the whole run.
+        done: numbers of finished items.
+        rank, world: which process, of how many.
+        stop: asked before each item; true ends the share.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        done: np.ndarray,
+        rank: int,
+        world: int,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.numbers = np.setdiff1d(np.arange(rank, size, world), done)
+        self.stop = stop
+
+    def __iter__(self) -> Iterator[int]:
+        for number in self.numbers:
+            if self.stop():
+                return
+            yield int(number)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class AnswerModule(L.LightningModule):
+    """Asks about every item and keeps the answers.
+
+    An error of the user's does not end one process while others wait for it: it is kept in
+    ``error``, all processes stop at their next item, and `regionlm.runs.execute` raises it.
+
+    Args:
+        items: what is asked about.
+        prepare: loads the models on the device a process is given; what it returns makes an answer
+            of a number and an item.
+        journal: where answers go, and which are there already.
+        workers: processes that read items, for each process that answers.
+        unreadable: the answer for an item that can't be read; None stops the run there.
+        progress: show a bar.
+    """
+
+    def __init__(
+        self,
+        items: Items,
+        prepare: Callable[[torch.device], Callable[[int, Any], Answer]],
+        journal: Journal,
+        *,
+        workers: int = 0,
+        unreadable: Callable[[int, InputError], Answer] | None = None,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        # After a resumption a process may have nothing left to do.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.items, self.prepare, self.journal = items, prepare, journal
+        self.workers, self.unreadable, self.progress = workers, unreadable, progress
+        self.error: ValueError | None = None
+        self.started = time.monotonic()
+        """When the models were loaded."""
+        self._answer: Callable[[int, Any], Answer] | None = None
+        self._writer: JournalWriter | None = None
+        self._bar: tqdm | None = None
+        self._parent = os.getppid()
+
+    def setup(self, stage: str) -> None:
+        """Nobody starts before an earlier run's stop is forgotten."""
+        if self.trainer.is_global_zero:
+            self.journal.forget_stop()
+        self.trainer.strategy.barrier()
+
+    def predict_dataloader(self) -> DataLoader:
+        """One item at a time: an answer then does not depend on which items were its company."""
+        share = Share(
+            len(self.items),
+            self.journal.done(),
+            self.global_rank,
+            self.trainer.world_size,
+            self._should_stop,
+        )
+        items = NumberedItems(self.items)
+        return DataLoader(
+            items,
+            batch_size=None,
+            sampler=share,
+            num_workers=self.workers,
+            worker_init_fn=_end_with_parent if self.workers else None,
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Items stay as they are; the embedder moves what it needs."""
+        return batch
+
+    def on_predict_start(self) -> None:
+        """Load the models where they are to run and open this process's file."""
+        try:
+            self._answer = self.prepare(self.device)
+            self._writer = self.journal.writer(self.global_rank)
+        except USERS_ERRORS as error:
+            self._stop(error)
+        self.started = time.monotonic()
+        self._bar = self._new_bar()
+
+    def predict_step(self, batch: Read, batch_idx: int) -> None:
+        """Answer for one item and write it down."""
+        if self.error is not None:  # workers have read ahead
+            return
+        assert self._answer is not None and self._writer is not None and self._bar is not None
+        number, item, why = batch
+        try:
+            if why is None:
+                answer = self._answer(number, item)
+            elif self.unreadable is not None:
+                answer = self.unreadable(number, why)
+            else:
+                raise why
+            self._writer.write(number, answer)
+        except USERS_ERRORS as error:
+            self._stop(error)
+        self._bar.update()
+
+    def on_predict_end(self) -> None:
+        """Close what is open."""
+        for opened in (self._writer, self._bar):
+            if opened is not None:
+                opened.close()
+
+    def _stop(self, error: ValueError) -> None:
+        self.error = error
+        self.journal.ask_to_stop()
+
+    def _should_stop(self) -> bool:
+        # The first process started the others; killed, it can't tell them, and they would go on.
+        if self.local_rank and os.getppid() != self._parent:
+            raise KeyboardInterrupt
+        return self.journal.stopped
+
+    def _new_bar(self) -> tqdm:
+        world, name = self.trainer.world_size, self.journal.folder.name
+        share = len(range(self.global_rank, len(self.items), world))
+        shown = self.progress and self.trainer.is_global_zero
+        return tqdm(
+            total=share,
+            initial=share - int(self.trainer.num_predict_batches[0]),  # done by earlier runs
+            desc=name if world == 1 else f"{name}, process 1 of {world}",
+            unit=" images",
+            dynamic_ncols=True,
+            disable=not shown,
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs fewer lines
+        )
+
+
+def _end_with_parent(worker: int) -> None:
+    """End a worker when its parent is killed; else it waits for ever to hand over what it read."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
