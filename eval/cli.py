@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
 from eval.settings import Run
+from regionlm.extras import require
 
 
 def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
@@ -18,31 +19,47 @@ def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
     options = parser.instantiate(parser.parse_args(list(argv)))
     options.pop("config")
     run = Run(**options)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
     from lightning.pytorch.utilities import rank_zero_only
 
-    from eval.runs.execute import evaluate
-    from eval.runs.report import REPORT, merge_reports
-    from eval.runs.sweep import expand
+    from eval.runs.report import REPORT
 
-    runs = expand(run)
-    for one in runs:
-        evaluate(one)
-    if rank_zero_only.rank:
-        return
     if run.sweep:
-        print(merge_reports([one.output for one in runs]), end="")
+        from eval.runs.sweep import evaluate_sweep
+
+        evaluate_sweep(run)
     else:
+        from eval.runs.execute import evaluate
+
+        evaluate(run)
+    if not rank_zero_only.rank:
         print((run.output / REPORT).read_text(encoding="utf-8"), end="")
 
 
 def run_report(parser: ArgumentParser, argv: Sequence[str]) -> None:
-    """Print finished runs as one table."""
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs")
-    folders = parser.parse_args(list(argv)).folders
-    from eval.runs.report import merge_reports
+    """Print finished runs as tables, or write them to files."""
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs or sweeps")
+    parser.add_argument("--output", type=Path, help="Markdown file, in place of the terminal")
+    parser.add_argument("--plot", type=Path, help="PNG file with a panel for each metric")
+    options = parser.parse_args(list(argv))
+    from eval.runs.compare import compare, group_runs, read_runs
+    from regionlm.outputs import check_writable, write_atomically
 
-    print(merge_reports(folders), end="")
+    if options.output is not None:
+        check_writable(options.output)
+    if options.plot is not None:
+        check_writable(options.plot, (".png",))
+    groups = group_runs(read_runs(options.folders))
+    text = compare(groups)
+    if options.plot is not None:
+        from eval.runs.plots import save_plot
+
+        save_plot(options.plot, groups)
+    if options.output is None:
+        print(text, end="")
+    else:
+        write = partial(Path.write_text, data=text, encoding="utf-8")
+        write_atomically(options.output, write)
 
 
 RUNNERS = {"eval": run_eval, "report": run_report}

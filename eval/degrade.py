@@ -5,12 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from PIL import Image
 from scipy import ndimage
+
+from eval.errors import DataError
+from eval.settings import SamSource
+from regionlm.embedders.pictures import bounding_box
 
 KERNEL = np.ones((5, 5), bool)
 
-Degradation = Callable[[np.ndarray], np.ndarray]
-"""Masks bool ``[M, H, W]`` to as many others, none empty."""
+Degradation = Callable[[Image.Image, np.ndarray], np.ndarray]
+"""A picture and masks bool ``[M, H, W]`` of it to as many other masks, none empty."""
+
+
+def make_degradation(quality: str, sam: SamSource, device: torch.device) -> Degradation:
+    """What a setting of `masks` asks for; a model is loaded onto the device where that needs one.
+
+    Raises:
+        DataError: unknown name.
+        ModelError: SAM can't be used.
+    """
+    if quality in SHAPES:
+        change = SHAPES[quality]
+        return lambda image, masks: change(masks)
+    if quality != "box_sam":
+        known = ", ".join([*SHAPES, "box_sam"])
+        raise DataError(f"masks: expected one of {known}; found {quality!r}")
+    return redrawn(sam, device)
+
+
+def redrawn(sam: SamSource, device: torch.device) -> Degradation:
+    """SAM's masks for the bounding boxes; where it draws no pixel, the filled box."""
+    from eval.sam import BoxSam  # transformers' models take seconds to import
+
+    draw = BoxSam.load(sam.name, device, offline=sam.offline)
+
+    def degrade(image: Image.Image, masks: np.ndarray) -> np.ndarray:
+        boxes = [bounding_box(mask) for mask in torch.from_numpy(masks)]
+        return _unless_empty(draw(image, boxes), boxed(masks))
+
+    return degrade
 
 
 def exact(masks: np.ndarray) -> np.ndarray:
@@ -21,8 +56,7 @@ def exact(masks: np.ndarray) -> np.ndarray:
 def eroded(masks: np.ndarray) -> np.ndarray:
     """Without their outermost two pixels; a mask that nothing would be left of stays as it is."""
     thinner = np.stack([ndimage.binary_erosion(mask, KERNEL, border_value=1) for mask in masks])
-    left: np.ndarray = np.any(thinner, axis=(1, 2), keepdims=True)
-    return np.where(left, thinner, masks)
+    return _unless_empty(thinner, masks)
 
 
 def dilated(masks: np.ndarray) -> np.ndarray:
@@ -44,9 +78,16 @@ def _span(marks: np.ndarray) -> np.ndarray:
     return begun & to_come
 
 
-DEGRADATIONS: dict[str, Degradation] = {
+def _unless_empty(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Each of bool ``[M, H, W]``, or of the others if it is without a pixel."""
+    left: np.ndarray = np.any(masks, axis=(1, 2), keepdims=True)
+    return np.where(left, masks, others)
+
+
+SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "exact": exact,
     "erosion": eroded,
     "dilation": dilated,
     "box": boxed,
 }
+"""Those that need the masks only."""

@@ -1,12 +1,24 @@
-"""The paper's figures, to stand beside ours."""
+"""The paper's figures, to stand beside ours where a run has the settings of their row."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from regionlm.embedders.maskinversion import DEFAULT_SIZE, DEFAULT_STEPS
+
+_OPTIONS = "embedder.options."
+_UNSET = {  # MaskInversion's defaults are those on backbones that bring none of their own
+    "masks": "exact",
+    _OPTIONS + "steps": DEFAULT_STEPS,
+    _OPTIONS + "alpha": 0.0,
+    _OPTIONS + "relevance": "legrad",
+    _OPTIONS + "size": DEFAULT_SIZE,
+}
 
 
 @lru_cache
@@ -14,24 +26,52 @@ def _tables() -> dict[str, Any]:
     return yaml.safe_load(Path(__file__).with_name("paper.yaml").read_text(encoding="utf-8"))
 
 
-def paper_figures(task: str, dataset: str, backbone: str, embedder: str) -> dict[str, float]:
-    """The paper's figures for a row, by metric, in [0, 1]; empty where it has none.
+def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The paper's figures for a run, by metric, in [0, 1]; empty where it has none.
+
+    A figure is of a task, dataset, split, backbone with its weights (``-quickgelu`` doesn't
+    matter) and embedder, and of the settings that `paper.yaml` names. Where tables differ, the
+    first counts.
 
     Args:
-        task: as the tasks are named.
-        dataset: as `open_dataset` knows it.
-        backbone: open_clip's name; ``-quickgelu`` and input sizes don't matter.
-        embedder: as `make_embedder` knows it.
+        settings: of the run, as result.json holds them; what is unset has its default.
     """
     data = _tables()
-    family = backbone.removesuffix("-quickgelu")
+    task, dataset = settings["task"], settings["data"]["name"]
+    family = settings["model"]["name"].removesuffix("-quickgelu")
+    embedder = settings["embedder"]["name"]
+    if _setting(settings, "data.split") not in (None, *data["splits"].get(dataset, ())):
+        return {}
+    if _setting(settings, "model.pretrained") != data["weights"].get(family):
+        return {}
     found: dict[str, float] = {}
     for table in data["tables"]:
         if (table["task"], table["dataset"]) != (task, dataset):
             continue
-        rows = table["rows"].get(family) or table["rows"].get("any") or {}
+        by = table.get("by")
+        conditions = {**data["where"], **table.get("where", {})}
+        conditions.pop(by, None)
+        if not all(_meets(settings, name, wanted) for name, wanted in conditions.items()):
+            continue
+        row = table["rows"].get(family, {}).get(embedder, {})
+        figures = row.get(_setting(settings, by), []) if by else row
         names = table.get("metrics") or data["metrics"][task]
         # Rows may end early (table 3 has Acc@1 only).
-        for name, percent in zip(names, rows.get(embedder, []), strict=False):
-            found.setdefault(name, percent / 100)
+        for name, percent in zip(names, figures, strict=False):
+            found.setdefault(name, round(percent / 100, 6))
     return found
+
+
+def _meets(settings: Mapping[str, Any], name: str, wanted: Any) -> bool:
+    if name.startswith(_OPTIONS) and settings["embedder"]["name"] != "maskinversion":
+        return True
+    value = _setting(settings, name)
+    return value in wanted if isinstance(wanted, list) else value == wanted
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> Any:
+    """A setting by its dotted name."""
+    value: Any = settings
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return _UNSET.get(name) if value is None else value

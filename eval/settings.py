@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 TaskName = Literal["captioning", "referring", "classes"]
-MaskQuality = Literal["exact", "erosion", "dilation", "box"]
+MaskQuality = Literal["exact", "erosion", "dilation", "box", "box_sam"]
 
 
 @dataclass
@@ -65,6 +65,20 @@ class EmbedderSource:
 
 
 @dataclass
+class SamSource:
+    """Which Segment Anything model draws the masks of box_sam; the paper does not say.
+
+    Args:
+        name: A folder that transformers' SamModel and SamProcessor were saved to, or a hub id:
+            facebook/sam-vit-base, -large or -huge.
+        offline: Use files of this machine only.
+    """
+
+    name: str = "facebook/sam-vit-base"
+    offline: bool = False
+
+
+@dataclass
 class Machines:
     """Where it runs; all processes need to see the output folder.
 
@@ -96,14 +110,19 @@ class Run:
         embedder: How regions become vectors.
         judge: Whose text tower compares captions with expressions; null takes the model's own
             (the paper: ViT-L-14-quickgelu, openai).
-        masks: What is done to the masks first (Table 4); 5 x 5 pixels for erosion and dilation.
+        masks: What is done to the masks first (Table 4): 5 x 5 pixels for erosion and dilation,
+            the filled bounding box for box, SAM's single mask for that box for box_sam.
+        sam: Which SAM, for box_sam.
         template: Prompt around a class name or expression, with {}; null takes the task's.
         decoding: Options of the prefix model's generate, for captioning.
+        clipscore: Also report CLIPScore, for captioning: the judge looks at each region's crop,
+            which without a GPU may take longer than all else.
         trainer: Processes and devices.
         limit: At most so many images, drawn with a fixed seed.
         skip_bad: Count and name images that can't be read instead of stopping at the first.
         sweep: Settings to vary, by dotted name, such as {embedder.options.alpha: [0, 1]}: one run
-            for each combination, in folders below output, and one table of all.
+            for each combination, in folders below output, which gets their tables (report.md),
+            results (result.json) and a plot (sweep.png).
     """
 
     task: TaskName
@@ -113,8 +132,10 @@ class Run:
     embedder: EmbedderSource = field(default_factory=EmbedderSource)
     judge: ModelSource | None = None
     masks: MaskQuality = "exact"
+    sam: SamSource = field(default_factory=SamSource)
     template: str | None = None
     decoding: dict[str, Any] = field(default_factory=dict)
+    clipscore: bool = True
     trainer: Machines = field(default_factory=Machines)
     limit: int | None = None
     skip_bad: bool = False

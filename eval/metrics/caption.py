@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
 from eval.metrics.base import TableMetric
 from eval.metrics.functional import exact_mean
@@ -33,7 +32,7 @@ class CaptionAccuracy(TableMetric):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         for name in ("right", "regions", "expressions"):
-            self.add_state(name, [], "cat")
+            self.add_column(name, torch.int64)
 
     def update(self, correct: Tensor, expressions: int) -> None:
         """Count one image.
@@ -42,17 +41,14 @@ class CaptionAccuracy(TableMetric):
             correct: bool ``[M]``, one for each of its regions.
             expressions: how many different expressions there were to choose from.
         """
-        counts = (correct.sum(), len(correct), expressions)
-        for state, count in zip((self.right, self.regions, self.expressions), counts, strict=True):
-            state.append(torch.as_tensor(count, device=self.device).reshape(1))
+        self.append("right", correct.sum())
+        self.append("regions", torch.tensor(len(correct)))
+        self.append("expressions", torch.tensor(expressions))
 
     def compute(self) -> dict[str, Tensor]:
         """Shares in [0, 1], float64 scalars; NaN where no image counts."""
-        if len(self.right) == 0:
-            right = regions = expressions = torch.zeros(0, dtype=torch.int64, device=self.device)
-        else:
-            right, regions = dim_zero_cat(self.right), dim_zero_cat(self.regions)
-            expressions = dim_zero_cat(self.expressions)
+        right, regions = self.column("right"), self.column("regions")
+        expressions = self.column("expressions")
         result: dict[str, Tensor] = {}
         for suffix, chosen in (("", expressions > 0), ("_multi", expressions > 1)):
             of, out_of = right[chosen], regions[chosen]

@@ -33,15 +33,25 @@ def target_ranks(scores: Tensor, targets: Tensor) -> Tensor:
     return ((scores > own) | ((scores == own) & earlier)).sum(1)
 
 
-def expected_hits(scores: Tensor, targets: Tensor, top_k: int) -> Tensor:
-    """Chance ``[Q]`` (float64) that a target is in the top k when ties are broken at random.
+def tie_counts(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """How many candidates score higher than each query's target, and how many the same.
 
-    Arguments as in ``target_ranks``.
+    Args:
+        scores, targets: as in ``target_ranks``.
+
+    Returns:
+        int64 ``[Q]`` each; a target ties with itself, so the second is at least 1.
     """
     own = scores.gather(1, targets[:, None])
-    above = (scores > own).sum(1).double()
-    tied = (scores == own).sum(1).double()
-    return ((top_k - above) / tied).clamp(0, 1)
+    return (scores > own).sum(1), (scores == own).sum(1)
+
+
+def expected_hits(above: Tensor, tied: Tensor, top_k: int) -> Tensor:
+    """Chance ``[Q]`` (float64) that a target is in the top k when ties are broken at random.
+
+    Arguments as ``tie_counts`` gives them. Where all n candidates tie that is min(k, n) / n.
+    """
+    return ((top_k - above).double() / tied).clamp(0, 1)
 
 
 def overlap(chosen: np.ndarray, target: np.ndarray) -> tuple[int, int]:
@@ -64,6 +74,29 @@ def caption_choice(similarities: Tensor, expressions: Sequence[str]) -> list[int
     first = {text: i for i, text in reversed(list(enumerate(expressions)))}
     kept = torch.tensor(sorted(first.values()), device=similarities.device)
     return kept[similarities[:, kept].argmax(1)].tolist()
+
+
+def clip_scores(cosines: Tensor) -> Tensor:
+    """CLIPScore (Hessel et al. 2021): ``2.5 * max(cosine, 0)`` of caption and picture, [0, 2.5].
+
+    Args:
+        cosines: any shape, of the caption ("A photo depicts ...") with the picture.
+    """
+    return 2.5 * cosines.clamp_min(0)
+
+
+def ref_clip_scores(cosines: Tensor, reference_cosines: Tensor) -> Tensor:
+    """RefCLIPScore: harmonic mean of CLIPScore and of the caption's best cosine with a reference.
+
+    Args:
+        cosines: as in ``clip_scores``.
+        reference_cosines: of the same captions with the nearest of their references.
+
+    Returns:
+        Of that shape, in [0, 10/7]; 0 where either is not above 0.
+    """
+    seen, told = clip_scores(cosines), reference_cosines.clamp_min(0)
+    return torch.where(seen * told > 0, 2 * seen * told / (seen + told), 0)
 
 
 def exact_mean(values: Sequence[float] | Tensor) -> float:

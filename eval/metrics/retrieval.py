@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import TableMetric
+from eval.metrics.functional import exact_mean, expected_hits
+
+TOP_K = (1, 5, 10)  # the paper's
 
 
 class RetrievalAccuracy(TableMetric):
@@ -28,7 +31,7 @@ class RetrievalAccuracy(TableMetric):
     hits: Tensor
     total: Tensor
 
-    def __init__(self, top_k: Sequence[int] = (1, 5, 10), **options: Any) -> None:
+    def __init__(self, top_k: Sequence[int] = TOP_K, **options: Any) -> None:
         super().__init__(**options)
         self.top_k = tuple(top_k)
         self.add_state("hits", torch.zeros(len(self.top_k), dtype=torch.int64), "sum")
@@ -44,3 +47,41 @@ class RetrievalAccuracy(TableMetric):
         """``acc@k`` in [0, 1], float64 scalars; NaN before any query."""
         shares = self.hits.double() / self.total
         return {f"acc@{k}": share for k, share in zip(self.top_k, shares, strict=True)}
+
+
+class ExpectedAccuracy(TableMetric):
+    """What ``RetrievalAccuracy`` would be on average if ties were broken at random.
+
+    Far from it, the accuracy says more about the order of the candidates than about the method.
+
+    Args:
+        top_k: the values of k.
+
+    >>> metric = ExpectedAccuracy((1, 5))
+    >>> metric.update(above=torch.tensor([0, 0, 4]), tied=torch.tensor([1, 4, 2]))
+    >>> {name: round(float(value), 3) for name, value in metric.compute().items()}
+    {'expected_acc@1': 0.417, 'expected_acc@5': 0.833}
+    """
+
+    above: list[Tensor]
+    tied: list[Tensor]
+
+    def __init__(self, top_k: Sequence[int] = TOP_K, **options: Any) -> None:
+        super().__init__(**options)
+        self.top_k = tuple(top_k)
+        self.add_column("above", torch.int64)
+        self.add_column("tied", torch.int64)
+
+    def update(self, above: Tensor, tied: Tensor) -> None:
+        """Count queries: int64 ``[Q]`` each, as ``tie_counts`` gives them."""
+        self.append("above", above)
+        self.append("tied", tied)
+
+    def compute(self) -> dict[str, Tensor]:
+        """``expected_acc@k`` in [0, 1], float64 scalars; NaN before any query."""
+        above, tied = self.column("above"), self.column("tied")
+        means = (exact_mean(expected_hits(above, tied, k)) for k in self.top_k)
+        return {
+            f"expected_acc@{k}": torch.tensor(mean, dtype=torch.float64, device=self.device)
+            for k, mean in zip(self.top_k, means, strict=True)
+        }

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
 from eval.metrics.base import TableMetric
 from eval.metrics.functional import exact_mean
@@ -28,21 +27,21 @@ class SelectionIoU(TableMetric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.add_state("intersections", [], "cat")
-        self.add_state("unions", [], "cat")
+        self.add_column("intersections", torch.int64)
+        self.add_column("unions", torch.int64)
 
     def update(self, intersections: Tensor, unions: Tensor) -> None:
         """Pixels, int64 ``[Q]`` each, of the chosen mask and the target's."""
-        self.intersections.append(intersections)
-        self.unions.append(unions)
+        self.append("intersections", intersections)
+        self.append("unions", unions)
 
     def compute(self) -> dict[str, Tensor]:
         """``miou`` and ``oiou`` in [0, 1], float64 scalars; NaN before any query."""
-        if len(self.unions) == 0:
-            nothing = torch.tensor(torch.nan, dtype=torch.float64)
+        both, either = self.column("intersections"), self.column("unions")
+        if not len(either):
+            nothing = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
             return {"miou": nothing, "oiou": nothing}
-        both, either = dim_zero_cat(self.intersections), dim_zero_cat(self.unions)
         # Rounded once, so that the order in which processes hand in their queries can't show.
         mean = exact_mean(both.double() / either.clamp_min(1))
         whole = both.sum().double() / either.sum().clamp_min(1)
-        return {"miou": torch.tensor(mean, dtype=torch.float64, device=whole.device), "oiou": whole}
+        return {"miou": torch.tensor(mean, dtype=torch.float64, device=self.device), "oiou": whole}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from eval.datasets.base import RegionDataset
-from eval.degrade import DEGRADATIONS
+from eval.degrade import make_degradation
 from eval.errors import DataError
 from eval.settings import ModelSource, Run
 from eval.tasks import ClassRetrieval, LocalizedCaptioning, ReferringRetrieval, Task
@@ -22,11 +22,13 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
     """Load what a task needs onto a device. Raises as `eval.runs.execute.evaluate`."""
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
-        embedder = _embedder(run, captioner.backbone)
+        embedder = _embedder(run, captioner.backbone, device)
         judge = captioner.backbone if run.judge is None else _backbone(run.judge, device)
-        return LocalizedCaptioning(captioner, embedder, judge, run.decoding)
+        return LocalizedCaptioning(
+            captioner, embedder, judge, run.decoding, clipscore=run.clipscore
+        )
     backbone = _backbone(run.model, device)
-    embedder = _embedder(run, backbone)
+    embedder = _embedder(run, backbone, device)
     if run.task == "referring":
         return ReferringRetrieval(backbone, embedder, run.template or "{}")
     if not dataset.classes:
@@ -37,11 +39,11 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
     return ClassRetrieval(backbone, embedder, dataset.classes, run.template or TEMPLATE)
 
 
-def _embedder(run: Run, backbone: ClipViT) -> Embed:
+def _embedder(run: Run, backbone: ClipViT, device: torch.device) -> Embed:
     """The embedder, shown the masks that the run asks for in place of the annotated ones."""
     embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
-    degrade = DEGRADATIONS[run.masks]
-    return lambda image, masks: embedder(image, degrade(masks))
+    degrade = make_degradation(run.masks, run.sam, device)
+    return lambda image, masks: embedder(image, degrade(image, masks))
 
 
 def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import lightning as L
 import torch
 
 from eval.datasets import open_dataset
 from eval.datasets.base import RegionDataset
+from eval.datasets.sample import Sample
 from eval.errors import DataError
 from eval.paper import paper_figures
 from eval.runs.build import build_task
-from eval.runs.journal import Journal
-from eval.runs.module import AnswerModule
-from eval.runs.report import RESULT, write_results
-from eval.settings import Machines, Run
-from eval.tasks import METRICS, Task
+from eval.runs.report import Answer, write_results
+from eval.settings import Run
+from eval.tasks import METRICS
+from regionlm.errors import InputError
+from regionlm.runs.execute import answer_all, new_trainer
+from regionlm.runs.journal import Journal
+from regionlm.runs.module import AnswerModule
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -38,22 +40,31 @@ def evaluate(run: Run) -> dict[str, Any]:
     settings = _settings(run, dataset)
     journal = Journal(run.output, settings)
 
-    def make_task(device: torch.device) -> Task:
-        return build_task(run, dataset, device)
+    def prepare(device: torch.device) -> Callable[[int, Sample], dict[str, Any]]:
+        task = build_task(run, dataset, device)
+
+        def answer(index: int, sample: Sample) -> dict[str, Any]:
+            records = task.answer(sample) if sample.texts else []
+            return asdict(Answer(dataset.id_of(index), records))
+
+        return answer
+
+    def unreadable(index: int, error: InputError) -> dict[str, Any]:
+        return asdict(Answer(dataset.id_of(index), [], bad=" ".join(str(error).split())))
 
     module = AnswerModule(
-        make_task, dataset, journal, workers=run.data.workers, skip_bad=run.skip_bad
+        dataset,
+        prepare,
+        journal,
+        workers=data.workers,
+        unreadable=unreadable if run.skip_bad else None,
+        progress=run.trainer.progress,
     )
-    machines = _trainer(run.trainer)
-    with warnings.catch_warnings():
-        for expected in (".*returned None.*", ".*does not have many workers.*"):
-            warnings.filterwarnings("ignore", message=expected)
-        machines.predict(module, return_predictions=False)
-    machines.strategy.barrier()
-    if machines.is_global_zero:
-        _finish(journal, settings)
-    machines.strategy.barrier()
-    return json.loads((run.output / RESULT).read_text(encoding="utf-8"))
+    where = run.trainer
+    trainer = new_trainer(
+        where.accelerator, where.devices, num_nodes=where.num_nodes, strategy=where.strategy
+    )
+    return answer_all(trainer, module, lambda: _finish(journal, settings))
 
 
 def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
@@ -62,34 +73,19 @@ def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
     for name in ("output", "trainer", "skip_bad", "sweep"):
         del settings[name]
     del settings["data"]["workers"]
+    settings["data"]["split"] = dataset.split  # which one null stands for
+    if run.masks != "box_sam":
+        del settings["sam"]
     settings["image_count"] = len(dataset)
     return json.loads(json.dumps(settings, default=str))
 
 
-def _finish(journal: Journal, settings: dict[str, Any]) -> None:
-    answers = list(journal.answers().values())
+def _finish(journal: Journal, settings: dict[str, Any]) -> dict[str, Any]:
+    answers = [Answer(**answer) for _, answer in journal.answers()]
     if len(answers) != settings["image_count"]:
         raise DataError(
             f"{journal.folder}: expected answers for {settings['image_count']} images, found"
             f" {len(answers)}; do all processes see this folder?"
         )
     metrics = METRICS[settings["task"]]([answer.records for answer in answers if answer.records])
-    names = (settings[part]["name"] for part in ("data", "model", "embedder"))
-    write_results(
-        journal.folder, answers, metrics, paper_figures(settings["task"], *names), settings
-    )
-
-
-def _trainer(machines: Machines) -> L.Trainer:
-    alone = machines.devices * machines.num_nodes == 1
-    return L.Trainer(
-        accelerator=machines.accelerator,
-        devices=machines.devices,
-        num_nodes=machines.num_nodes,
-        strategy="ddp" if machines.strategy == "auto" and not alone else machines.strategy,
-        use_distributed_sampler=False,  # it would repeat images to make shares equal
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=machines.progress,
-    )
+    return write_results(journal.folder, answers, metrics, paper_figures(settings), settings)

@@ -7,17 +7,28 @@ import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eval.errors import DataError
-from eval.runs.journal import Answer
 from regionlm.outputs import write_atomically
+
+if TYPE_CHECKING:  # it brings torch, which `regionlm report` can do without
+    from eval.tasks.task import Record
 
 RESULT, SAMPLES, REPORT = "result.json", "samples.jsonl", "report.md"
 _PACKAGES = ("regionlm", "torch", "open_clip_torch", "transformers", "lightning", "torchmetrics")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one image gave: records, or in `bad` why it could not be read."""
+
+    image: str
+    records: list[Record]
+    bad: str | None = None
 
 
 def write_results(
@@ -64,26 +75,6 @@ def write_results(
     return result
 
 
-def merge_reports(folders: Sequence[Path]) -> str:
-    """One Markdown table of several finished runs: a row a run, a column a metric.
-
-    Raises:
-        DataError: a folder holds no finished run.
-    """
-    results = [_read(folder) for folder in folders]
-    names = list(dict.fromkeys(name for result in results for name in result["metrics"]))
-    head = ["run", "dataset", "model", "embedder", *names]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for folder, result in zip(folders, results, strict=True):
-        settings = result["settings"]
-        row = [folder.name, settings["data"]["name"], settings["model"]["name"]]
-        row.append(_embedder(settings["embedder"]))
-        for name in names:
-            row.append(_with_paper(result["metrics"].get(name), result["paper"].get(name)))
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join([*lines, "", "In brackets: the paper's figure.", ""])
-
-
 def _report(result: Mapping[str, Any]) -> str:
     settings, counts = result["settings"], result["counts"]
     lines = [
@@ -98,7 +89,7 @@ def _report(result: Mapping[str, Any]) -> str:
     for name, value in result["metrics"].items():
         theirs = result["paper"].get(name)
         difference = "" if theirs is None or value is None else f"{100 * (value - theirs):+.1f}"
-        lines.append(f"| {name} | {_percent(theirs)} | {_percent(value)} | {difference} |")
+        lines.append(f"| {name} | {percent(theirs)} | {percent(value)} | {difference} |")
     lines += [f"\nNot read: {name}: {why}" for name, why in result["bad_images"].items()]
     return "\n".join(lines) + "\n"
 
@@ -108,24 +99,9 @@ def _embedder(settings: Mapping[str, Any]) -> str:
     return settings["name"] + (f" ({options})" if options else "")
 
 
-def _with_paper(value: float | None, theirs: float | None) -> str:
-    return _percent(value) + (f" ({_percent(theirs)})" if theirs is not None else "")
-
-
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as tables show it; empty for None."""
     return "" if value is None else f"{100 * value:.1f}"
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / RESULT
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; expected the folder of a finished `regionlm eval`"
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{path}: expected the JSON of a finished run ({error})") from None
 
 
 def _versions() -> dict[str, str]:

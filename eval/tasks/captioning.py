@@ -1,18 +1,26 @@
-"""Localized captioning: does a region's caption fit its own expression best? Table 6."""
+"""Localized captioning: does a region's caption fit its own expression best? Table 6.
+
+Beyond the paper: CIDEr, BLEU and ROUGE-L of each region's caption against its expressions, and
+CLIPScore against its picture.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from eval.datasets.sample import Sample
-from eval.metrics import CaptionAccuracy
+from eval.metrics import Bleu, CaptionAccuracy, Cider, ClipScore, RougeL
 from eval.metrics.functional import caption_choice
 from eval.tasks.task import Embed, Record, cosines, rounded
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
+from regionlm.embedders import make_embedder
+
+DEPICTS = "A photo depicts "  # CLIPScore's prompt
+BLEU_UP_TO = 4
 
 
 class LocalizedCaptioning:
@@ -26,6 +34,9 @@ class LocalizedCaptioning:
         embedder: embeds the regions, on the captioner's backbone.
         judge: whose text tower compares captions with expressions (the paper: OpenAI ViT-L/14).
         decoding: options of ``ClipCap.generate``.
+        clipscore: whether the judge also looks at each region, for CLIPScore. That was defined for
+            whole images; a region's picture is the crop of its box, squashed to the judge's input.
+            It takes one forward of the judge's image tower per region and one more.
     """
 
     def __init__(
@@ -34,9 +45,12 @@ class LocalizedCaptioning:
         embedder: Embed,
         judge: ClipViT,
         decoding: Mapping[str, Any] | None = None,
+        *,
+        clipscore: bool = True,
     ) -> None:
         self.captioner, self.embedder, self.judge = captioner, embedder, judge
         self.decoding = dict(decoding or {})
+        self.crop = make_embedder("crop", judge, size=judge.default_size) if clipscore else None
 
     def answer(self, sample: Sample) -> list[Record]:
         """One record an expression: its region's caption and the expression nearest to that."""
@@ -49,6 +63,8 @@ class LocalizedCaptioning:
             self.judge.embed_texts(said), self.judge.embed_texts(list(sample.texts))
         ).cpu()
         nearest = caption_choice(similarities, sample.texts)
+        looks = self._looks(sample, regions, said)
+        tags = {name: sample.tags[name] for name in ("coco_id",) if name in sample.tags}
         records = []
         for i, (text, target) in enumerate(zip(sample.texts, sample.targets, strict=True)):
             row = regions.index(target)
@@ -64,16 +80,79 @@ class LocalizedCaptioning:
                     "score": rounded(similarities[row, choice].item()),
                     "correct": sample.texts[choice] == text,
                     "expressions": len(set(sample.texts)),
+                    **looks[row],
+                    **tags,
                 }
             )
         return records
 
+    def _looks(
+        self, sample: Sample, regions: Sequence[int], said: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """Cosines of each region's caption with its picture, and with the best of its expressions;
+        nothing without CLIPScore."""
+        if self.crop is None:
+            return [{} for _ in regions]
+        captions, expressions = (
+            self.judge.embed_texts([DEPICTS + text for text in texts])
+            for texts in (said, sample.texts)
+        )
+        pictures = self.crop(sample.image, sample.masks[regions]).embeddings
+        seen = cosines(captions, pictures).diagonal().cpu()
+        own = torch.tensor([[target == region for target in sample.targets] for region in regions])
+        told = cosines(captions, expressions).cpu().masked_fill(~own, -1).amax(1)
+        return [
+            {"clip_cosine": rounded(picture), "reference_cosine": rounded(text)}
+            for picture, text in zip(seen.tolist(), told.tolist(), strict=True)
+        ]
+
 
 def caption_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
-    """``micro`` and ``macro`` accuracy, with and without images of a single expression."""
+    """The figures of Table 6 and, beyond the paper, of captions against references and pictures.
+
+    ``micro`` and ``macro`` accuracy, with and without (``*_multi``) images of a single expression;
+    where some of the images are in COCO, on which captioners are trained, ``micro`` of those and of
+    the others. ``cider``, ``bleu@1`` to ``bleu@4`` and ``rouge_l`` count a region once, whatever
+    the number of its expressions, all of which are its references. So do ``clipscore`` and
+    ``refclipscore``, which are there if the records have what they need.
+    """
+    answered = [records for records in images if records]
+    figures = _accuracy(answered)
+    parts: dict[bool, list[list[Record]]] = {True: [], False: []}
+    for records in answered:
+        parts[records[0].get("coco_id") is not None].append(records)
+    if all(parts.values()):
+        figures["micro_in_coco"] = _accuracy(parts[True])["micro"]
+        figures["micro_not_in_coco"] = _accuracy(parts[False])["micro"]
+    return figures | _quality(answered)
+
+
+def _accuracy(images: Iterable[list[Record]]) -> dict[str, float]:
     metric = CaptionAccuracy(sync_on_compute=False)
     for records in images:
-        if records:
-            correct = torch.tensor([record["correct"] for record in records])
-            metric.update(correct, records[0]["expressions"])
+        correct = torch.tensor([record["correct"] for record in records])
+        metric.update(correct, records[0]["expressions"])
     return {name: float(value) for name, value in metric.compute().items()}
+
+
+def _quality(images: Sequence[list[Record]]) -> dict[str, float]:
+    """Of every region's caption, whatever the task's choice."""
+    lengths = range(1, BLEU_UP_TO + 1)
+    texts = [Cider(sync_on_compute=False), RougeL(sync_on_compute=False)]
+    texts[1:1] = [Bleu(n, sync_on_compute=False) for n in lengths]
+    pictures = ClipScore(sync_on_compute=False)
+    looked = False
+    for records in images:
+        regions = {record["mask"]: record for record in records}
+        captions = [record["caption"] for record in regions.values()]
+        references = [[r["text"] for r in records if r["mask"] == mask] for mask in regions]
+        for metric in texts:
+            metric.update(captions, references)
+        if looked := "clip_cosine" in records[0]:
+            columns = (
+                torch.tensor([record[name] for record in regions.values()], dtype=torch.float64)
+                for name in ("clip_cosine", "reference_cosine")
+            )
+            pictures.update(*columns)
+    used = [*texts, pictures] if looked else texts
+    return {name: float(v) for metric in used for name, v in metric.compute().items()}

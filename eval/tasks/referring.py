@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from eval.datasets.sample import Sample
-from eval.metrics import RetrievalAccuracy, SelectionIoU
-from eval.metrics.functional import overlap, target_ranks
+from eval.metrics import ExpectedAccuracy, RetrievalAccuracy, SelectionIoU
+from eval.metrics.functional import overlap, target_ranks, tie_counts
 from eval.tasks.task import Embed, Record, cosines, rounded
 from regionlm.backbones.clip_vit import ClipViT
+
+_COUNTED = ("rank", "rank_mask_to_text", "above", "tied", "masks", "intersection", "union")
 
 
 class ReferringRetrieval:
@@ -35,14 +38,16 @@ class ReferringRetrieval:
 
     def answer(self, sample: Sample) -> list[Record]:
         """One record an expression."""
-        # Equal texts are embedded once: their scores are then equal to the last bit.
+        # Equal texts and equal vectors are compared once: their scores are then equal to the last
+        # bit, which a matrix product does not promise.
         distinct = list(dict.fromkeys(sample.texts))
         prompts = [self.template.format(text) for text in distinct]
         regions = self.embedder(sample.image, sample.masks).embeddings
-        scores = cosines(self.backbone.embed_texts(prompts), regions).cpu()
-        scores = scores[[distinct.index(text) for text in sample.texts]]
+        unlike, alike = _first_of_equals(regions)
+        scores = cosines(self.backbone.embed_texts(prompts), regions[unlike]).cpu()
+        scores = scores[[distinct.index(text) for text in sample.texts]][:, alike]
         targets = torch.tensor(sample.targets)
-        ranks = target_ranks(scores, targets)
+        ranks, (above, tied) = target_ranks(scores, targets), tie_counts(scores, targets)
         back = target_ranks(scores.T[targets], torch.arange(len(targets)))
         best = scores.max(1)
         records = []
@@ -57,6 +62,8 @@ class ReferringRetrieval:
                     "chosen": sample.mask_ids[chosen],
                     "score": rounded(best.values[i].item()),
                     "rank": int(ranks[i]),
+                    "above": int(above[i]),
+                    "tied": int(tied[i]),
                     "rank_mask_to_text": int(back[i]),
                     "intersection": both,
                     "union": either,
@@ -66,19 +73,36 @@ class ReferringRetrieval:
         return records
 
 
+def _first_of_equals(rows: Tensor) -> tuple[list[int], list[int]]:
+    """Positions of the different rows of ``[M, d]``, and for each row which of these it equals."""
+    groups = torch.unique(rows, dim=0, return_inverse=True)[1].tolist()
+    order = list(dict.fromkeys(groups))
+    return [groups.index(group) for group in order], [order.index(group) for group in groups]
+
+
 def referring_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
-    """``acc@k``, ``miou`` and ``oiou`` of text to mask; ``mask_to_text_acc@k``."""
+    """``acc@k``, ``miou`` and ``oiou`` of text to mask; ``mask_to_text_acc@k``.
+
+    Two diagnoses of text to mask besides: ``expected_acc@k``, with ties broken at random, and
+    ``chance_acc@k``, of a method to which all masks of an image are alike; it needs no model and
+    tells which split and which candidates a published figure was taken on.
+    """
     # No syncing: the records are those of all processes.
     forward, backward = (RetrievalAccuracy(sync_on_compute=False) for _ in range(2))
+    expected, chance = (ExpectedAccuracy(sync_on_compute=False) for _ in range(2))
     iou = SelectionIoU(sync_on_compute=False)
     for records in images:
         columns = {
             name: torch.tensor([record[name] for record in records], dtype=torch.int64)
-            for name in ("rank", "rank_mask_to_text", "intersection", "union")
+            for name in _COUNTED
         }
         forward.update(columns["rank"])
         backward.update(columns["rank_mask_to_text"])
         iou.update(columns["intersection"], columns["union"])
+        expected.update(columns["above"], columns["tied"])
+        chance.update(torch.zeros_like(columns["masks"]), columns["masks"])
     found = {**forward.compute(), **iou.compute()}
     found |= {f"mask_to_text_{name}": value for name, value in backward.compute().items()}
+    found |= expected.compute()
+    found |= {name.replace("expected", "chance"): value for name, value in chance.compute().items()}
     return {name: float(value) for name, value in found.items()}

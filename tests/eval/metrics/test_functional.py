@@ -1,4 +1,5 @@
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from eval.metrics.functional import (
     expected_hits,
     overlap,
     target_ranks,
+    tie_counts,
 )
 
 SCORES = st.lists(
@@ -31,8 +33,17 @@ def test_rank_is_the_place_in_a_stable_sort(scores, data):
 @given(SCORES, st.integers(1, 4))
 def test_chances_of_all_candidates_add_up_to_k(scores, k):
     table = torch.tensor(scores, dtype=torch.float32)
-    total = sum(expected_hits(table, torch.full((len(scores),), target), k) for target in range(4))
+    counts = [tie_counts(table, torch.full((len(scores),), target)) for target in range(4)]
+    total = sum(expected_hits(*of_target, k) for of_target in counts)
     torch.testing.assert_close(total, torch.full((len(scores),), float(k), dtype=torch.float64))
+
+
+@given(st.lists(st.integers(0, 2), min_size=4, max_size=4), st.integers(0, 3), st.integers(1, 4))
+def test_chance_is_the_mean_over_all_ways_to_break_ties(scores, target, k):
+    orders = [sorted(mixed, key=lambda i: -scores[i]) for mixed in permutations(range(len(scores)))]
+    wanted = sum(order.index(target) < k for order in orders) / len(orders)
+    counts = tie_counts(torch.tensor([scores]), torch.tensor([target]))
+    assert expected_hits(*counts, k).item() == pytest.approx(wanted)
 
 
 def test_nan_is_no_score():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from eval.datasets.mini import FOLDER
 from eval.errors import DataError
 from eval.runs.execute import evaluate
+from eval.runs.sweep import evaluate_sweep
 from eval.settings import Data, EmbedderSource, Machines, Run
+from regionlm.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -39,15 +43,16 @@ def _command(output, *options, task="captioning", limit=7):
 @pytest.mark.parametrize(
     ("task", "figures"),
     [
-        ("captioning", {"micro", "macro", "micro_multi", "macro_multi"}),
+        ("captioning", {"micro", "macro_multi", "cider", "bleu@4", "rouge_l", "clipscore"}),
         ("classes", {"acc@1", "acc@5", "acc@10"}),
-        ("referring", {"acc@1", "acc@5", "acc@10", "miou", "oiou"}),
+        ("referring", {"acc@1", "acc@5", "miou", "oiou", "expected_acc@1", "chance_acc@1"}),
     ],
 )
 def test_a_run_leaves_results(task, figures, tmp_path):
     result = evaluate(_run(tmp_path / "run", task))
     assert figures <= set(result["metrics"])
-    assert all(0 <= value <= 1 for value in result["metrics"].values())
+    most = {"cider": 10, "clipscore": 2.5, "refclipscore": 10 / 7}
+    assert all(0 <= value <= most.get(name, 1) for name, value in result["metrics"].items())
     lines = (tmp_path / "run/samples.jsonl").read_text().splitlines()
     assert len(lines) == result["counts"]["queries"] > 6 == result["counts"]["images"]
     assert {"image", "mask"} <= set(json.loads(lines[0]))
@@ -68,13 +73,13 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
 
 def test_other_settings_do_not_mix(tmp_path):
     evaluate(_run(tmp_path / "run"))
-    with pytest.raises(DataError, match=r"steps.*2.*steps.*3.*another --output"):
+    with pytest.raises(InputError, match=r"steps.*2.*steps.*3.*another --output"):
         evaluate(_run(tmp_path / "run", embedder=EmbedderSource("maskinversion", {"steps": 3})))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match="other files"):
+    with pytest.raises(InputError, match="other files"):
         evaluate(_run(tmp_path))
 
 
@@ -162,14 +167,48 @@ def test_sweeps_and_configs_from_the_command_line(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "regionlm", "eval", "--config", tmp_path / "run.yaml"]
     done = subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, capture_output=True)
-    table = done.stdout.decode()
-    assert table.count("\n| embedder-") == 4 and "embedder-crop,task-referring" in table
-    folders = sorted((tmp_path / "sweep").iterdir())
+    table, sweep = done.stdout.decode(), tmp_path / "sweep"
+    assert table.count("## ") == 2 and table.count("\n| crop |") == 2
+    assert table == (sweep / "report.md").read_text()
+    assert done.stderr == b"", "nothing needs saying"
+    result = json.loads((sweep / "result.json").read_text())
+    assert len(result["runs"]) == 4 and result["sweep"] == config["sweep"]
+    for folder, part in result["runs"].items():
+        assert part == json.loads((sweep / folder / "result.json").read_text())
+    with Image.open(sweep / "sweep.png") as picture:
+        assert picture.width > 100
     again = subprocess.run(
-        [sys.executable, "-m", "regionlm", "report", *folders],
+        [sys.executable, "-m", "regionlm", "report", sweep],
         check=True, cwd=ROOT, capture_output=True,
     )  # fmt: skip
-    assert again.stdout.decode().count("\n| embedder-") == 4
+    assert again.stdout.decode() == table
+
+
+def test_a_sweep_leaves_a_single_runs_folder_alone(tmp_path):
+    before = evaluate(_run(tmp_path / "run"))
+    with pytest.raises(DataError, match="found a single run"):
+        evaluate_sweep(_run(tmp_path / "run", sweep={"embedder.options.steps": [1, 2]}))
+    assert json.loads((tmp_path / "run/result.json").read_text()) == before
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path):
+    """On stderr, where nothing else is: stdout has the report only."""
+    output = tmp_path / "run"
+    options = ["--embedder.name", "cls", "--trainer.devices", str(processes)]
+    command = [*_command(output, *options, limit=4), "--trainer.progress", "true"]
+    subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, capture_output=True)
+    journal = output / "answers-00000.jsonl"
+    kept = journal.read_text().splitlines(keepends=True)[:1]
+    journal.write_text("".join(kept))
+    (output / "result.json").unlink()
+    done = subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, capture_output=True)
+    assert done.stdout.decode() == (output / "report.md").read_text()
+    lines = [line for line in done.stderr.decode().replace("\r", "\n").splitlines() if line]
+    assert all(line.startswith("run") for line in lines), lines
+    own = 4 // processes
+    assert f" 1/{own} " in lines[0] and f" {own}/{own} " in lines[-1]
+    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, +[\d.]+( images/s|s/ images)\]", lines[-1])
 
 
 @pytest.mark.parametrize(

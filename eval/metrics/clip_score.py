@@ -1,0 +1,48 @@
+"""Captions against pictures of their regions: CLIPScore. Not in the paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eval.metrics.base import TableMetric
+from eval.metrics.functional import clip_scores, exact_mean, ref_clip_scores
+
+
+class ClipScore(TableMetric):
+    """CLIPScore and RefCLIPScore, means over captions.
+
+    >>> metric = ClipScore()
+    >>> metric.update(torch.tensor([0.3, -0.1]), torch.tensor([0.5, 0.9]))
+    >>> {name: round(float(value), 3) for name, value in metric.compute().items()}
+    {'clipscore': 0.375, 'refclipscore': 0.3}
+    """
+
+    plot_upper_bound = 2.5
+
+    cosines: list[Tensor]
+    reference_cosines: list[Tensor]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_column("cosines", torch.float64)
+        self.add_column("reference_cosines", torch.float64)
+
+    def update(self, cosines: Tensor, reference_cosines: Tensor) -> None:
+        """Add captions: ``[M]`` each, cosines with the picture and with the nearest reference."""
+        self.append("cosines", cosines)
+        self.append("reference_cosines", reference_cosines)
+
+    def compute(self) -> dict[str, Tensor]:
+        """``clipscore`` [0, 2.5], ``refclipscore`` [0, 10/7], float64; NaN before any caption."""
+        cosines, told = self.column("cosines"), self.column("reference_cosines")
+        found = {
+            "clipscore": exact_mean(clip_scores(cosines)),
+            "refclipscore": exact_mean(ref_clip_scores(cosines, told)),
+        }
+        return {
+            name: torch.tensor(mean, dtype=torch.float64, device=self.device)
+            for name, mean in found.items()
+        }

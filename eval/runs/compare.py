@@ -1,0 +1,167 @@
+"""Several finished runs as tables: one for each task and dataset, with a row for each run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eval.errors import DataError
+from eval.runs.report import RESULT, percent
+
+RUN = "run"
+"""The column of folders, where no setting tells two runs apart."""
+
+_ABOUT_THIS_MACHINE = ("data.root", "model.offline", "judge.offline", "sam.offline")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished run: its folder, and what its result.json holds."""
+
+    name: str
+    result: Mapping[str, Any]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Settings by dotted name, and counts; without task, dataset and what no figure needs."""
+        found = _flat(self.result["settings"])
+        for name in ("task", "data.name", "image_count", *_ABOUT_THIS_MACHINE):
+            found.pop(name, None)
+        return {**found, **self.result["counts"], RUN: self.name}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one task on one dataset."""
+
+    task: str
+    dataset: str
+    runs: list[Finished]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Dotted names of what differs between runs, enough to tell them apart; at least one."""
+        names = [name for name in self._names if len({_text(r, name) for r in self.runs}) > 1]
+        rows = {tuple(_text(run, name) for name in names) for run in self.runs}
+        if len(rows) < len(self.runs):
+            return [RUN, *names]
+        return names or ["embedder.name"]
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Those that any of the runs has."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.result["metrics"]))
+
+    def label(self, column: str) -> str:
+        """A column's short name, its full one where two would be the same."""
+        short = short_name(column)
+        alike = [name for name in self.columns if short_name(name) == short]
+        return short if len(alike) < 2 else column
+
+    def markdown(self) -> str:
+        """Heading, what all runs have in common, table."""
+        head = [*map(self.label, self.columns), *self.metrics]
+        lines = [f"## {self.task} on {self.dataset}", "", self._in_common(), ""]
+        lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        for run in self.runs:
+            cells = [_text(run, name) for name in self.columns]
+            cells += [_with_paper(run.result, name) for name in self.metrics]
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines) + "\n"
+
+    @property
+    def _names(self) -> list[str]:
+        found = dict.fromkeys(name for run in self.runs for name in run.settings)
+        return [name for name in found if name != RUN]
+
+    def _in_common(self) -> str:
+        """Settings that are given and the same in all runs."""
+        first = self.runs[0]
+        shared = [
+            f"{short_name(name)} {_text(first, name)}"
+            for name in self._names
+            if name not in self.columns and _text(first, name) not in ("", "false")
+        ]
+        return "Fixed: " + ", ".join(shared) + "."
+
+
+def read_runs(folders: Sequence[Path]) -> list[Finished]:
+    """The runs of these folders, of a sweep's folder all of its runs.
+
+    Raises:
+        DataError: a folder holds no finished run.
+    """
+    runs: list[Finished] = []
+    for folder in folders:
+        result = _read(folder / RESULT)
+        parts = result.get("runs", {"": result})
+        runs += [Finished(str(folder / name), part) for name, part in parts.items()]
+    return runs
+
+
+def group_runs(runs: Sequence[Finished]) -> list[Group]:
+    """Runs by task and dataset, groups and runs in the order of their first appearance."""
+    groups: dict[tuple[str, str], list[Finished]] = {}
+    for run in runs:
+        settings = run.result["settings"]
+        groups.setdefault((settings["task"], settings["data"]["name"]), []).append(run)
+    return [Group(task, dataset, runs) for (task, dataset), runs in groups.items()]
+
+
+def compare(groups: Sequence[Group]) -> str:
+    """All tables as Markdown."""
+    text = "\n".join(group.markdown() for group in groups)
+    if any(run.result["paper"] for group in groups for run in group.runs):
+        text += "\nIn brackets: the paper's figure.\n"
+    return text
+
+
+def short_name(name: str) -> str:
+    """The last part of a dotted setting that says something: alpha, embedder."""
+    return [part for part in name.split(".") if part not in ("name", "options")][-1]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{above}{name}.")
+        else:
+            found[above + name] = value
+    return found
+
+
+def _text(run: Finished, name: str) -> str:
+    value = run.settings.get(name)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "" if value is None else " ".join(text.replace("|", "\\|").split())
+
+
+def _with_paper(result: Mapping[str, Any], name: str) -> str:
+    theirs = result["paper"].get(name)
+    beside = f" ({percent(theirs)})" if theirs is not None else ""
+    return percent(result["metrics"].get(name)) + beside
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        parts = result.get("runs", {"": result})
+        for part in parts.values():
+            part["settings"]["task"], part["settings"]["data"]["name"]
+            part["metrics"], part["paper"], part["counts"]
+        if not parts:
+            raise ValueError("no runs in it")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{path}: no such file; expected the folder of a finished `regionlm eval`"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: expected the JSON of a finished run ({error})") from None
+    return result

@@ -1,0 +1,151 @@
+"""Segment Anything (Kirillov et al. 2023), through transformers: boxes to masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import SamConfig, SamModel, SamProcessor
+from transformers.utils import logging as transformers_logging
+
+from regionlm.errors import ModelError
+
+BOXES_AT_ONCE = 32  # about 32 MB each in its mask decoder
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_EXPECTED = (
+    "a folder that transformers' SamModel and SamProcessor were saved to, or a hub id such as"
+    " facebook/sam-vit-base"
+)
+
+
+class BoxSam:
+    """Draws one mask for each box.
+
+    A box leaves little doubt about what is meant, so SAM is asked for its single mask
+    (``multimask_output=False``), as its authors do for boxes, not for the best scored of three.
+
+    Args:
+        model: run as it is.
+        processor: of the same input size.
+        name: shown in messages.
+
+    Raises:
+        ModelError: processor and model disagree on the input size.
+    """
+
+    def __init__(self, model: SamModel, processor: SamProcessor, name: str = "SAM") -> None:
+        self.model, self.processor, self.name = model, processor, name
+        wanted = model.config.vision_config.image_size
+        pad = processor.image_processor.pad_size
+        sizes = {processor.target_size, pad["height"], pad["width"]}
+        if sizes != {wanted}:
+            raise ModelError(
+                f"{name}: the model reads images of {wanted} pixels, its processor makes"
+                f" {' and '.join(map(str, sorted(sizes)))}; the files are of different models"
+            )
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, *, offline: bool = False) -> BoxSam:
+        """Read a model and its processor, in float32.
+
+        Args:
+            name: folder, or hub id.
+            device: where it runs.
+            offline: use files of this machine only.
+
+        Raises:
+            ModelError: unknown name; missing, damaged or mismatched files; a model of another kind.
+        """
+        if not name or not (Path(name).is_dir() or _HUB_ID.fullmatch(name)):
+            raise ModelError(f"unknown SAM {name!r}: expected {_EXPECTED}")
+        local = offline or Path(name).is_dir()
+        try:
+            with _silence():
+                model, processor = _read(name, local)
+        except ModelError:
+            raise
+        except Exception as error:  # the hub's and the files' have no common type
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise ModelError(
+                f"cannot read SAM {name!r} {'on this machine' if local else 'from the hub'}"
+                f" ({type(error).__name__}: {reason}); expected {_EXPECTED}"
+            ) from error
+        return cls(model.to(device), processor, name)
+
+    @torch.inference_mode()
+    def __call__(self, image: Image.Image, boxes: Sequence[Sequence[float]]) -> np.ndarray:
+        """Masks bool ``[M, H, W]`` in the image's pixels; one may be without a pixel.
+
+        Args:
+            image: RGB.
+            boxes: M of ``(left, top, right, bottom)`` in its pixels, right and bottom exclusive.
+
+        Raises:
+            ModelError: the model gave a number that is not finite.
+        """
+        corners = [[float(value) for value in box] for box in boxes]
+        inputs = self.processor(images=image, input_boxes=[corners], return_tensors="pt")
+        seen = self.model.get_image_embeddings(inputs["pixel_values"].to(self.model.device))
+        prompts = inputs["input_boxes"].to(seen)  # float64 is unknown to some devices
+        drawn = [self._draw(seen, part, inputs) for part in prompts.split(BOXES_AT_ONCE, dim=1)]
+        return torch.cat(drawn).numpy()
+
+    def _draw(self, seen: Tensor, boxes: Tensor, inputs: Any) -> Tensor:
+        """Masks bool ``[m, H, W]`` on the CPU for boxes ``[1, m, 4]`` of one embedded image."""
+        found = self.model(image_embeddings=seen, input_boxes=boxes, multimask_output=False)
+        if not torch.isfinite(found.pred_masks).all():
+            raise ModelError(f"{self.name}: its masks hold numbers that are not finite; damaged?")
+        (masks,) = self.processor.post_process_masks(
+            found.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
+        )
+        return masks[:, 0].cpu()
+
+
+def _read(name: str, local: bool) -> tuple[SamModel, SamProcessor]:
+    kind = SamConfig.get_config_dict(name, local_files_only=local)[0].get("model_type")
+    if kind != "sam":
+        raise ModelError(
+            f"{name}: expected a config.json of model type sam, found {kind or 'none'}; give"
+            f" {_EXPECTED}"
+        )
+    model, report = SamModel.from_pretrained(
+        name,
+        local_files_only=local,
+        use_safetensors=True,
+        dtype=torch.float32,
+        # Refused below in one line instead of raised with a page of text.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    # transformers would make up what is missing.
+    unread = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
+    if unread:
+        raise ModelError(
+            f"{name}: its weights do not fit its config.json; {len(unread)} are missing or of"
+            f" another shape, such as {min(unread)}"
+        )
+    return model.eval(), SamProcessor.from_pretrained(name, local_files_only=local)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep transformers' reports and progress bars off the terminal: errors here are one line."""
+    level, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
