@@ -140,7 +140,7 @@ def image_array() -> np.ndarray:
 
 
 def mask_arrays(count: int) -> np.ndarray:
-    """The first ``count`` (at most 10) regions, bool [count, 300, 400], all of another kind."""
+    """``count`` regions, bool [count, 300, 400]: ten of different kinds, then those moved right."""
     h, w = IMAGE_HW
     y, x = np.mgrid[:h, :w]
 
@@ -159,6 +159,8 @@ def mask_arrays(count: int) -> np.ndarray:
         (y + x < 260) & (y > 20) & (x > 90),
         disc(150, 200, 120) & ~disc(150, 200, 80),
     ]
+    kinds = len(regions)
+    regions += [np.roll(regions[i % kinds], 29 * (i // kinds), 1) for i in range(kinds, count)]
     return np.stack(regions[:count])
 
 

@@ -34,9 +34,10 @@ def run_side(python: Path, module: str, rows: list[Row], folder: Path, threads: 
 
 
 def worker_environment(module: str, threads: int) -> dict[str, str]:
-    """This process's environment with a fixed number of threads; for ours, this very checkout."""
+    """This process's environment with a fixed number of threads; but for the authors' side, this
+    very checkout in it."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-    if module == "our_side":
+    if module != "authors_side":
         paths = [str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Setting:
 
 
 class TimingWorker:
-    """A side's process, model built and warmed up; ``call`` times one row in it."""
+    """A side's process: after ``wait`` its model is built and warm, and ``call`` times a row."""
 
     def __init__(self, python: Path, module: str, setting: Setting) -> None:
         arguments = ["time", setting.model, str(setting.size)]
@@ -39,7 +40,10 @@ class TimingWorker:
             cwd=BENCHMARKS,
             env=worker_environment(module, setting.threads),
         )
-        self._answer()  # "ready"
+
+    def wait(self) -> None:
+        """Return when the process is ready and no longer busy."""
+        self._answer()
 
     def call(self, row: Row) -> dict[str, float]:
         """``seconds`` of the call alone, and ``peak_gib``, the process's highest memory so far."""
@@ -77,14 +81,24 @@ def time_both(authors_python: Path, setting: Setting) -> None:
             TimingWorker(authors_python, "authors_side", setting),
             TimingWorker(Path(sys.executable), "our_side", setting),
         ]
-        answers = []
-        for _ in range(setting.repeats):
-            for worker in workers:
-                time.sleep(0.5)  # the other side's idle threads spin for a moment before they sleep
-                answers.append(worker.call(row))
+        for worker in workers:
+            worker.wait()
+        theirs, ours = take_turns(workers, row, setting.repeats)
         for worker in workers:
             worker.close()
-        _print_line(masks, answers[0::2], answers[1::2])
+        _print_line(masks, theirs, ours)
+
+
+def take_turns(
+    workers: Sequence[TimingWorker], row: Row, repeats: int
+) -> list[list[dict[str, float]]]:
+    """Each worker's answers to ``repeats`` calls of the row, one worker after the other."""
+    answers: list[list[dict[str, float]]] = [[] for _ in workers]
+    for _ in range(repeats):
+        for worker, own in zip(workers, answers, strict=True):
+            time.sleep(0.5)  # the others' idle threads spin for a moment before they sleep
+            own.append(worker.call(row))
+    return answers
 
 
 def _print_line(masks: int, theirs: list[dict[str, float]], ours: list[dict[str, float]]) -> None:
