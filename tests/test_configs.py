@@ -1,22 +1,33 @@
-"""Every file in configs/train is run, at a small scale: together they make a whole bundle."""
+"""Every file in configs/train is run, at a small scale; those of mini together make a bundle."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from prefix_models import word_tokenizer
 from regionlm import RegionCaptioner
+from regionlm.bundle import MINI
+from regionlm.cli import main as regionlm
+from training.first_hour.make import FOLDER, make_examples
 from training.mini.__main__ import main
+from training.world.names import words
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-SMALL_PAIRS = ["--pairs.shards", "2", "--pairs.scenes", "3", "--steps", "4", "--batch_size", "2"]
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+SMALL_PAIRS = [
+    "--pairs.shards", "2", "--pairs.scenes", "3", "--recipe.steps", "4",
+    "--recipe.batch_size", "2",
+]  # fmt: skip
 STAGES = (
     "[{steps: 1, batch: 4, size: 64, counts: [1.0], sides: [0.5, 0.9], patch_dropout: 0.5},"
     " {steps: 1, batch: 4, size: 192, negatives: 1}]"
 )
-OVERRIDES = {
+MINI_OVERRIDES = {
     "mini_clip": (
         "clip",
         "fit",
@@ -26,10 +37,14 @@ OVERRIDES = {
     "mini_adapt": ("adapt", None, [*SMALL_PAIRS, "--inversion.steps", "2"]),
     "mini_bundle": ("bundle", None, []),
 }
+FIT = (
+    "first_hour", "let_adapt", "global", "mix", "clipcap_coco", "clipcap_coco_original",
+    "llava_projector",
+)  # fmt: skip
 
 
 def _run(monkeypatch, name):
-    step, sub, overrides = OVERRIDES[name]
+    step, sub, overrides = MINI_OVERRIDES[name]
     config = str(CONFIGS / "train" / f"{name}.yaml")
     argv = ["mini", step, *([sub] if sub else []), "--config", config, *overrides]
     monkeypatch.setattr(sys, "argv", argv)
@@ -37,7 +52,8 @@ def _run(monkeypatch, name):
 
 
 def test_no_config_is_left_out():
-    assert {path.stem for path in (CONFIGS / "train").rglob("*.yaml")} == set(OVERRIDES)
+    names = {path.stem for path in (CONFIGS / "train").rglob("*.yaml")}
+    assert names == {*MINI_OVERRIDES, *FIT}
 
 
 def test_configs_make_a_bundle(world, tmp_path, monkeypatch):
@@ -66,3 +82,81 @@ def test_mini_is_adapted_to_the_inversion_it_ships_with(setting):
     adapt = yaml.safe_load((CONFIGS / "train/mini_adapt.yaml").read_text())["inversion"]
     bundle = yaml.safe_load((CONFIGS / "train/mini_bundle.yaml").read_text())["inversion"]
     assert adapt[setting] == bundle[setting]
+
+
+@pytest.fixture
+def language_model(tmp_path):
+    """A tiny Llama with the world's words, in place of what a config takes from the hub."""
+    tokenizer = word_tokenizer([*words(), "."])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=64, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    return tmp_path / "lm"
+
+
+def small(name, language_model):
+    """The config at a small scale: bundled data and a tiny language model for what needs a hub."""
+    config = yaml.safe_load((CONFIGS / "train" / f"{name}.yaml").read_text())
+    recipe, start = config["recipe"], config["start"]
+    recipe.update(batch_size=4)
+    recipe.update({"epochs": 1} if "epochs" in recipe else {"steps": 3})
+    config["trainer"] = {**config["trainer"], "accelerator": "cpu", "enable_progress_bar": False}
+    config["trainer"].pop("devices", None)
+    for part in ("data", "validation"):
+        for one in config.get(part, []):
+            _make_small(one)
+    if "bundle" not in start:
+        start.update(backbone=str(MINI / "backbone"), language_model=str(language_model))
+        start.pop("pretrained")
+    return config
+
+
+def _make_small(one):
+    one["limit"] = 5
+    if one["source"] == "manifest":
+        one["options"]["path"] = str(ROOT / one["options"]["path"])
+    else:
+        one.update(source="manifest")
+        one["options"] = {"path": str(ROOT / "training/first_hour/images.jsonl")}
+        one["limit"] = 8
+
+
+@pytest.mark.parametrize("name", FIT)
+def test_train_configs_end_with_a_bundle(name, tmp_path, monkeypatch, language_model, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = small(name, language_model)
+    Path("small.yaml").write_text(yaml.safe_dump(config))
+    assert regionlm(["train", "fit", "--config", "small.yaml"]) == 0, capsys.readouterr().err
+    folder = Path(config["output"])
+    captioner = RegionCaptioner.from_pretrained(folder / "bundle", device="cpu")
+    assert captioner.backbone.dim == captioner.prefix_model.config.embedding_dim
+    assert "library_name: regionlm" in captioner.card and str(tmp_path) not in captioner.card
+    image = ROOT / "training/first_hour/images/0.jpg"
+    argv = ["caption", str(image), "--box", "9,9,99,99", "--model", str(folder / "bundle")]
+    assert regionlm([*argv, "--device", "cpu"]) == 0
+
+
+def test_what_the_configs_take_from_the_hub_is_what_they_say(language_model):
+    """The scaled-down runs replace only data, sizes and hub names."""
+    for name in FIT:
+        whole = yaml.safe_load((CONFIGS / "train" / f"{name}.yaml").read_text())
+        reduced = small(name, language_model)
+        assert whole.keys() == reduced.keys()
+        for key in ("trains", "lr", "schedule", "noise", "weight_decay", "clipcap_original"):
+            assert whole["recipe"].get(key) == reduced["recipe"].get(key)
+        assert whole["start"].get("options") == reduced["start"].get("options")
+
+
+def test_first_hour_data_is_as_it_is_composed(world, tmp_path):
+    """Same scenes as the committed command writes; its pictures need the real pictograms."""
+    make_examples(tmp_path, scenes=4)
+    for name in ("regions.jsonl", "images.jsonl"):
+        shipped = (FOLDER / name).read_text().splitlines()
+        for line, made in zip(shipped, (tmp_path / name).read_text().splitlines(), strict=False):
+            said, expected = json.loads(line), json.loads(made)
+            assert said["image"] == expected["image"]
+            assert said.get("caption") == expected.get("caption")
+    assert len(shipped) == 320 == len(list((FOLDER / "images").glob("*.jpg")))

@@ -1,82 +1,215 @@
 """Lightning training of a prefix model on (embedding, text) pairs."""
 
-import math
+from __future__ import annotations
+
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 
-from prefix_models.clipcap import ClipCap
-from training.pairs import Pairs, collate
+from prefix_models.errors import PrefixModelError
+from prefix_models.language_model import is_adapted
+from prefix_models.prefix_model import PrefixModel
+from regionlm.errors import InputError
+from training.batches import (
+    DROPOUT,
+    Batch,
+    PairDataset,
+    Split,
+    StepBatches,
+    ValidationBatches,
+    random_numbers,
+    steps_per_epoch,
+)
+from training.objectives import CaptionLoss, Objective
+from training.optimizers import new_optimizer
+from training.settings import Recipe, Trains
 
 
 class PrefixTrainer(L.LightningModule):
-    """Cross-entropy of the texts given their embeddings.
+    """Cross-entropy of texts given their embeddings: the mean over all tokens of a step.
+
+    A step is a function of (weights, seed, step number): on one process or several, in one batch or
+    in accumulated micro-batches, in one go or resumed. Only dropout's masks depend on how it is
+    split. Lightning's trainer must not add samplers (`use_distributed_sampler=False`); `Training`
+    in `training.fit` sets it up.
+
+    `state_dict` holds what is trained and nothing else, so checkpoints of a mapper are small. While
+    it trains, what it does not train has `requires_grad` False; afterwards that is as before.
 
     Args:
         model: what is trained, in place.
-        steps: length of the cosine schedule.
-        lr: peak learning rate of AdamW.
-        warmup: steps of linear warm-up.
-        mapper_only: leave the language model as it is.
-        noise: standard deviation of Gaussian noise on the embeddings, as a fraction of their
-            root-mean-square coordinate; keeps the mapper from leaning on single coordinates.
+        recipe: how.
+        train: pairs.
+        validation: pairs to report the loss of.
+        objective: the loss; the model's own by default.
     """
 
     def __init__(
         self,
-        model: ClipCap,
-        steps: int,
-        lr: float = 1e-3,
-        warmup: int = 100,
-        mapper_only: bool = False,
-        noise: float = 0.0,
+        model: PrefixModel,
+        recipe: Recipe,
+        train: PairDataset,
+        validation: PairDataset | None = None,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
-        self.steps, self.lr, self.warmup, self.noise = steps, lr, warmup, noise
-        self.mapper_only = mapper_only
+        self.model, self.recipe = model, recipe
+        self.train_pairs, self.validation_pairs = train, validation
+        self.objective = objective or CaptionLoss(model)
+        self.steps = total_steps(recipe, len(train))
+        self.validation_loss = MeanMetric()
+        self._required_grad: dict[str, bool] = {}
+        self._step_loss = torch.zeros(())
+        self.started = False
+        self.trained_names = set(trained_names(model, recipe.trains))
+        self.register_state_dict_post_hook(_keep_trained)
+        self.register_load_state_dict_post_hook(_forgive_untrained)
 
-    def training_step(self, batch: tuple[Tensor, list[str]], number: int) -> Tensor:
-        """Loss of one batch."""
-        embeddings, texts = batch
-        if self.noise:
-            scale = self.noise * embeddings.pow(2).mean(1, keepdim=True).sqrt()
-            embeddings = embeddings + scale * torch.randn_like(embeddings)
-        loss = self.model.loss(embeddings, texts)
-        self.log("loss", loss, prog_bar=True, batch_size=len(texts))
-        return loss
+    # --- what is trained
 
-    def validation_step(self, batch: tuple[Tensor, list[str]], number: int) -> None:
-        """Loss and share of captions that come out word for word."""
-        embeddings, texts = batch
-        captions = [g.text for g in self.model.generate(embeddings, max_new_tokens=48)]
-        exact = sum(a == b for a, b in zip(captions, texts, strict=True)) / len(texts)
-        loss = self.model.loss(embeddings, texts)
-        self.log_dict({"val_loss": loss, "val_exact": exact}, batch_size=len(texts), prog_bar=True)
+    def setup(self, stage: str) -> None:
+        """Freeze what is not trained; before a strategy looks which parameters need gradients."""
+        if stage != "fit":
+            return
+        named = list(self.model.named_parameters())
+        self._required_grad = {name: parameter.requires_grad for name, parameter in named}
+        for name, parameter in named:
+            parameter.requires_grad_(name in self.trained_names)
+
+    def teardown(self, stage: str) -> None:
+        """Undo `setup`."""
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self._required_grad.get(name, parameter.requires_grad))
+
+    def on_train_start(self) -> None:
+        """Dropout only in what is trained."""
+        self.started = True
+        self.model.train()
+        if self.recipe.trains == "mapper":
+            self.model.lm.eval()
 
     def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and cosine decay."""
-        trained = self.model.mapper if self.mapper_only else self.model
-        optimizer = torch.optim.AdamW(trained.parameters(), lr=self.lr, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        """See `training.optimizers`."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer, schedule = new_optimizer(trained, self.recipe, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-    def _lr_factor(self, step: int) -> float:
-        cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
-        return min((step + 1) / self.warmup, cosine)
+    # --- data
+
+    def train_dataloader(self) -> DataLoader:
+        """From the step that the run has come to."""
+        recipe, split = self.recipe, self._split(self.trainer.accumulate_grad_batches)
+        batches = StepBatches(
+            self.train_pairs,
+            self.steps,
+            recipe.batch_size,
+            recipe.seed,
+            self.objective.count_tokens,
+            noise=recipe.noise,
+            first=self.trainer.global_step,
+            split=split,
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader | list[Any]:
+        """All validation pairs once."""
+        if self.validation_pairs is None:
+            return []
+        batches = ValidationBatches(
+            self.validation_pairs,
+            self.recipe.batch_size,
+            self.objective.count_tokens,
+            self._split(),
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def _split(self, micro: int = 1) -> Split:
+        return Split(self.trainer.global_rank, self.trainer.world_size, micro)
+
+    # --- steps
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        """Loss of one micro-batch, by its weight."""
+        place = random_numbers(self.recipe.seed, DROPOUT, batch.step, batch.part)
+        torch.manual_seed(int(place.integers(2**63)))
+        loss = self.objective.loss(batch.embeddings, batch.texts) * batch.weight
+        micro = self.trainer.accumulate_grad_batches
+        self._step_loss = self._step_loss.to(loss.device) + loss.detach().float() / micro
+        if batch.part // self.trainer.world_size == micro - 1:
+            self._report(batch.step)
+        return loss
+
+    def _report(self, step: int) -> None:
+        """Log the loss of the whole step; raise rather than train on with NaN."""
+        reduced: Any = self.trainer.strategy.reduce(self._step_loss, reduce_op="mean")
+        self._step_loss = torch.zeros(())
+        if not torch.isfinite(reduced):
+            raise PrefixModelError(
+                f"the loss is {float(reduced)} at step {step}: lower recipe.lr, or give"
+                " trainer.gradient_clip_val, or bf16-mixed in place of 16-mixed"
+            )
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict({"loss": reduced, "lr": rate}, batch_size=1, prog_bar=True)
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        """Loss of one batch, by its number of tokens."""
+        loss = self.objective.loss(batch.embeddings, batch.texts)
+        self.validation_loss.update(loss, weight=batch.weight)
+        self.log("val_loss", self.validation_loss, batch_size=1, prog_bar=True)
 
 
-def loaders(
-    train: Pairs, validation: Pairs, batch_size: int, seed: int
-) -> tuple[DataLoader, DataLoader]:
-    """Shuffled training batches and validation batches."""
-    generator = torch.Generator().manual_seed(seed)
-    return (
-        DataLoader(
-            train, batch_size, shuffle=True, collate_fn=collate, drop_last=True, generator=generator
-        ),
-        DataLoader(validation, batch_size, collate_fn=collate),
-    )
+def total_steps(recipe: Recipe, pairs: int) -> int:
+    """Steps of a recipe; InputError unless it says either steps or epochs."""
+    given = [value for value in (recipe.steps, recipe.epochs) if value is not None]
+    if len(given) != 1 or given[0] < 1:
+        raise InputError(
+            "recipe: expected either steps or epochs, at least 1; found"
+            f" steps {recipe.steps}, epochs {recipe.epochs}"
+        )
+    an_epoch = steps_per_epoch(pairs, recipe.batch_size)
+    return recipe.steps if recipe.steps is not None else an_epoch * given[0]
+
+
+def trained_names(model: PrefixModel, trains: Trains) -> Iterator[str]:
+    """Names of the parameters that are trained, both names of shared ones.
+
+    Raises:
+        PrefixModelError: adapters are to be trained, and the language model has none.
+    """
+    if trains == "lora" and not is_adapted(model.lm):
+        raise PrefixModelError(
+            "recipe.trains: lora needs a language model with adapters; see prefix_models.add_lora"
+        )
+    chosen = {id(parameter) for parameter in model.mapper.parameters()}
+    if trains != "mapper":
+        # peft leaves only the adapters with gradients.
+        lm = [p for p in model.lm.parameters() if trains == "all" or p.requires_grad]
+        chosen |= {id(parameter) for parameter in lm}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in chosen:
+            yield name
+
+
+def _keep_trained(
+    module: PrefixTrainer, state: dict[str, Any], prefix: str, metadata: object
+) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        if not _is_trained(module, name[len(prefix) :]):
+            del state[name]
+
+
+def _forgive_untrained(module: PrefixTrainer, keys: Any) -> None:
+    """What a checkpoint need not hold is not missing from it."""
+    kept = [name for name in keys.missing_keys if _is_trained(module, name)]
+    keys.missing_keys[:] = kept
+
+
+def _is_trained(module: nn.Module, name: str) -> bool:
+    # Wrappers put their own parts in: EMA's "module.", FSDP's "_fsdp_wrapped_module.".
+    name = name.replace("_fsdp_wrapped_module.", "").removeprefix("module.")
+    return name.removeprefix("model.") in getattr(module, "trained_names", ())

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from prefix_models.clipcap import ClipCap
@@ -13,9 +11,11 @@ from prefix_models.config import ClipCapConfig
 from prefix_models.words import word_tokenizer
 from regionlm.backbones.loading import load_backbone
 from regionlm.embedders.maskinversion import MaskInversion
+from training.fit import fit_pairs
 from training.mini.pairs import PairSource, image_pairs, region_pairs
 from training.pairs import Pairs
-from training.prefix import PrefixTrainer, loaders
+from training.run_folder import RunFolder
+from training.settings import Recipe
 from training.world.names import words
 
 ZERO_SHOT, ADAPTED = "zero-shot", "adapted"
@@ -38,11 +38,7 @@ def train_decoder(
     output: Path,
     pairs: PairSource,
     size: int,
-    steps: int = 3000,
-    batch_size: int = 256,
-    lr: float = 2e-3,
-    noise: float = 0.05,
-    seed: int = 1,
+    recipe: Recipe,
     runs: Path = Path("runs"),
 ) -> None:
     """Train mapper and GPT-2 on whole images and their captions, through the frozen CLIP.
@@ -52,20 +48,15 @@ def train_decoder(
         output: ClipCap folder to write.
         pairs: scenes to train on; the last shard validates.
         size: input size of the CLIP in pixels.
-        steps: optimiser steps.
-        batch_size: pairs in a batch.
-        lr: peak learning rate.
-        noise: see PrefixTrainer.
-        seed: of initialisation and shuffling.
+        recipe: how to train.
         runs: folder for logs, checkpoints and embeddings.
     """
-    L.seed_everything(seed)
+    L.seed_everything(recipe.seed)
     clip = load_backbone(str(backbone), device="cpu")
     data = image_pairs(clip, pairs, size, runs / "pairs")
     model = tiny_clipcap(clip.dim, clip.name)
-    trainer = PrefixTrainer(model, steps, lr, noise=noise)
-    _fit(trainer, data, batch_size, seed, runs / "mini_decoder")
-    model.eval().save_pretrained(output)
+    _fit(model, recipe, data, runs / "mini_decoder", {"size": size})
+    model.save_pretrained(output)
 
 
 def adapt_decoder(
@@ -74,11 +65,7 @@ def adapt_decoder(
     output: Path,
     pairs: PairSource,
     inversion: dict[str, Any],
-    steps: int = 3000,
-    batch_size: int = 256,
-    lr: float = 1e-3,
-    noise: float = 0.05,
-    seed: int = 1,
+    recipe: Recipe,
     runs: Path = Path("runs"),
 ) -> None:
     """Fine-tune a copy of the mapper on LETs of training scenes with their region phrases.
@@ -91,38 +78,21 @@ def adapt_decoder(
         output: ClipCap folder to write, with both prefixes; the adapted one is its default.
         pairs: scenes to train on; the last shard validates.
         inversion: MaskInversion's options: steps, lr, alpha, size.
-        steps: optimiser steps.
-        batch_size: pairs in a batch.
-        lr: peak learning rate.
-        noise: see PrefixTrainer.
-        seed: of shuffling.
+        recipe: how to train.
         runs: folder for logs, checkpoints and embeddings.
     """
-    L.seed_everything(seed)
     clip = load_backbone(str(backbone), device="cpu")
     data = region_pairs(MaskInversion(clip, **inversion), pairs, runs / "pairs")
     model = ClipCap.from_pretrained(decoder).add_prefix(ADAPTED)
-    trainer = PrefixTrainer(model, steps, lr, mapper_only=True, noise=noise)
-    _fit(trainer, data, batch_size, seed, runs / "mini_adapt")
-    model.eval().save_pretrained(output)
+    _fit(model, recipe, data, runs / "mini_adapt", {"inversion": inversion})
+    model.save_pretrained(output)
 
 
 def _fit(
-    module: PrefixTrainer, shards: list[Pairs], batch_size: int, seed: int, folder: Path
+    model: ClipCap, recipe: Recipe, shards: list[Pairs], folder: Path, data: dict[str, Any]
 ) -> None:
     """Train on all shards but the last, from the last checkpoint if there is one."""
     train, validation = Pairs.concatenate(shards[:-1]), shards[-1]
-    checkpoints = ModelCheckpoint(
-        folder, save_last=True, save_top_k=0, every_n_train_steps=500,
-        save_on_train_epoch_end=False, enable_version_counter=False,
-    )  # fmt: skip
-    trainer = L.Trainer(
-        accelerator="cpu", max_steps=module.steps, gradient_clip_val=1.0, callbacks=[checkpoints],
-        logger=CSVLogger(folder), log_every_n_steps=50, val_check_interval=min(500, module.steps),
-        check_val_every_n_epoch=None, enable_progress_bar=False, num_sanity_val_steps=0,
-    )  # fmt: skip
-    last = folder / "last.ckpt"
-    trainer.fit(
-        module, *loaders(train, validation, batch_size, seed),
-        ckpt_path=str(last) if last.exists() else None, weights_only=True,
-    )  # fmt: skip
+    settings = {"recipe": vars(recipe), "pairs": len(train), **data}
+    options = {"accelerator": "cpu", "gradient_clip_val": 1.0, "enable_progress_bar": False}
+    fit_pairs(model, recipe, train, validation, RunFolder(folder, settings), options)

@@ -1,0 +1,82 @@
+"""The loss curve as a CSV file that a resumed run continues as if it had never stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from regionlm.outputs import unwritable, write_atomically
+
+COLUMNS = ("step", "loss", "lr", "val_loss")
+
+
+class LossCurve(Logger):
+    """A Lightning logger: one line for each logged step, on disk at once.
+
+    Args:
+        path: the CSV file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.path.stem
+
+    @property
+    def version(self) -> str:
+        """There is one only."""
+        return ""
+
+    @rank_zero_only
+    def continue_from(self, step: int) -> None:
+        """Keep the lines before `step`, the first step that is yet to come; drop half a line."""
+        rows = [row for row in read_curve(self.path) if row["step"] < step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _shown(row.get(name)) for name in COLUMNS} for row in rows)
+        write = partial(Path.write_text, data=text.getvalue(), encoding="utf-8")
+        write_atomically(self.path, write)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append a line."""
+        row: dict[str, Any] = {"step": step, **metrics}
+        line = ",".join(_shown(row.get(name)) for name in COLUMNS)
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:
+        """The run's settings are in run.json."""
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Whole lines of a curve; no file is an empty curve."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    rows = csv.DictReader(whole)
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return ""
+    return (
+        str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))
+    )

@@ -1,0 +1,199 @@
+"""Train a prefix model on pairs in a folder that a stopped run continues in."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from prefix_models.errors import PrefixModelError
+from prefix_models.prefix_model import PrefixModel
+from regionlm.errors import InputError
+from regionlm.outputs import unwritable
+from training.batches import PairDataset
+from training.curve import LossCurve, read_curve
+from training.objectives import (
+    CaptionLoss,
+    Objective,
+    OriginalClipCapLoss,
+    original_max_tokens,
+)
+from training.prefix import PrefixTrainer
+from training.run_folder import RunFolder
+from training.settings import Recipe
+
+_EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*You defined a `validation_step` but have no.*",
+    ".*IterableDataset.*has `__len__` defined.*",
+    ".*This is the recommended.*",
+    ".*found .* module.* in eval mode.*",
+)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a run ended: steps done, last losses (nats a token; None where none was logged)."""
+
+    steps: int
+    loss: float | None
+    val_loss: float | None
+    is_first_process: bool
+
+
+def fit_pairs(
+    model: PrefixModel,
+    recipe: Recipe,
+    train: PairDataset,
+    validation: PairDataset | None,
+    folder: RunFolder,
+    options: Mapping[str, Any],
+) -> Fitted:
+    """Train `model` in place, from the folder's last checkpoint if there is one.
+
+    Args:
+        model: what is trained.
+        recipe: how.
+        train, validation: pairs.
+        folder: for checkpoints and loss curve.
+        options: arguments of Lightning's Trainer, of those that `training.lightning_options` lets
+            through.
+
+    Raises:
+        InputError: recipe and data do not fit, or the last checkpoint is of another model.
+        PrefixModelError: a text that the model cannot read, or a loss that is not finite.
+    """
+    try:
+        return _fit(model, recipe, train, validation, folder, options)
+    except BaseException:
+        folder.discard_if_unused()
+        raise
+
+
+def _fit(
+    model: PrefixModel,
+    recipe: Recipe,
+    train: PairDataset,
+    validation: PairDataset | None,
+    folder: RunFolder,
+    options: Mapping[str, Any],
+) -> Fitted:
+    for pairs in (train, validation):
+        if pairs is not None:
+            check_texts(model, pairs)
+    module = PrefixTrainer(model, recipe, train, validation, _objective(model, recipe, train))
+    curve = LossCurve(folder.curve)
+    trainer = _new_trainer(module, recipe, folder, curve, options, validation is not None)
+    last = folder.last_checkpoint()
+    curve.continue_from(_step_of(last))
+    with warnings.catch_warnings():
+        for expected in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=expected)
+        _run(trainer, module, last, folder.folder)
+    model.eval()
+    rows = read_curve(folder.curve)
+    return Fitted(
+        trainer.global_step, _last(rows, "loss"), _last(rows, "val_loss"), trainer.is_global_zero
+    )
+
+
+def check_texts(model: PrefixModel, pairs: PairDataset) -> None:
+    """Raise PrefixModelError, with its number, for a text that the model cannot be trained on."""
+    room = model.room
+    for index in range(len(pairs)):
+        text = pairs[index][1]
+        # No tokenizer makes more tokens than bytes; tokenizing all would take minutes.
+        if len(text) < room // 4 and text.strip():
+            continue
+        try:
+            model.encode([text])
+        except PrefixModelError as error:
+            raise PrefixModelError(f"pair {index} of the data: {error}") from error
+
+
+def _objective(model: PrefixModel, recipe: Recipe, train: PairDataset) -> Objective:
+    if not recipe.clipcap_original:
+        return CaptionLoss(model)
+    texts = (train[index][1] for index in range(len(train)))
+    return OriginalClipCapLoss(model, original_max_tokens(model, texts))
+
+
+def _new_trainer(
+    module: PrefixTrainer,
+    recipe: Recipe,
+    folder: RunFolder,
+    curve: LossCurve,
+    options: Mapping[str, Any],
+    validates: bool,
+) -> L.Trainer:
+    options = dict(options)
+    callbacks, loggers = (_as_list(options.pop(name, None)) for name in ("callbacks", "logger"))
+    # The newest step is "best": the last one is removed only when the new one is written.
+    checkpoints = ModelCheckpoint(
+        folder.checkpoints, "{step:09d}", monitor="step", mode="max", save_top_k=1,
+        every_n_train_steps=min(recipe.checkpoint_every, module.steps),
+        save_on_train_epoch_end=False, enable_version_counter=False,
+    )  # fmt: skip
+    every = min(recipe.validate_every, module.steps)
+    micro = options.get("accumulate_grad_batches") or 1
+    defaults = {"enable_model_summary": False, "log_every_n_steps": min(50, module.steps)}
+    try:
+        return L.Trainer(
+            **{**defaults, **options},
+            callbacks=[*callbacks, checkpoints],
+            logger=[curve, *loggers],
+            max_steps=module.steps,
+            max_epochs=-1,
+            limit_val_batches=1.0 if validates else 0,
+            val_check_interval=every * micro if validates else None,
+            check_val_every_n_epoch=None if validates else 1,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: Path) -> None:
+    try:
+        trainer.fit(module, ckpt_path=last, weights_only=True)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise unwritable(folder, error) from error
+    except (RuntimeError, KeyError, UnpicklingError) as error:
+        if last is None or module.started:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{last}: does not continue this run ({reason}); delete it to start anew"
+        ) from error
+    if trainer.interrupted:  # Lightning makes a SystemExit(1) of it, or nothing
+        raise KeyboardInterrupt
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    """Steps done at a checkpoint, as its name says."""
+    return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step="))
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _last(rows: list[dict[str, float]], name: str) -> float | None:
+    return next((row[name] for row in reversed(rows) if name in row), None)

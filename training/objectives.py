@@ -1,0 +1,92 @@
+"""What is minimised: how many tokens of a text count, and their mean cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from prefix_models.clipcap import ClipCap
+from prefix_models.errors import PrefixModelError
+from prefix_models.prefix_model import PrefixModel
+
+
+class Objective(Protocol):
+    """A loss that is a mean over tokens."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens of each text the loss averages over."""
+
+    def loss(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
+        """Mean cross-entropy (nats) of those tokens."""
+
+
+class CaptionLoss:
+    """The prefix model's own loss: every token of a text and its end token, padding masked."""
+
+    def __init__(self, model: PrefixModel) -> None:
+        self.model = model
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See Objective."""
+        counts: list[int] = self.model.encode(texts)[1].sum(1).tolist()
+        return counts
+
+    def loss(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
+        """See Objective."""
+        return self.model.loss(embeddings, texts)
+
+
+class OriginalClipCapLoss:
+    """The loss of CLIPCap's published training code (Mokady et al. 2021), for reproduction.
+
+    It pads with token 0 and leaves that token out of the loss wherever it stands, which in GPT-2 is
+    "!": captions that end in "!" are never taught to. There is no end token; texts are cut at
+    `max_tokens`.
+
+    Args:
+        model: a ClipCap with stop "period".
+        max_tokens: see `original_max_tokens`.
+
+    Raises:
+        PrefixModelError: another kind of model, or one with end tokens.
+    """
+
+    def __init__(self, model: PrefixModel, max_tokens: int) -> None:
+        if not isinstance(model, ClipCap) or model.config.stop != "period" or model.config.prompt:
+            raise PrefixModelError(
+                "recipe.clipcap_original: expected a ClipCap with stop 'period' and no prompt, as"
+                f" the original is; found a {type(model).__name__} with {model.config}"
+            )
+        self.model, self.max_tokens = model, max_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See Objective."""
+        return [int(row.count_nonzero()) for row in self._rows(texts)]
+
+    def loss(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
+        """See Objective."""
+        tokens = pad_sequence(self._rows(texts), batch_first=True).to(self.model.device)
+        prefix = self.model.context(embeddings)
+        words = self.model.lm.get_input_embeddings()(tokens)
+        # The original masks its padding; behind the text, that changes no score that counts.
+        logits = self.model.lm(inputs_embeds=torch.cat((prefix, words), dim=1)).logits
+        scores = logits[:, prefix.shape[1] - 1 : -1].flatten(0, 1).float()
+        return F.cross_entropy(scores, tokens.flatten(), ignore_index=0)
+
+    def _rows(self, texts: Sequence[str]) -> list[Tensor]:
+        rows = self.model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [torch.tensor(row[: self.max_tokens], dtype=torch.long) for row in rows]
+
+
+def original_max_tokens(model: PrefixModel, texts: Iterable[str]) -> int:
+    """The original's longest caption: ten standard deviations above the mean length, in tokens."""
+    rows = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    lengths = torch.tensor([len(row) for row in rows]).float()
+    if len(lengths) < 2:
+        return int(lengths.max())
+    return min(int(lengths.mean() + lengths.std() * 10), int(lengths.max()))

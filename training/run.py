@@ -1,0 +1,103 @@
+"""What `regionlm train` does: settings in; a folder with a bundle, a loss curve, a card out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import lightning as L
+
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.captioner import RegionCaptioner
+from regionlm.errors import InputError
+from regionlm.hub import check_access
+from training.batches import PairDataset
+from training.card import Facts, write_card
+from training.embeddings import open_pairs
+from training.fit import Fitted, fit_pairs
+from training.lightning_options import deciding_options, machine_options, trainer_options
+from training.prefix import trained_names
+from training.run_folder import RunFolder
+from training.settings import Fit
+from training.start import load_start
+
+
+def fit(settings: Fit) -> RegionCaptioner:
+    """Embed, train, write the bundle, and upload it if asked to.
+
+    Every process of a distributed run calls it; all must see ``settings.output``.
+
+    Raises:
+        InputError, ModelError, PrefixModelError: settings, data or files that can't be used.
+        UsageError: a wrong trainer argument.
+    """
+    options = trainer_options(settings.trainer)
+    if settings.push_to_hub is not None:
+        check_access(settings.push_to_hub)
+    backbone, model = load_start(settings.start, settings.recipe)
+    train, validation = _pairs(settings, backbone, options)
+    folder = RunFolder(settings.output, _deciding(settings, train, validation))
+    names = set(trained_names(model, settings.recipe.trains))
+    trained = sum(p.numel() for name, p in model.named_parameters() if name in names)
+    L.seed_everything(settings.recipe.seed, verbose=False)
+    fitted = fit_pairs(model, settings.recipe, train, validation, folder, options)
+    model.to("cpu")
+    name = settings.name or settings.output.resolve().name
+    captioner = RegionCaptioner(backbone, model, name=name)
+    facts = Facts(
+        name=name,
+        backbone=backbone.name,
+        language_model=settings.start.language_model
+        or f"the bundle's {model.lm.config.model_type}",
+        kind=type(model).__name__,
+        pairs=(len(train), 0 if validation is None else len(validation)),
+        trained=trained,
+        fitted=fitted,
+    )
+    captioner.card = write_card(settings, facts)
+    if fitted.is_first_process:
+        captioner.save_pretrained(folder.bundle)
+        print(f"{folder.bundle}: {_summary(fitted)}")
+        if settings.push_to_hub is not None:
+            print(captioner.push_to_hub(settings.push_to_hub, private=settings.private))
+    return captioner
+
+
+def embed(settings: Fit) -> None:
+    """Only compute the embeddings that `fit` would; raises as it does."""
+    options = trainer_options(settings.trainer)
+    backbone, _ = load_start(settings.start, settings.recipe)
+    train, validation = _pairs(settings, backbone, options)
+    count = 0 if validation is None else len(validation)
+    print(f"{settings.store}: {len(train)} pairs to train on, {count} to validate")
+
+
+def _pairs(
+    settings: Fit, backbone: ClipViT, options: dict[str, Any]
+) -> tuple[PairDataset, PairDataset | None]:
+    if not settings.data:
+        raise InputError("data: expected at least one set of pairs, found none")
+    machines = machine_options(options)
+    train = open_pairs(settings.data, backbone, settings.store, machines)
+    if not settings.validation:
+        return train, None
+    return train, open_pairs(settings.validation, backbone, settings.store, machines)
+
+
+def _deciding(settings: Fit, train: PairDataset, validation: PairDataset | None) -> dict[str, Any]:
+    """Everything that the weights depend on, as it comes back from a JSON file."""
+    values = asdict(settings)
+    for name in ("output", "store", "name", "card", "push_to_hub", "private"):
+        del values[name]
+    del values["recipe"]["checkpoint_every"]
+    del values["start"]["offline"], values["start"]["store_language_model"]
+    values["trainer"] = deciding_options(settings.trainer)
+    values["pairs"] = [len(train), 0 if validation is None else len(validation)]
+    return json.loads(json.dumps(values, default=str))
+
+
+def _summary(fitted: Fitted) -> str:
+    figures = {"loss": fitted.loss, "validation loss": fitted.val_loss}
+    said = [f"{name} {value:.4f}" for name, value in figures.items() if value is not None]
+    return ", ".join([f"{fitted.steps} steps", *said])

@@ -1,0 +1,108 @@
+"""The output folder of a training run: its settings, loss curve, checkpoints and bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from regionlm.errors import InputError
+from regionlm.outputs import unwritable, write_atomically
+from training.curve import read_curve
+
+SETTINGS, CURVE, CHECKPOINTS, BUNDLE = "run.json", "curve.csv", "checkpoints", "bundle"
+
+
+class RunFolder:
+    """A new folder, or that of the same run, stopped before.
+
+    All processes of a run may open it at once.
+
+    Args:
+        folder: made if missing.
+        settings: JSON values that decide the weights; a folder of other settings is refused.
+
+    Raises:
+        InputError: the folder holds a run of other settings, or something that is no run, or can't
+            be written.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        text = json.dumps(settings, indent=2, sort_keys=True, default=str)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+            path = folder / SETTINGS
+            if not path.exists():
+                if others:
+                    raise InputError(
+                        f"output folder {folder}: expected an empty one or an earlier run's, found"
+                        f" other files such as {others[0]}; give another --output"
+                    )
+                write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: expected JSON, found something else; delete it") from error
+        self._check_same(before, json.loads(text))
+
+    @property
+    def curve(self) -> Path:
+        """The loss at each logged step."""
+        return self.folder / CURVE
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last checkpoint; while a newer one is being written, both."""
+        return self.folder / CHECKPOINTS
+
+    @property
+    def bundle(self) -> Path:
+        """What the run is for."""
+        return self.folder / BUNDLE
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint that was written to its end: a file, or a sharded one's folder."""
+        for path in sorted(self.checkpoints.glob("*.ckpt"), reverse=True):
+            # The directory of a zip file is its end, and torch writes zip files.
+            if path.is_dir() or zipfile.is_zipfile(path):
+                return path
+        return None
+
+    def discard_if_unused(self) -> None:
+        """Leave nothing behind where no step was done, so that other settings may be tried."""
+        if read_curve(self.curve) or self.last_checkpoint() is not None:
+            return
+        for path in (self.curve, self.folder / SETTINGS):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.folder):
+            with contextlib.suppress(OSError):  # not there, or something else is in it
+                folder.rmdir()
+
+    def _check_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        old, new = _flat(before), _flat(now)
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        if changed:
+            raise InputError(
+                f"output folder {self.folder}: holds a run with other settings ("
+                + "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:3])
+                + "); give another --output, or delete it to start anew"
+            )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found.update(_flat(value, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = value
+    return found

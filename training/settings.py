@@ -1,0 +1,150 @@
+"""Everything a training run can be told: keys of the YAML, options of `regionlm train`.
+
+Nothing but the standard library may be imported here: jsonargparse resolves these annotations for
+`--help`, which must not load torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Trains = Literal["mapper", "all", "lora"]
+Schedule = Literal["cosine", "linear", "constant"]
+Kind = Literal["clipcap", "projector"]
+
+
+@dataclass
+class PairSet:
+    """Examples of one source, and how their regions become vectors.
+
+    Args:
+        source: Where examples come from: manifest, and others as `training.embeddings` names them.
+        options: Of the source, such as path.
+        embedder: As `regionlm eval` names them; an example without region is embedded whole.
+        embedder_options: Such as steps, lr and alpha; what is left out is the backbone's default.
+        limit: At most so many examples, from the front.
+    """
+
+    source: str
+    options: dict[str, Any] = field(default_factory=dict)
+    embedder: str = "maskinversion"
+    embedder_options: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass
+class Start:
+    """What training starts from: a bundle, or a new prefix model of a backbone and an LM.
+
+    Args:
+        bundle: mini, a preset, or a bundle's folder or hub id; brings backbone and prefix model.
+        prefix: Which of the bundle's prefixes; null takes its default.
+        new_prefix: Train a copy of it under this name, and keep the old one.
+        backbone: Without a bundle: an open_clip model's name, or the folder of one.
+        pretrained: open_clip's tag or a checkpoint file, for an open_clip name.
+        kind: Of the new prefix model.
+        language_model: Hub id or folder of any causal language model, for a new prefix model.
+        options: Of ClipCapConfig or ProjectorConfig, such as mapper and prefix_length.
+        store_language_model: Whether the bundle holds the language model, or only says where it
+            came from (a projector's can).
+        offline: Use files of this machine only.
+    """
+
+    bundle: str | None = None
+    prefix: str | None = None
+    new_prefix: str | None = None
+    backbone: str | None = None
+    pretrained: str | None = None
+    kind: Kind = "clipcap"
+    language_model: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    store_language_model: bool = True
+    offline: bool = False
+
+
+@dataclass
+class Recipe:
+    """How to train. Nothing depends on how a batch is split over processes and micro-batches.
+
+    Args:
+        trains: mapper, with the language model as it is; all, both; or lora, the mapper and
+            low-rank adapters on the language model.
+        steps: Optimiser steps; or else say epochs.
+        epochs: Passes over the pairs; of each, the rest that fills no batch is left out.
+        batch_size: Pairs in an optimiser step, over all processes and accumulated micro-batches.
+        lr: Peak learning rate of AdamW.
+        warmup: Steps over which the learning rate rises linearly from zero.
+        schedule: What follows: down to zero by a cosine or a line, or nothing.
+        weight_decay: Of AdamW.
+        noise: Standard deviation of Gaussian noise on the embeddings, as a fraction of their
+            root-mean-square coordinate; keeps the mapper from leaning on single coordinates.
+        lora: Options of `prefix_models.add_lora`: rank, alpha, dropout, target_modules.
+        clipcap_original: The loss and the AdamW of CLIPCap's published code, mistakes included; see
+            training/README.md.
+        seed: Of initialisation, order, noise and dropout.
+        checkpoint_every: Steps; a run that was stopped goes on from the last of these.
+        validate_every: Steps.
+    """
+
+    trains: Trains = "mapper"
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int = 256
+    lr: float = 1e-3
+    warmup: int = 100
+    schedule: Schedule = "cosine"
+    weight_decay: float = 0.01
+    noise: float = 0.0
+    lora: dict[str, Any] = field(default_factory=dict)
+    clipcap_original: bool = False
+    seed: int = 1
+    checkpoint_every: int = 500
+    validate_every: int = 500
+
+
+@dataclass
+class Card:
+    """What only you can say in the bundle's model card.
+
+    Args:
+        license: As the hub writes it, such as apache-2.0.
+        data: A sentence on the data and its licence.
+    """
+
+    license: str | None = None
+    data: str | None = None
+
+
+@dataclass
+class Fit:
+    """Train a prefix model and write a bundle of it.
+
+    Args:
+        output: Folder for the bundle, the loss curve and checkpoints; started again with the same
+            settings, a run goes on where it stopped.
+        data: Sets of (embedding, text) pairs, taken together.
+        start: What is trained.
+        recipe: How.
+        validation: Sets of pairs to report the loss of.
+        trainer: Lightning's own Trainer arguments, such as precision, devices, strategy,
+            accumulate_grad_batches, gradient_clip_val and callbacks.
+        store: Folder for embeddings, which are made once.
+        name: Of the bundle; null takes the output folder's.
+        card: For the bundle's model card.
+        push_to_hub: Hub id to upload the bundle to in the end.
+        private: Whether that is a private repository, if it is new.
+    """
+
+    output: Path
+    data: list[PairSet]
+    start: Start
+    recipe: Recipe = field(default_factory=Recipe)
+    validation: list[PairSet] = field(default_factory=list)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    store: Path = Path("runs/embeddings")
+    name: str | None = None
+    card: Card = field(default_factory=Card)
+    push_to_hub: str | None = None
+    private: bool = False
