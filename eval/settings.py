@@ -23,7 +23,7 @@ class Data:
         root: Folder of the dataset.
         split: Part of it; null takes the one that the tables use.
         options: Further options of the dataset's reader.
-        workers: Processes that decode images, beside each process that embeds.
+        workers: Threads that decode images, in each process.
     """
 
     name: str

@@ -49,7 +49,7 @@ class Bulk:
         output: JSON lines to write, one for each of the manifest. Until the end, what is done is in
             OUTPUT.parts; after a stop, the same command goes on from there.
         devices: Processes, each on a GPU or CPU core of its own.
-        workers: Processes that decode images, for each of those.
+        workers: Threads that decode images, in each of those.
         skip_bad: Write an error in place of an image or region that can't be read, and go on.
     """
 

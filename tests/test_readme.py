@@ -23,7 +23,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.S)
 @pytest.fixture
 def in_checkout(tmp_path, monkeypatch):
     """A folder that looks like the checkout but collects what the commands write."""
-    for name in ("configs", "examples", "regionlm"):
+    for name in ("configs", "examples", "regionlm", "training"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
 

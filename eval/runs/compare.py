@@ -56,6 +56,15 @@ class Group:
         """Those that any of the runs has."""
         return list(dict.fromkeys(name for run in self.runs for name in run.result["metrics"]))
 
+    @cached_property
+    def same_metrics(self) -> dict[str, str]:
+        """Figures on which all runs agree, by metric: no column, where others differ."""
+        cells = {
+            name: {_with_paper(run.result, name) for run in self.runs} for name in self.metrics
+        }
+        same = {name: found.pop() for name, found in cells.items() if len(found) == 1}
+        return same if len(same) < len(self.metrics) else {}
+
     def label(self, column: str) -> str:
         """A column's short name, its full one where two would be the same."""
         short = short_name(column)
@@ -64,12 +73,16 @@ class Group:
 
     def markdown(self) -> str:
         """Heading, what all runs have in common, table."""
-        head = [*map(self.label, self.columns), *self.metrics]
+        metrics = [name for name in self.metrics if name not in self.same_metrics]
+        head = [*map(self.label, self.columns), *metrics]
         lines = [f"## {self.task} on {self.dataset}", "", self._in_common(), ""]
+        if self.same_metrics:
+            same = ", ".join(f"{name} {figure}" for name, figure in self.same_metrics.items())
+            lines += [f"The same in all: {same}.", ""]
         lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for run in self.runs:
             cells = [_text(run, name) for name in self.columns]
-            cells += [_with_paper(run.result, name) for name in self.metrics]
+            cells += [_with_paper(run.result, name) for name in metrics]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 

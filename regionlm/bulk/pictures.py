@@ -1,4 +1,4 @@
-"""Lines of a manifest as pictures with masks, read in worker processes."""
+"""Lines of a manifest as pictures with masks, read by threads."""
 
 from __future__ import annotations
 

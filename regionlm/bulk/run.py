@@ -62,7 +62,7 @@ def caption_manifest(
         embedder_options: its options.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` (one only) or ``"mps"``.
         devices: processes, each on a device (or CPU core) of its own.
-        workers: processes that decode images, for each process that embeds.
+        workers: threads that decode images, in each process.
         skip_bad: where an image can't be read, write ``id``, ``image`` and ``error`` in its line,
             where a region can't, ``region`` and ``error`` in its place, instead of stopping there.
         progress: show a bar on stderr.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,11 +70,12 @@ def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Re
         InputError, ModelError, PrefixModelError: what stopped any of the processes, or `finish`;
             raised in every process.
     """
-    with _one_thread(), warnings.catch_warnings():
+    with _one_thread(), _sigterm_interrupts(), warnings.catch_warnings():
         for expected in (
             ".*returned None.*",
-            ".*does not have many workers.*",
+            ".*does not have many workers.*",  # threads do that
             "Total length of.*",
+            ".*`IterableDataset` has `__len__`.*",
         ):
             warnings.filterwarnings("ignore", message=expected)
         _predict(trainer, module)
@@ -102,6 +105,24 @@ def _predict(trainer: L.Trainer, module: AnswerModule) -> None:
             raise
     if trainer.interrupted:  # Lightning makes a SystemExit(1) of it, or nothing
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Make SIGTERM end a run like Ctrl-C; Lightning alone only notes it, for training loops."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)  # Lightning calls it after its own
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from prefix_models.errors import PrefixModelError
@@ -24,7 +25,7 @@ USERS_ERRORS = (InputError, ModelError, PrefixModelError)
 
 
 class Items(Protocol):
-    """What is to be answered, by number; small and picklable, for it goes to worker processes."""
+    """What is to be answered, by number; several threads read at once."""
 
     def __len__(self) -> int:
         """How many."""
@@ -36,30 +37,14 @@ class Items(Protocol):
 
 
 class Read(NamedTuple):
-    """An item, or why there is none; an error would lose its words on the way from a worker."""
+    """An item, or why there is none."""
 
     number: int
     item: Any
     error: InputError | None = None
 
 
-class NumberedItems(Dataset[Read]):
-    """Items with their numbers."""
-
-    def __init__(self, items: Items) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Read:
-        try:
-            return Read(index, self.items[index])
-        except InputError as error:
-            return Read(index, None, error)
-
-
-class Share(Sampler[int]):
+class Share:
     """The items of one process that are not done: every `world`-th, so none is seen twice.
 
     An item's number alone says whose it is. So it does not matter if other processes are already
@@ -93,6 +78,42 @@ class Share(Sampler[int]):
         return len(self.numbers)
 
 
+class ReadAhead(IterableDataset[Read]):
+    """The items of a share, read by threads ahead of whoever answers, in the share's order.
+
+    Threads, not worker processes: a process forked beside torch's and gloo's threads may never
+    wake up (seen with Python 3.11), and decoding a picture lets other threads run.
+
+    Args:
+        items: what is read.
+        share: which of them.
+        threads: how many read; 0 reads when asked.
+    """
+
+    def __init__(self, items: Items, share: Share, threads: int) -> None:
+        self.items, self.share, self.threads = items, share, threads
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[Read]:
+        if not self.threads:
+            yield from map(self._read, self.share)
+            return
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="read") as pool:
+            numbers = iter(self.share)
+            begun = deque(pool.submit(self._read, n) for n in islice(numbers, 2 * self.threads))
+            while begun:
+                yield begun.popleft().result()
+                begun.extend(pool.submit(self._read, number) for number in islice(numbers, 1))
+
+    def _read(self, number: int) -> Read:
+        try:
+            return Read(number, self.items[number])
+        except InputError as error:
+            return Read(number, None, error)
+
+
 class AnswerModule(L.LightningModule):
     """Asks about every item and keeps the answers.
 
@@ -104,7 +125,7 @@ class AnswerModule(L.LightningModule):
         prepare: loads the models on the device a process is given; what it returns makes an answer
             of a number and an item.
         journal: where answers go, and which are there already.
-        workers: processes that read items, for each process that answers.
+        workers: threads that read items, in each process.
         unreadable: the answer for an item that can't be read; None stops the run there.
         progress: show a bar.
     """
@@ -147,14 +168,7 @@ class AnswerModule(L.LightningModule):
             self.trainer.world_size,
             self._should_stop,
         )
-        items = NumberedItems(self.items)
-        return DataLoader(
-            items,
-            batch_size=None,
-            sampler=share,
-            num_workers=self.workers,
-            worker_init_fn=_end_with_parent if self.workers else None,
-        )
+        return DataLoader(ReadAhead(self.items, share, self.workers), batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Items stay as they are; the embedder moves what it needs."""
@@ -172,7 +186,7 @@ class AnswerModule(L.LightningModule):
 
     def predict_step(self, batch: Read, batch_idx: int) -> None:
         """Answer for one item and write it down."""
-        if self.error is not None:  # workers have read ahead
+        if self.error is not None:  # what was read ahead
             return
         assert self._answer is not None and self._writer is not None and self._bar is not None
         number, item, why = batch
@@ -217,15 +231,3 @@ class AnswerModule(L.LightningModule):
             disable=not shown,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs fewer lines
         )
-
-
-def _end_with_parent(worker: int) -> None:
-    """End a worker when its parent is killed; else it waits for ever to hand over what it read."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

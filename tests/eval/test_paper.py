@@ -143,9 +143,13 @@ def _runs(name):
     return [asdict(run) for run in expand(Run(**config | {"output": Path(config["output"])}))]
 
 
-NO_TABLE = {"mini", "voc2012_steps"}  # the paper has a plot of the latter
+# The bundled benchmark is not the paper's, which has a plot of voc2012_steps and no table.
+TABLES = sorted(
+    path.stem for path in CONFIGS.glob("*.yaml") if path.stem.partition("_")[0] != "mini"
+)
+TABLES.remove("voc2012_steps")
 
 
-@pytest.mark.parametrize("name", sorted({path.stem for path in CONFIGS.glob("*.yaml")} - NO_TABLE))
+@pytest.mark.parametrize("name", TABLES)
 def test_every_run_of_a_table_has_its_figure(name):
     assert all(paper_figures(run) for run in _runs(name))

@@ -94,7 +94,8 @@ def test_the_papers_figure_stands_in_brackets():
 def test_a_missing_figure_and_a_bar_in_a_setting_keep_the_table_whole():
     runs = [finished(template="a|{}", metrics={"acc@5": None}), finished(template="{}")]
     text = compare(group_runs(runs))
-    assert "| a\\|{} | 50.0 |  |" in text
+    assert "| a\\|{} |  |" in text and "| {} | 75.0 |" in text
+    assert "The same in all: acc@1 50.0." in text
 
 
 def test_runs_that_nothing_tells_apart_are_named_by_folder():
@@ -128,7 +129,8 @@ def test_every_run_has_a_row_of_its_own(parts):
     for group in group_runs(runs):
         rows = table_of(group.markdown())[2:]
         assert len(rows) == len(group.runs) and len(set(rows)) == len(rows)
-        assert {row.count("|") for row in rows} == {1 + len(group.columns) + len(group.metrics)}
+        figures = len(group.metrics) - len(group.same_metrics)
+        assert {row.count("|") for row in rows} == {1 + len(group.columns) + figures}
 
 
 def test_report_reads_runs_and_sweeps_and_writes_files(tmp_path, capsys):

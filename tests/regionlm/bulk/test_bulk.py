@@ -180,6 +180,22 @@ def test_killed_and_started_again_it_ends_the_same(
     assert not parts.exists()
 
 
+def test_asked_to_end_it_ends_and_keeps_what_is_done(
+    start: Callable[..., subprocess.Popen], write: Write, lines: list[dict], output: Path
+) -> None:
+    many = [{**line, "id": n} for n, line in enumerate(lines * 60)]
+    process = start(write(many), output, "--steps", 100, "--devices", 2)
+    journal = output.with_name("out.jsonl.parts") / "answers-00000.jsonl"
+    deadline = time.monotonic() + 300
+    while not (journal.exists() and journal.stat().st_size):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in said
+    assert 1 <= journal.read_bytes().count(b"\n") < 210 and not output.exists()
+
+
 def test_killed_after_the_output_was_written(
     alone: Path, run: Run, write: Write, lines: list[dict], output: Path, refused: Run
 ) -> None:
