@@ -14,12 +14,14 @@ from training.data.manifest import CaptionManifest
 from training.data.pairs import Pairs
 from training.data.phrasecut import PhraseCutExamples
 from training.data.visual_genome import VisualGenome
+from training.data.webdataset import WebDataset
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "manifest": CaptionManifest,
     "coco_captions": CocoCaptions,
     "visual_genome": VisualGenome,
     "phrasecut": PhraseCutExamples,
+    "webdataset": WebDataset,
 }
 """What `data.source` of a training config names; options are those of the class."""
 
