@@ -106,6 +106,13 @@ def _storage(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
+def _bytes(text: str, encoding: str) -> bytes:
+    """How protocol 2 spells bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes as {encoding}")
+    return text.encode("latin1")
+
+
 def _tensor(
     storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any
 ) -> Tensor:
@@ -122,5 +129,6 @@ def _tensor(
 _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch.storage", "_load_from_bytes"): _storage,
+    ("_codecs", "encode"): _bytes,
     ("collections", "OrderedDict"): OrderedDict,
 }

@@ -111,7 +111,7 @@ def _index(file: Path, number: int, found: array, digest: Any) -> None:
     try:
         with tarfile.open(file, "r:") as tar:
             for member in tar:
-                tar.members = []  # else it keeps every header
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps all
                 if not member.isreg():
                     continue
                 digest.update(f"{member.name} {member.size}\n".encode("utf-8", "backslashreplace"))
