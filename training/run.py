@@ -13,7 +13,6 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
 from regionlm.hub import check_access
-from training.batches import PairDataset
 from training.card import Facts, write_card
 from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
@@ -98,7 +97,7 @@ def _say_skipped(train: PairSets, validation: PairSets | None) -> None:
             print(f"{name}: left out {pairs.skipped} that can't be used: {pairs.first_skipped}")
 
 
-def _deciding(settings: Fit, train: PairDataset, validation: PairDataset | None) -> dict[str, Any]:
+def _deciding(settings: Fit, train: PairSets, validation: PairSets | None) -> dict[str, Any]:
     """Everything that the weights depend on, as it comes back from a JSON file."""
     values = asdict(settings)
     for name in ("output", "store", "name", "card", "push_to_hub", "private"):
@@ -109,6 +108,7 @@ def _deciding(settings: Fit, train: PairDataset, validation: PairDataset | None)
         del one["workers"]
     values["trainer"] = deciding_options(settings.trainer)
     values["pairs"] = [len(train), 0 if validation is None else len(validation)]
+    values["embeddings"] = [pairs.digests for pairs in (train, validation) if pairs is not None]
     return json.loads(json.dumps(values, default=str))
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from regionlm.errors import InputError
-from training.data.example import check_text
+from training.data.example import check_text, file_digest
 from training.data.pairs import Pairs
 
 
@@ -51,7 +51,8 @@ def clipcap_pairs(
             continue
         texts.append(text)
         owners.append(owner)
-    return Pairs(embeddings, texts, owners, len(bad), bad[0] if bad else None)
+    digest = file_digest(Path(path))
+    return Pairs(embeddings, texts, owners, len(bad), bad[0] if bad else None, digest)
 
 
 def _read(caption: Any, rows: int) -> tuple[str, int]:

@@ -13,6 +13,7 @@ class Pairs(Dataset[tuple[Tensor, str]]):
     """Embeddings [N, d], and texts that they should become.
 
     owners: for each text, the number of its embedding; None: each has its own.
+    skipped, first_skipped: how many were left out, and why the first one was. digest: of the file.
     """
 
     embeddings: Tensor
@@ -20,6 +21,7 @@ class Pairs(Dataset[tuple[Tensor, str]]):
     owners: list[int] | None = None
     skipped: int = 0
     first_skipped: str | None = None
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -25,11 +25,13 @@ from training.settings import PairSet
 class PairSets(ConcatDataset[tuple[Tensor, str]]):
     """Pairs of several sets, one after another.
 
-    skipped, first_skipped: how many examples and parts were left out, and why the first one was.
+    digests: of each set. skipped, first_skipped: how many examples and parts were left out, and why
+    the first one was.
     """
 
     def __init__(self, sets: Sequence[Shards | Pairs]) -> None:
         super().__init__(sets)
+        self.digests = [one.digest for one in sets]
         self.skipped = sum(one.skipped for one in sets)
         reasons = (one.first_skipped for one in sets if one.first_skipped is not None)
         self.first_skipped: str | None = next(reasons, None)
