@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -31,6 +33,11 @@ def open_image(path: str | Path) -> Image.Image:
     frames, floating-point samples, more than MAX_PIXELS pixels.
     """
     return _to_rgb(decode_file(path, "image"), f"image {path}")
+
+
+def open_image_bytes(data: bytes, name: str) -> Image.Image:
+    """Read the bytes of an image file as `open_image` does; name: how messages call it."""
+    return _to_rgb(_decode(io.BytesIO(data), name, "the file"), name)
 
 
 def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
@@ -70,11 +77,15 @@ def decode_file(path: str | Path, what: str) -> Image.Image:
     """
     name = f"{what} {path}"
     _check_file(path, name)
+    return _decode(path, name, path)
+
+
+def _decode(file: str | Path | BinaryIO, name: str, path: str | Path) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata and of large sizes; the one that matters is an error below.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(path) as picture:
+            with Image.open(file) as picture:
                 _check_pixels(picture.size, name)
                 _check_still(picture, path, name)
                 picture.load()

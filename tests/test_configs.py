@@ -1,11 +1,13 @@
 """Every file in configs/train is run, at a small scale; those of mini together make a bundle."""
 
 import json
+import pickle
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -107,21 +109,60 @@ def small(name, language_model):
     config["trainer"].pop("devices", None)
     for part in ("data", "validation"):
         for one in config.get(part, []):
-            _make_small(one)
+            one["limit"], one["workers"] = 8, 0
+            if one["source"] == "manifest":
+                one["options"]["path"] = str(ROOT / one["options"]["path"])
+            else:
+                write_source(one["source"], one["options"])
     if "bundle" not in start:
         start.update(backbone=str(MINI / "backbone"), language_model=str(language_model))
         start.pop("pretrained")
     return config
 
 
-def _make_small(one):
-    one["limit"] = 5
-    if one["source"] == "manifest":
-        one["options"]["path"] = str(ROOT / one["options"]["path"])
+def write_source(name, options):
+    """Put a few of the bundled examples where a config looks, in the format of its source."""
+    said = [json.loads(line) for line in (FOLDER / "images.jsonl").read_text().splitlines()[:6]]
+    if name == "coco_captions":
+        images = [{"id": i, "file_name": f"COCO_{i:012d}.jpg"} for i in range(6)]
+        annotations = [
+            {"image_id": i % 6, "id": i, "caption": said[i % 6]["caption"] + "."} for i in range(12)
+        ]
+        _write(options["annotations"], {"images": images, "annotations": annotations})
+        for i, one in enumerate(said):
+            _copy(one, Path(options["images"]) / images[i]["file_name"])
+    elif name == "visual_genome":
+        root = Path(options["root"])
+        box = {"x": -1, "y": 20, "width": 90, "height": 80}
+        regions = [
+            {"region_id": i, "image_id": i, "phrase": one["caption"], **box}
+            for i, one in enumerate(said)
+        ]
+        images = [{"id": i, "regions": [region]} for i, region in enumerate(regions)]
+        images[0]["regions"].append({**regions[0], "region_id": 99, "width": 0})
+        _write(root / "region_descriptions.json", images)
+        for i, one in enumerate(said):
+            _copy(one, root / ("VG_100K" if i % 2 else "VG_100K_2") / f"{i}.jpg")
     else:
-        one.update(source="manifest")
-        one["options"] = {"path": str(ROOT / "training/first_hour/images.jsonl")}
-        one["limit"] = 8
+        captions = [
+            {"image_id": str(i), "id": i, "caption": one["caption"] + ".", "clip_embedding": i}
+            for i, one in enumerate(said)
+        ]
+        path = Path(options["path"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dim = RegionCaptioner.from_pretrained("mini", device="cpu").backbone.dim
+        embeddings = torch.randn(6, dim, generator=torch.Generator().manual_seed(0)).half()
+        path.write_bytes(pickle.dumps({"clip_embedding": embeddings, "captions": captions}))
+
+
+def _write(path, value):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(value))
+
+
+def _copy(said, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(FOLDER / said["image"], path)
 
 
 @pytest.mark.parametrize("name", FIT)
@@ -139,12 +180,16 @@ def test_train_configs_end_with_a_bundle(name, tmp_path, monkeypatch, language_m
     assert regionlm([*argv, "--device", "cpu"]) == 0
 
 
-def test_what_the_configs_take_from_the_hub_is_what_they_say(language_model):
-    """The scaled-down runs replace only data, sizes and hub names."""
+def test_what_the_configs_take_from_the_hub_is_what_they_say(language_model, tmp_path, monkeypatch):
+    """The scaled-down runs replace only sizes and hub names."""
+    monkeypatch.chdir(tmp_path)
     for name in FIT:
         whole = yaml.safe_load((CONFIGS / "train" / f"{name}.yaml").read_text())
         reduced = small(name, language_model)
         assert whole.keys() == reduced.keys()
+        assert [one["source"] for one in whole["data"]] == [
+            one["source"] for one in reduced["data"]
+        ]
         for key in ("trains", "lr", "schedule", "noise", "weight_decay", "clipcap_original"):
             assert whole["recipe"].get(key) == reduced["recipe"].get(key)
         assert whole["start"].get("options") == reduced["start"].get("options")

@@ -7,19 +7,19 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
 
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
 from regionlm.hub import check_access
-from training.batches import PairDataset
 from training.card import Facts, write_card
-from training.embeddings import open_pairs
+from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
 from training.lightning_options import deciding_options, machine_options, trainer_options
 from training.prefix import trained_names
 from training.run_folder import RunFolder
-from training.settings import Fit
+from training.settings import Fit, PairSet
 from training.start import load_start
 
 
@@ -59,6 +59,7 @@ def fit(settings: Fit) -> RegionCaptioner:
     if fitted.is_first_process:
         captioner.save_pretrained(folder.bundle)
         print(f"{folder.bundle}: {_summary(fitted)}")
+        _say_skipped(train, validation)
         if settings.push_to_hub is not None:
             print(captioner.push_to_hub(settings.push_to_hub, private=settings.private))
     return captioner
@@ -70,30 +71,44 @@ def embed(settings: Fit) -> None:
     backbone, _ = load_start(settings.start, settings.recipe)
     train, validation = _pairs(settings, backbone, options)
     count = 0 if validation is None else len(validation)
-    print(f"{settings.store}: {len(train)} pairs to train on, {count} to validate")
+    if rank_zero_only.rank == 0:
+        print(f"{settings.store}: {len(train)} pairs to train on, {count} to validate")
+        _say_skipped(train, validation)
 
 
 def _pairs(
     settings: Fit, backbone: ClipViT, options: dict[str, Any]
-) -> tuple[PairDataset, PairDataset | None]:
+) -> tuple[PairSets, PairSets | None]:
     if not settings.data:
         raise InputError("data: expected at least one set of pairs, found none")
-    machines = machine_options(options)
-    train = open_pairs(settings.data, backbone, settings.store, machines)
-    if not settings.validation:
-        return train, None
-    return train, open_pairs(settings.validation, backbone, settings.store, machines)
+
+    def opened(sets: list[PairSet]) -> PairSets:
+        return open_pairs(
+            sets, backbone, settings.store, machine_options(options),
+            progress=options.get("enable_progress_bar") is not False,
+        )  # fmt: skip
+
+    return opened(settings.data), opened(settings.validation) if settings.validation else None
 
 
-def _deciding(settings: Fit, train: PairDataset, validation: PairDataset | None) -> dict[str, Any]:
+def _say_skipped(train: PairSets, validation: PairSets | None) -> None:
+    for name, pairs in (("data", train), ("validation", validation)):
+        if pairs is not None and pairs.skipped:
+            print(f"{name}: left out {pairs.skipped} that can't be used: {pairs.first_skipped}")
+
+
+def _deciding(settings: Fit, train: PairSets, validation: PairSets | None) -> dict[str, Any]:
     """Everything that the weights depend on, as it comes back from a JSON file."""
     values = asdict(settings)
     for name in ("output", "store", "name", "card", "push_to_hub", "private"):
         del values[name]
     del values["recipe"]["checkpoint_every"]
     del values["start"]["offline"], values["start"]["store_language_model"]
+    for one in (*values["data"], *values["validation"]):
+        del one["workers"]
     values["trainer"] = deciding_options(settings.trainer)
     values["pairs"] = [len(train), 0 if validation is None else len(validation)]
+    values["embeddings"] = [pairs.digests for pairs in (train, validation) if pairs is not None]
     return json.loads(json.dumps(values, default=str))
 
 

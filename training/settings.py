@@ -20,11 +20,15 @@ class PairSet:
     """Examples of one source, and how their regions become vectors.
 
     Args:
-        source: Where examples come from: manifest, and others as `training.embeddings` names them.
+        source: Where examples come from: manifest, coco_captions, visual_genome, phrasecut,
+            webdataset, or clipcap (CLIPCap's own embedding file).
         options: Of the source, such as path.
         embedder: As `regionlm eval` names them; an example without region is embedded whole.
         embedder_options: Such as steps, lr and alpha; what is left out is the backbone's default.
         limit: At most so many examples, from the front.
+        skip_bad: Leave out images, regions and captions that can't be used, and count them, instead
+            of stopping there.
+        workers: Threads that decode images, for each device that embeds.
     """
 
     source: str
@@ -32,6 +36,8 @@ class PairSet:
     embedder: str = "maskinversion"
     embedder_options: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
+    skip_bad: bool = False
+    workers: int = 0
 
 
 @dataclass

@@ -91,7 +91,7 @@ class Manifest:
 
     def _parse(self, raw: bytes, number: int) -> Line:
         try:
-            return _line(_decode(raw), number)
+            return _line(decode(raw), number)
         except InputError as error:
             raise InputError(f"{self.path}, line {number}: {error}") from error
 
@@ -109,7 +109,8 @@ class Manifest:
                 )
 
 
-def _decode(raw: bytes) -> Any:
+def decode(raw: bytes) -> Any:
+    """The JSON value of a line; InputError: not UTF-8, or not JSON."""
     try:
         return json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

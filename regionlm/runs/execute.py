@@ -39,7 +39,7 @@ def new_trainer(
     """
     count = devices if isinstance(devices, int) else len(devices)
     distributed = strategy == "ddp" or (strategy == "auto" and count * num_nodes != 1)
-    try:
+    with _devices_named():
         return L.Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -51,7 +51,30 @@ def new_trainer(
             enable_model_summary=False,
             enable_progress_bar=False,  # the module shows its own
         )
-    except MisconfigurationException as error:
+
+
+def device_count(accelerator: str, devices: int | str) -> int:
+    """How many devices of this machine Lightning takes for "auto", -1, "2".
+
+    Raises:
+        InputError: this machine has no such devices.
+    """
+    with _devices_named():
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        ).num_devices
+
+
+@contextmanager
+def _devices_named() -> Iterator[None]:
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"devices: {' '.join(str(error).split())}") from error
 
 

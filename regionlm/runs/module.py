@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import lightning as L
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from prefix_models.errors import PrefixModelError
 from regionlm.errors import InputError, ModelError
-from regionlm.runs.journal import Answer, Journal, JournalWriter
+from regionlm.runs.journal import Answer
 
 USERS_ERRORS = (InputError, ModelError, PrefixModelError)
 
@@ -33,6 +34,49 @@ class Items(Protocol):
 
     def __getitem__(self, index: int) -> Any:
         """Read one from disk. Raises InputError: it can't be read."""
+        ...
+
+
+class AnswerWriter(Protocol):
+    """Takes the answers of one process, in the order of its items."""
+
+    def write(self, number: int, answer: Answer) -> None:
+        """Keep one. Raises InputError: the system refuses to write."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more to write."""
+        ...
+
+
+class AnswerStore(Protocol):
+    """Where answers go, and which are there; see `regionlm.runs.journal.Journal`."""
+
+    folder: Path
+
+    def done(self) -> np.ndarray:
+        """Numbers of the finished items."""
+        ...
+
+    def writer(self, process: int) -> AnswerWriter:
+        """Where the process of this number puts its answers."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Tell all processes of the run to leave the rest of their items."""
+        ...
+
+    def forget_stop(self) -> None:
+        """Take `ask_to_stop` back."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a process asked all to stop."""
+        ...
+
+    def discard_if_empty(self) -> None:
+        """Leave nothing behind if nothing was answered."""
         ...
 
 
@@ -55,6 +99,7 @@ class Share:
         done: numbers of finished items.
         rank, world: which process, of how many.
         stop: asked before each item; true ends the share.
+        block: neighbours that stay together: it is every `world`-th block then.
     """
 
     def __init__(
@@ -64,8 +109,10 @@ class Share:
         rank: int,
         world: int,
         stop: Callable[[], bool] = lambda: False,
+        block: int = 1,
     ) -> None:
-        self.numbers = np.setdiff1d(np.arange(rank, size, world), done)
+        numbers = np.arange(size)
+        self.numbers = np.setdiff1d(numbers[numbers // block % world == rank], done)
         self.stop = stop
 
     def __iter__(self) -> Iterator[int]:
@@ -128,28 +175,33 @@ class AnswerModule(L.LightningModule):
         workers: threads that read items, in each process.
         unreadable: the answer for an item that can't be read; None stops the run there.
         progress: show a bar.
+        block: see `Share`.
+        images_per_item: for the bar.
     """
 
     def __init__(
         self,
         items: Items,
         prepare: Callable[[torch.device], Callable[[int, Any], Answer]],
-        journal: Journal,
+        journal: AnswerStore,
         *,
         workers: int = 0,
         unreadable: Callable[[int, InputError], Answer] | None = None,
         progress: bool = True,
+        block: int = 1,
+        images_per_item: int = 1,
     ) -> None:
         super().__init__()
         # After a resumption a process may have nothing left to do.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.items, self.prepare, self.journal = items, prepare, journal
         self.workers, self.unreadable, self.progress = workers, unreadable, progress
+        self.block, self.images_per_item = block, images_per_item
         self.error: ValueError | None = None
         self.started = time.monotonic()
         """When the models were loaded."""
         self._answer: Callable[[int, Any], Answer] | None = None
-        self._writer: JournalWriter | None = None
+        self._writer: AnswerWriter | None = None
         self._bar: tqdm | None = None
         self._parent = os.getppid()
 
@@ -167,6 +219,7 @@ class AnswerModule(L.LightningModule):
             self.global_rank,
             self.trainer.world_size,
             self._should_stop,
+            self.block,
         )
         return DataLoader(ReadAhead(self.items, share, self.workers), batch_size=None)
 
@@ -220,13 +273,14 @@ class AnswerModule(L.LightningModule):
 
     def _new_bar(self) -> tqdm:
         world, name = self.trainer.world_size, self.journal.folder.name
-        share = len(range(self.global_rank, len(self.items), world))
+        share = len(Share(len(self.items), np.empty(0), self.global_rank, world, block=self.block))
         shown = self.progress and self.trainer.is_global_zero
         return tqdm(
             total=share,
             initial=share - int(self.trainer.num_predict_batches[0]),  # done by earlier runs
             desc=name if world == 1 else f"{name}, process 1 of {world}",
             unit=" images",
+            unit_scale=False if self.images_per_item == 1 else self.images_per_item,
             dynamic_ncols=True,
             disable=not shown,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs fewer lines

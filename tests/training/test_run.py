@@ -226,3 +226,24 @@ def test_settings_are_kept_as_json():
     assert _train() == 0
     kept = json.loads(Path("run/run.json").read_text())
     assert kept["recipe"]["lr"] == 0.01 and kept["pairs"] == [6, 0] and "output" not in kept
+
+
+def test_other_captions_in_the_same_file_need_another_folder(capsys):
+    line = {"image": str(ROOT / "training/first_hour/images/0.jpg"), "caption": "a red car"}
+    Path("some.jsonl").write_text("\n".join([json.dumps(line)] * 4))
+    data = [{"source": "manifest", "options": {"path": "some.jsonl"}, "embedder": "cls"}]
+    assert _train(data=data) == 0
+    capsys.readouterr()
+    Path("some.jsonl").write_text("\n".join([json.dumps({**line, "caption": "a frog"})] * 4))
+    assert "embeddings was" in _refused(capsys, data=data)
+
+
+def test_what_was_left_out_is_said_in_the_end(capsys):
+    image = str(ROOT / "training/first_hour/images/0.jpg")
+    lines = [{"image": image, "caption": "a red car"}] * 4 + [{"image": "gone.jpg", "caption": "a"}]
+    Path("some.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = [{"source": "manifest", "options": {"path": "some.jsonl"}, "embedder": "cls"}]
+    assert "some.jsonl, line 5: image gone.jpg does not exist" in _refused(capsys, data=data)
+    assert _train(data=[{**data[0], "skip_bad": True}]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("data: left out 1 that can't be used: some.jsonl, line 5: image gone")

@@ -4,7 +4,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from prefix_models import ClipCap, ClipCapConfig, ProjectorConfig, ProjectorModel, word_tokenizer
-from training.pairs import Pairs
+from training.data.pairs import Pairs
 
 WORDS = ["a", "an", "and", "red", "blue", "car", "owl", "bus", "corn", "on", "the", "snow", "."]
 TEXTS = ["a red car on the snow", "an owl", "corn and a blue bus", "corn"]

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.bulk.regions import check_region, read_region
 from regionlm.embedders.registry import make_embedder
 from regionlm.errors import InputError
-from regionlm.images import open_image
-from training.pairs import Pairs, make_or_load, weights_digest
+from training.data import PAIR_SOURCES, SOURCES, open_pair_source, open_source
+from training.data.example import Source
+from training.data.pairs import Pairs
+from training.embeddings.key import backbone_key, embedder_key, store_folder
+from training.embeddings.predict import Embed, compute_shards, whole_and_regions
+from training.embeddings.shards import Shards
 from training.settings import PairSet
 
-_SHARD = 64
+
+class PairSets(ConcatDataset[tuple[Tensor, str]]):
+    """Pairs of several sets, one after another.
+
+    digests: of each set. skipped, first_skipped: how many examples and parts were left out, and why
+    the first one was.
+    """
+
+    def __init__(self, sets: Sequence[Shards | Pairs]) -> None:
+        super().__init__(sets)
+        self.digests = [one.digest for one in sets]
+        self.skipped = sum(one.skipped for one in sets)
+        reasons = (one.first_skipped for one in sets if one.first_skipped is not None)
+        self.first_skipped: str | None = next(reasons, None)
 
 
 def open_pairs(
-    sets: Sequence[PairSet], backbone: ClipViT, store: Path, machines: Mapping[str, Any]
-) -> ConcatDataset:
+    sets: Sequence[PairSet],
+    backbone: ClipViT,
+    store: Path,
+    machines: Mapping[str, Any],
+    *,
+    progress: bool = True,
+) -> PairSets:
     """All pairs of all sets, in order; what is missing in the store is computed first.
 
     Args:
@@ -33,51 +52,91 @@ def open_pairs(
         backbone: of the embeddings.
         store: folder for embeddings.
         machines: Lightning's accelerator, devices, num_nodes, strategy.
+        progress: show a bar.
 
     Raises:
-        InputError: a source, example or option that can't be used.
+        InputError: a source, example or option that can't be used. ModelError: a checkpoint that
+            can't be.
     """
-    return ConcatDataset([_manifest(one, backbone, store) for one in sets])
+    return PairSets([_open(one, backbone, store, machines, progress) for one in sets])
 
 
-def _manifest(one: PairSet, backbone: ClipViT, store: Path) -> Pairs:
-    if one.source != "manifest" or set(one.options) != {"path"}:
-        raise InputError(f"data.source: expected manifest with options.path, found {one.source!r}")
-    path = Path(one.options["path"])
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"manifest {path} cannot be read: {error.strerror}") from error
-    lines = [json.loads(line) for line in text.splitlines() if line.strip()][: one.limit]
-    embedder = make_embedder(one.embedder, backbone, **one.embedder_options)
-    whole = make_embedder("cls", backbone, size=embedder.size)
+def embed(
+    source: Source,
+    name: str,
+    embedder: str,
+    options: Mapping[str, Any],
+    backbone: ClipViT,
+    store: Path,
+    machines: Mapping[str, Any],
+    *,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> Shards:
+    """The embeddings of a source's examples, computed where they are not in the store.
 
-    def make(shard: int) -> Pairs:
-        embeddings, texts = [], []
-        for line in lines[shard * _SHARD : (shard + 1) * _SHARD]:
-            image = open_image(str(path.parent / line["image"]))
-            if "caption" in line:
-                full = np.ones((1, image.height, image.width), bool)
-                embeddings.append(whole(image, full).rescaled().cpu())
-                texts.append(line["caption"])
-                continue
-            masks = []
-            for position, region in enumerate(line["regions"]):
-                form = {key: value for key, value in region.items() if key != "caption"}
-                check_region(form)
-                masks.append(read_region(form, position, path.parent, image.size)[0].mask)
-                texts.append(region["caption"])
-            embeddings.append(embedder(image, np.stack(masks)).rescaled().cpu())
-        return Pairs(torch.cat(embeddings).float(), texts)
+    Args:
+        source: examples; regions are embedded by `embedder`, whole images as such at its size.
+        name: of the source, for its folder.
+        embedder, options: as `make_embedder` takes them.
+        backbone: of the embeddings; on its own device again when this returns.
+        store: folder for all embeddings.
+        machines: Lightning's accelerator, devices, num_nodes, strategy.
+        limit: at most so many examples, from the front.
+        skip_bad, workers, progress: see `compute_shards`.
 
+    Raises:
+        InputError, ModelError: an example, option or model that can't be used.
+    """
+    regions = make_embedder(embedder, backbone, **options)
+    count = len(source) if limit is None else min(limit, len(source))
     key = {
-        "manifest": hashlib.sha256(text).hexdigest(),
-        "limit": one.limit,
-        "embedder": one.embedder,
-        "options": one.embedder_options,
-        "defaults": backbone.inversion_defaults,
-        "size": list(embedder.size),
-        "weights": weights_digest(backbone.model),
+        "source": {"name": name, "count": count, **source.key},
+        "embedder": embedder_key(embedder, regions, options),
+        "backbone": backbone_key(backbone),
     }
-    count = -(-len(lines) // _SHARD)
-    return Pairs.concatenate(make_or_load(store, key, count, make))
+    folder = store_folder(store, name, key)
+    before = backbone.device
+
+    def prepare(device: torch.device) -> Embed:
+        backbone.to(device)
+        whole = make_embedder("cls", backbone, size=regions.size)
+        return whole_and_regions(whole, make_embedder(embedder, backbone, **options))
+
+    try:
+        shards = compute_shards(
+            source, prepare, folder, machines,
+            count=count, skip_bad=skip_bad, workers=workers, progress=progress,
+        )  # fmt: skip
+    finally:
+        backbone.to(before)
+    found = Shards(folder, shards)
+    if found.skipped and not skip_bad:  # made by a run that was told to skip
+        raise InputError(found.first_skipped)
+    return found
+
+
+def _open(
+    one: PairSet, backbone: ClipViT, store: Path, machines: Mapping[str, Any], progress: bool
+) -> Shards | Pairs:
+    if one.limit is not None and one.limit < 1:
+        raise InputError(f"data.limit: expected at least 1, found {one.limit}")
+    if one.source in PAIR_SOURCES:
+        return open_pair_source(
+            one.source, one.options, dim=backbone.dim, limit=one.limit, skip_bad=one.skip_bad
+        )
+    if one.source not in SOURCES:
+        raise InputError(
+            f"data.source: expected one of {', '.join([*SOURCES, *PAIR_SOURCES])}; found"
+            f" {one.source!r}"
+        )
+    return embed(
+        open_source(one.source, one.options, skip_bad=one.skip_bad), one.source,
+        one.embedder, one.embedder_options, backbone, store, machines,
+        limit=one.limit, skip_bad=one.skip_bad, workers=one.workers, progress=progress,
+    )  # fmt: skip
+
+
+__all__ = ["PairSets", "Pairs", "Shards", "embed", "open_pairs"]

@@ -10,10 +10,9 @@ from prefix_models.clipcap import ClipCap
 from prefix_models.config import ClipCapConfig
 from prefix_models.words import word_tokenizer
 from regionlm.backbones.loading import load_backbone
-from regionlm.embedders.maskinversion import MaskInversion
+from training.embeddings import Shards
 from training.fit import fit_pairs
 from training.mini.pairs import PairSource, image_pairs, region_pairs
-from training.pairs import Pairs
 from training.run_folder import RunFolder
 from training.settings import Recipe
 from training.world.names import words
@@ -53,7 +52,7 @@ def train_decoder(
     """
     L.seed_everything(recipe.seed)
     clip = load_backbone(str(backbone), device="cpu")
-    data = image_pairs(clip, pairs, size, runs / "pairs")
+    data = image_pairs(clip, pairs, size, runs / "embeddings")
     model = tiny_clipcap(clip.dim, clip.name)
     _fit(model, recipe, data, runs / "mini_decoder", {"size": size})
     model.save_pretrained(output)
@@ -82,17 +81,21 @@ def adapt_decoder(
         runs: folder for logs, checkpoints and embeddings.
     """
     clip = load_backbone(str(backbone), device="cpu")
-    data = region_pairs(MaskInversion(clip, **inversion), pairs, runs / "pairs")
+    data = region_pairs(clip, inversion, pairs, runs / "embeddings")
     model = ClipCap.from_pretrained(decoder).add_prefix(ADAPTED)
     _fit(model, recipe, data, runs / "mini_adapt", {"inversion": inversion})
     model.save_pretrained(output)
 
 
 def _fit(
-    model: ClipCap, recipe: Recipe, shards: list[Pairs], folder: Path, data: dict[str, Any]
+    model: ClipCap,
+    recipe: Recipe,
+    pairs: tuple[Shards, Shards],
+    folder: Path,
+    data: dict[str, Any],
 ) -> None:
-    """Train on all shards but the last, from the last checkpoint if there is one."""
-    train, validation = Pairs.concatenate(shards[:-1]), shards[-1]
+    """Train, from the last checkpoint if there is one."""
+    train, validation = pairs
     settings = {"recipe": vars(recipe), "pairs": len(train), **data}
     options = {"accelerator": "cpu", "gradient_clip_val": 1.0, "enable_progress_bar": False}
     fit_pairs(model, recipe, train, validation, RunFolder(folder, settings), options)

@@ -1,32 +1,35 @@
 """Embeddings of composed scenes with their texts: whole images, and regions by MaskInversion."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders.maskinversion import MaskInversion
-from training.pairs import Pairs, make_or_load, weights_digest
+from training.data.example import Example
+from training.embeddings import Shards, embed
 from training.world.batches import scene_rng
 from training.world.render import render
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import TRAINING_STYLES, SpriteBook
 
 COUNTS = (0.1, 0.25, 0.4, 0.25)  # weights of scenes with 1, 2, 3, 4 things
+_HERE = {"accelerator": "cpu", "devices": 1}
 
 
 @dataclass(frozen=True)
 class PairSource:
-    """Scenes of one seed, in shards.
+    """Scenes of one seed, in shards; the last shard validates.
 
     Args:
         seed: world seed; differs from that of every other set.
         shards: number of shards.
         scenes: scenes in a shard.
-        workers: processes that compose and embed.
+        workers: threads that compose.
     """
 
     seed: int
@@ -35,61 +38,90 @@ class PairSource:
     workers: int = 0
 
 
-def image_pairs(backbone: ClipViT, source: PairSource, size: int, root: Path) -> list[Pairs]:
-    """Image embedding -> caption of the whole scene, both at `size` pixels; by shard."""
-    sprites = SpriteBook(TRAINING_STYLES)
+class Scenes:
+    """Scenes of some shards as examples: things and phrases, or the whole and its caption.
 
-    def make(shard: int) -> Pairs:
-        scenes = _scenes(source, shard)
-        order = scene_rng(source.seed, shard)
-        texts = [scene.caption(order.permutation(len(scene.things))) for scene in scenes]
-        embeddings = []
-        for start in range(0, len(scenes), 50):
-            pixels = [
-                backbone.preprocess(render(scene, sprites, size)[0], size)
-                for scene in scenes[start : start + 50]
-            ]
-            embeddings.append(backbone.embed_images(torch.stack(pixels)).cpu())
-        return Pairs(torch.cat(embeddings), texts)
+    Args:
+        source: which scenes.
+        shards: of them, which.
+        size: pixels.
+        regions: whether to give things rather than the whole.
+    """
 
-    key = {"kind": "image", "size": size, **_key(backbone, source)}
-    return make_or_load(root, key, source.shards, make, source.workers)
+    def __init__(self, source: PairSource, shards: range, size: int, regions: bool) -> None:
+        self.source, self.shards, self.size, self.regions = source, shards, size, regions
+        self.sprites = SpriteBook(TRAINING_STYLES)
 
+    def __len__(self) -> int:
+        return len(self.shards) * self.source.scenes
 
-def region_pairs(inversion: MaskInversion, source: PairSource, root: Path) -> list[Pairs]:
-    """LET of every thing (rescaled to its image's norm) -> the thing's phrase; by shard."""
-    sprites = SpriteBook(TRAINING_STYLES)
-    size = inversion.size[0]
+    def __getitem__(self, index: int) -> Example:
+        """Compose one."""
+        place, number = divmod(index, self.source.scenes)
+        shard = self.shards[place]
+        if not self.regions:
+            scene, caption = _captioned(self.source, shard)[number]
+            return Example(render(scene, self.sprites, self.size)[0], None, [[caption]])
+        scene = _scene(self.source, shard, number)
+        picture, masks = render(scene, self.sprites, self.size)
+        shown: np.ndarray = np.any(masks, axis=(1, 2))  # a thing may be hidden altogether
+        texts = [[t.phrase] for t, seen in zip(scene.things, shown, strict=True) if seen]
+        return Example(picture, np.asarray(masks)[shown], texts)
 
-    def make(shard: int) -> Pairs:
-        embeddings, texts = [], []
-        for scene in _scenes(source, shard):
-            picture, masks = render(scene, sprites, size)
-            shown: np.ndarray = np.any(masks, axis=(1, 2))  # a thing may be hidden altogether
-            if shown.any():
-                embeddings.append(inversion(picture, masks[shown]).rescaled().cpu())
-            texts += [t.phrase for t, seen in zip(scene.things, shown, strict=True) if seen]
-        return Pairs(torch.cat(embeddings), texts)
-
-    names = ("steps", "lr", "alpha", "weight_decay", "size", "score", "relevance")
-    settings = {name: getattr(inversion, name) for name in names}
-    key = {"kind": "region", **settings, **_key(inversion.backbone, source)}
-    return make_or_load(root, key, source.shards, make, source.workers)
-
-
-def _scenes(source: PairSource, shard: int) -> list[Scene]:
-    scenes = []
-    for i in range(source.scenes):
-        rng = scene_rng(source.seed, shard, i)
-        count = int(rng.choice(np.arange(len(COUNTS)) + 1, p=COUNTS))
-        scenes.append(sample_scene(rng, count, styles=TRAINING_STYLES))
-    return scenes
+    @property
+    def key(self) -> dict[str, Any]:
+        """All that the scenes depend on."""
+        return {
+            "kind": "region" if self.regions else "image",
+            "seed": self.source.seed,
+            "shards": list(self.shards),
+            "scenes": self.source.scenes,
+            "counts": COUNTS,
+            "size": self.size,
+        }
 
 
-def _key(backbone: ClipViT, source: PairSource) -> dict[str, Any]:
-    return {
-        "weights": weights_digest(backbone.model),
-        "seed": source.seed,
-        "scenes": source.scenes,
-        "counts": COUNTS,
-    }
+def image_pairs(
+    backbone: ClipViT, source: PairSource, size: int, store: Path
+) -> tuple[Shards, Shards]:
+    """Image embedding -> caption of the whole scene, both at `size` pixels: train, validation."""
+    return _pairs(backbone, source, size, "cls", {"size": size}, store)
+
+
+def region_pairs(
+    backbone: ClipViT, inversion: dict[str, Any], source: PairSource, store: Path
+) -> tuple[Shards, Shards]:
+    """LET of every thing (rescaled to its image's norm) -> its phrase: train, validation."""
+    return _pairs(backbone, source, inversion["size"], "maskinversion", inversion, store)
+
+
+def _pairs(
+    backbone: ClipViT,
+    source: PairSource,
+    size: int,
+    embedder: str,
+    options: dict[str, Any],
+    store: Path,
+) -> tuple[Shards, Shards]:
+    def embedded(shards: range) -> Shards:
+        scenes = Scenes(source, shards, size, regions=embedder != "cls")
+        return embed(
+            scenes, "scenes", embedder, options, backbone, store, _HERE, workers=source.workers
+        )
+
+    last = source.shards - 1
+    return embedded(range(last)), embedded(range(last, source.shards))
+
+
+def _scene(source: PairSource, shard: int, number: int) -> Scene:
+    rng = scene_rng(source.seed, shard, number)
+    count = int(rng.choice(np.arange(len(COUNTS)) + 1, p=COUNTS))
+    return sample_scene(rng, count, styles=TRAINING_STYLES)
+
+
+@lru_cache(maxsize=2)
+def _captioned(source: PairSource, shard: int) -> list[tuple[Scene, str]]:
+    """A shard's scenes and captions, whose order of things is drawn scene after scene."""
+    order = scene_rng(source.seed, shard)
+    scenes = [_scene(source, shard, number) for number in range(source.scenes)]
+    return [(scene, scene.caption(order.permutation(len(scene.things)))) for scene in scenes]

@@ -1,0 +1,324 @@
+"""Sources in the formats that their owners publish, made here, and what bad data does."""
+
+import io
+import json
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from regionlm.errors import InputError
+from training.data import SOURCES, open_pair_source, open_source
+from training.data.example import MAX_CHARACTERS
+
+
+def picture(path, size=(20, 16)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def lines(folder, *values):
+    picture(folder / "a.jpg")
+    text = "\n".join(v if isinstance(v, str) else json.dumps(v) for v in values)
+    return {"path": str(write(folder / "m.jsonl", text))}
+
+
+EMPTY = {"rle": {"size": [16, 20], "counts": [320]}, "caption": "x"}
+BAD_LINES = {
+    "gone": ({"image": "gone.jpg", "caption": "x"}, "gone.jpg does not exist"),
+    "no picture": ({"image": "m.jsonl", "caption": "x"}, "not a picture"),
+    "empty": ({"image": "a.jpg", "caption": " \n"}, "expected words, found none"),
+    "long": ({"image": "a.jpg", "caption": "x" * 100_000}, "found 100,000"),
+    "surrogate": ('{"image": "a.jpg", "caption": "\\ud83d x"}', "half a surrogate"),
+    "number": ({"image": "a.jpg", "caption": 3}, "expected text"),
+    "none": ({"image": "a.jpg"}, "found none"),
+    "both": ({"image": "a.jpg", "caption": "x", "captions": ["x"]}, "found caption and captions"),
+    "key": ({"image": "a.jpg", "text": "x"}, "unknown key 'text'"),
+    "box": ({"image": "a.jpg", "regions": [{"box": [0, 0, 99, 9], "caption": "x"}]}, "outside"),
+    "mask": (
+        {"image": "a.jpg", "regions": [EMPTY]},
+        "covers no pixel",
+    ),
+    "region": ({"image": "a.jpg", "regions": [{"box": [0, 0, 9, 9]}]}, "caption: expected text"),
+    "json": ("{", "expected a JSON object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_line_is_named_or_skipped(tmp_path, name):
+    value, said = BAD_LINES[name]
+    good = {"image": "a.jpg", "caption": " a cat "}
+    options = lines(tmp_path, good, value)
+    with pytest.raises(InputError) as raised:
+        open_source("manifest", options)[1]
+    assert f"{options['path']}, line 2: " in str(raised.value) and said in str(raised.value)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+    source = open_source("manifest", options, skip_bad=True)
+    assert source[0].texts == [["a cat"]] and len(source) == 2
+    with pytest.raises(InputError, match="line 2"):
+        source[1]
+
+
+def test_what_is_good_in_a_bad_line_stays(tmp_path):
+    regions = [
+        {"box": [0, 0, 9, 9], "captions": ["x", ""]},
+        {"box": [5, 5, 5, 9], "caption": "y"},
+        {"box": [9, 0, 12, 4], "caption": "z\u0000\u202e"},
+    ]
+    options = lines(tmp_path, {"image": "a.jpg", "regions": regions})
+    example = open_source("manifest", options, skip_bad=True)[0]
+    assert example.texts == [["x"], ["z\u0000\u202e"]] and len(example.bad) == 2
+    assert example.masks.sum((1, 2)).tolist() == [81, 12]
+
+
+def test_unknown_options_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"data\.options\.file: not an option.*path"):
+        open_source("manifest", {"file": "x"})
+    with pytest.raises(InputError, match=r"data\.options\.annotations: .*needs it"):
+        open_source("coco_captions", {"images": "x"})
+    assert sorted(SOURCES) == [
+        "coco_captions",
+        "manifest",
+        "phrasecut",
+        "visual_genome",
+        "webdataset",
+    ]
+
+
+def coco(folder, captions=("a cat", "a dog", "two cats")):
+    annotations = [{"image_id": i % 2, "id": 7 + i, "caption": c} for i, c in enumerate(captions)]
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 20, "height": 16} for i in range(3)]
+    value = {"info": {}, "images": images, "licenses": [], "annotations": annotations}
+    for i in range(2):
+        picture(folder / f"pics/{i}.jpg")
+    file = write(folder / "captions.json", value)
+    return {"annotations": str(file), "images": str(folder / "pics")}
+
+
+def test_coco_captions_of_an_image_come_together(tmp_path):
+    source = open_source("coco_captions", coco(tmp_path))
+    assert [one.texts for one in source] == [[["a cat", "two cats"]], [["a dog"]]]
+    assert source[0].masks is None and source[0].image.size == (20, 16)
+    assert len(pickle.dumps(source)) < 20_000
+
+
+def test_coco_says_what_is_wrong_where(tmp_path):
+    options = coco(tmp_path, ["a cat", "", "two cats"])
+    with pytest.raises(
+        InputError, match=r"captions\.json, image 1, annotation 8: caption: .* none"
+    ):
+        open_source("coco_captions", options)[1]
+    (tmp_path / "pics/0.jpg").unlink()
+    with pytest.raises(InputError, match="1 of 2 images are missing, for example"):
+        open_source("coco_captions", options)
+    with pytest.warns(UserWarning, match="left out"):
+        source = open_source("coco_captions", options, skip_bad=True)
+    with pytest.raises(InputError, match="image 0: its file is missing"):
+        source[0]
+    write(tmp_path / "captions.json", '{"annotations": [{"image_id": 1, "caption": "cut of')
+    with pytest.raises(InputError):
+        open_source("coco_captions", options)
+
+
+def genome(folder, *regions):
+    records = [{"region_id": i, "image_id": 5, **region} for i, region in enumerate(regions)]
+    write(folder / "region_descriptions.json", [{"id": 5, "regions": records}])
+    picture(folder / "VG_100K_2/5.jpg")
+    return {"root": str(folder)}
+
+
+def box(phrase, x, y, width, height):
+    return {"phrase": phrase, "x": x, "y": y, "width": width, "height": height}
+
+
+def test_visual_genome_regions_are_cut_at_the_border_and_joined(tmp_path):
+    regions = [box("sky", -3, 0, 10, 4), box("a dog", 8, 8, 99, 4), box("clouds", 0, 0, 7, 4)]
+    example = open_source("visual_genome", genome(tmp_path, *regions))[0]
+    assert example.texts == [["sky", "clouds"], ["a dog"]]
+    expected = np.zeros((2, 16, 20), bool)
+    expected[0, :4, :7] = expected[1, 8:12, 8:] = True
+    assert np.array_equal(example.masks, expected)
+
+
+@pytest.mark.parametrize(
+    "bad", [box("x", 0, 0, 0, 4), box("", 0, 0, 4, 4), box("x", 30, 0, 4, 4), {"phrase": "x"}]
+)
+def test_a_bad_region_of_visual_genome_is_named_or_skipped(tmp_path, bad):
+    options = genome(tmp_path, box("sky", 0, 0, 9, 9), bad)
+    with pytest.raises(InputError, match=r"descriptions\.json, image 5, region 1: "):
+        open_source("visual_genome", options)[0]
+    example = open_source("visual_genome", options, skip_bad=True)[0]
+    assert example.texts == [["sky"]] and len(example.bad) == 1
+
+
+@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+def test_phrasecut_phrases_keep_their_regions(tmp_path):
+    polygon = [[[2, 2], [9, 2], [9, 9], [2, 9]]]
+    tasks = [
+        {"task_id": f"1__{i}", "image_id": 1, "phrase": phrase, "Polygons": [shape],
+         "instance_boxes": [[0, 0, 1, 1]], "ann_ids": [i]}
+        for i, (phrase, shape) in enumerate([("red car", polygon), ("nothing", [[[3, 3]]])])
+    ]  # fmt: skip
+    write(tmp_path / "refer_train.json", tasks)
+    infos = [{"image_id": 1, "width": 20, "height": 16}]
+    write(tmp_path / "image_data_split.json", infos)
+    picture(tmp_path / "images/1.jpg")
+    options = {"root": str(tmp_path)}
+    with pytest.raises(InputError, match="image 1: phrase 1__1 has no word"):
+        open_source("phrasecut", options)[0]
+    example = open_source("phrasecut", options, skip_bad=True)[0]
+    assert example.texts == [["red car"]] and example.masks.sum() == 64 and len(example.bad) == 1
+
+
+def tar(path, members):
+    with tarfile.open(path, "w") as file:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+
+
+def jpeg():
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 16), "red").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_webdataset_samples_come_in_order(tmp_path):
+    said = json.dumps({"caption": "b", "url": "u"}).encode()
+    regions = {"regions": [{"box": [0, 0, 9, 9], "caption": "c"}]}
+    long = "x" * 150
+    tar(
+        tmp_path / "0.tar",
+        {"d/1.jpg": jpeg(), "d/1.txt": b"a\n", "d/2.json": said, "d/2.jpg": jpeg()},
+    )
+    tar(tmp_path / "1.tar", {f"{long}.jpg": jpeg(), f"{long}.json": json.dumps(regions).encode()})
+    source = open_source("webdataset", {"shards": str(tmp_path / "*.tar")})
+    assert [one.texts for one in source] == [[["a"]], [["b"]], [["c"]]]
+    assert source[0].image.size == (20, 16) and source[2].masks.sum() == 81
+    before = source.key
+    os.utime(tmp_path / "0.tar", ns=(1, 1))
+    assert open_source("webdataset", {"shards": str(tmp_path / "*.tar")}).key != before
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"7.txt": b"a"}, "expected an image"),
+        ({"7.jpg": jpeg()}, "expected a .txt or .json"),
+        ({"7.jpg": b"no", "7.txt": b"a"}, "its image is not a picture"),
+        ({"7.jpg": jpeg()[:-40] , "7.txt": b"\xff\xfe"}, "expected UTF-8"),
+        ({"7.jpg": jpeg(), "7.json": b'{"x": 1}'}, "found none"),
+    ],
+)  # fmt: skip
+def test_a_bad_sample_of_a_tar_file_is_named(tmp_path, members, said):
+    tar(tmp_path / "0.tar", members)
+    with pytest.raises(InputError) as raised:
+        open_source("webdataset", {"shards": str(tmp_path / "0.tar")})[0]
+    assert "0.tar, sample 7: " in str(raised.value) and said in str(raised.value)
+
+
+def test_what_is_no_tar_file_is_one_line(tmp_path):
+    write(tmp_path / "0.tar", "not a tar" * 100)
+    with pytest.raises(InputError, match="uncompressed tar"):
+        open_source("webdataset", {"shards": str(tmp_path / "0.tar")})
+    with pytest.raises(InputError, match="found none"):
+        open_source("webdataset", {"shards": str(tmp_path / "*.zip")})
+
+
+def clipcap(path, embeddings, captions, protocol=4):
+    path.write_bytes(pickle.dumps({"clip_embedding": embeddings, "captions": captions}, protocol))
+    return {"path": str(path)}
+
+
+CAPTIONS = [
+    {"image_id": "9", "id": i, "caption": f" a cat. {i}\n", "clip_embedding": i % 2}
+    for i in range(3)
+]
+
+
+def read(options, **changes):
+    return open_pair_source(
+        "clipcap", options, **{"dim": 4, "limit": None, "skip_bad": False, **changes}
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_clipcaps_embedding_file_is_read_as_it_is(tmp_path, dtype, protocol):
+    rows = torch.randn(5, 4).to(dtype)[1::2]  # a view, as torch.cat's results may become
+    pairs = read(clipcap(tmp_path / "c.pkl", rows, CAPTIONS, protocol))
+    assert [pairs[i][1] for i in range(3)] == [one["caption"] for one in CAPTIONS]
+    for i in range(3):
+        assert pairs[i][0].equal(rows[i % 2].float())
+
+
+class Malice:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+class Nested:
+    """Malice inside the bytes of a tensor's storage."""
+
+    def __reduce__(self):
+        buffer = io.BytesIO()
+        torch.save(Malice(), buffer)
+        return torch.storage._load_from_bytes, (buffer.getvalue(),)
+
+
+class Overlong:
+    """A tensor that says it is larger than its data."""
+
+    def __reduce__(self):
+        storage = torch.storage.TypedStorage([1.0] * 4, _internal=True)
+        return torch._utils._rebuild_tensor_v2, (storage, 0, (9, 4), (4, 1), False, {})
+
+
+@pytest.mark.parametrize("bad", [Malice(), Nested(), Overlong()])
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, monkeypatch, bad):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="nothing it holds was run"):
+        read(clipcap(tmp_path / "c.pkl", bad, CAPTIONS))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "captions", "said"),
+    [
+        (torch.ones(2, 5), CAPTIONS, "width 4.*found 5"),
+        (torch.full((2, 4), torch.nan), CAPTIONS, "NaN"),
+        (torch.ones(1, 4), CAPTIONS, "caption 1: clip_embedding: expected a row from 0 to 0"),
+        (torch.ones(2, 4), [{**CAPTIONS[0], "caption": "x" * (MAX_CHARACTERS + 1)}], "10,001"),
+        (torch.ones(2, 4), [], "list of captions"),
+        (None, CAPTIONS, "floating-point"),
+    ],
+)
+def test_bad_content_of_the_embedding_file_is_one_line(tmp_path, embeddings, captions, said):
+    with pytest.raises(InputError, match=said):
+        read(clipcap(tmp_path / "c.pkl", embeddings, captions))
+
+
+def test_bad_captions_of_the_embedding_file_are_skipped_and_counted(tmp_path):
+    captions = [*CAPTIONS, {**CAPTIONS[0], "caption": ""}]
+    pairs = read(clipcap(tmp_path / "c.pkl", torch.ones(2, 4), captions), skip_bad=True)
+    assert len(pairs) == 3 and pairs.skipped == 1 and "caption 3" in pairs.first_skipped
+
+
+def test_a_file_cut_off_is_one_line(tmp_path):
+    options = clipcap(tmp_path / "c.pkl", torch.ones(2, 4), CAPTIONS)
+    data = (tmp_path / "c.pkl").read_bytes()
+    (tmp_path / "c.pkl").write_bytes(data[:-30])
+    with pytest.raises(InputError, match="nothing it holds was run"):
+        read(options)

@@ -1,0 +1,135 @@
+"""CLIPCap's own file of embeddings: a pickle, which could run code, read so that it does not.
+
+A dictionary: ``clip_embedding``, a tensor [N, d] of float32 or float16, and ``captions``, a list of
+dictionaries with ``caption`` and ``clip_embedding``, the number of its row. That is what the
+original's `parse_coco.py` writes (Mokady et al. 2021, https://github.com/rmokady/CLIP_prefix_caption).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regionlm.errors import InputError
+from training.data.example import check_text, file_digest
+from training.data.pairs import Pairs
+
+
+def clipcap_pairs(
+    path: str | Path, *, dim: int, limit: int | None = None, skip_bad: bool = False
+) -> Pairs:
+    """Read it; texts stay as they are, to the blank.
+
+    path: the file. dim: of the backbone's embeddings. limit: at most so many captions. skip_bad:
+    leave out captions that can't be used.
+
+    Raises InputError: no such file, a pickle that names anything but tensors (nothing is run),
+    damaged, of another form or width, not finite.
+    """
+    found = _load(Path(path))
+    if not isinstance(found, dict) or not {"clip_embedding", "captions"} <= found.keys():
+        raise InputError(f"{path}: expected a dictionary of clip_embedding and captions")
+    embeddings, captions = found["clip_embedding"], found["captions"]
+    _check_embeddings(path, embeddings, dim)
+    if not isinstance(captions, list) or not captions:
+        raise InputError(f"{path}: expected a list of captions, found {str(captions)[:40]}")
+    texts, owners, bad = [], [], []
+    for number, caption in enumerate(captions[:limit]):
+        try:
+            text, owner = _read(caption, len(embeddings))
+        except InputError as error:
+            if not skip_bad:
+                raise InputError(f"{path}, caption {number}: {error}") from error
+            bad.append(f"{path}, caption {number}: {error}")
+            continue
+        texts.append(text)
+        owners.append(owner)
+    digest = file_digest(Path(path))
+    return Pairs(embeddings, texts, owners, len(bad), bad[0] if bad else None, digest)
+
+
+def _read(caption: Any, rows: int) -> tuple[str, int]:
+    if not isinstance(caption, dict):
+        raise InputError(f"expected a dictionary, found {type(caption).__name__}")
+    owner = caption.get("clip_embedding")
+    if type(owner) is not int or not 0 <= owner < rows:
+        raise InputError(f"clip_embedding: expected a row from 0 to {rows - 1}, found {owner!r}")
+    return check_text(caption.get("caption")), owner
+
+
+def _check_embeddings(path: str | Path, embeddings: Any, dim: int) -> None:
+    if (
+        not isinstance(embeddings, Tensor)
+        or embeddings.ndim != 2
+        or not embeddings.is_floating_point()
+    ):
+        raise InputError(f"{path}: clip_embedding: expected floating-point numbers [N, {dim}]")
+    if embeddings.shape[1] != dim:
+        raise InputError(
+            f"{path}: expected embeddings of width {dim}, as the backbone makes them; found"
+            f" {embeddings.shape[1]}: set start.backbone to the model they were made with"
+        )
+    if not torch.isfinite(embeddings).all():
+        raise InputError(f"{path}: clip_embedding: expected finite numbers, found NaN or infinity")
+
+
+def _load(path: Path) -> Any:
+    try:
+        with path.open("rb") as stream:
+            return _TensorUnpickler(stream).load()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damaged pickles raise a dozen types
+        raise InputError(
+            f"{path}: expected a pickle of tensors, lists, dictionaries, numbers and texts, which"
+            f" this is not ({' '.join(str(error).split())[:120]}); nothing it holds was run"
+        ) from error
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Makes tensors and plain values; the name of anything else is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _KNOWN[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it names {module}.{name}") from None
+
+
+def _storage(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """How protocol 2 spells bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes as {encoding}")
+    return text.encode("latin1")
+
+
+def _tensor(
+    storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any
+) -> Tensor:
+    """A view of a storage; torch would read on behind its end."""
+    flat = torch.empty(0, dtype=storage.dtype).set_(storage)
+    if min([offset, *size, *stride]) < 0 or len(size) != len(stride):
+        raise ValueError("a tensor of negative size")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if 0 not in size and last >= len(flat):
+        raise ValueError("a tensor larger than its data")
+    return flat.as_strided(tuple(size), tuple(stride), offset).clone()
+
+
+_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch.storage", "_load_from_bytes"): _storage,
+    ("_codecs", "encode"): _bytes,
+    ("collections", "OrderedDict"): OrderedDict,
+}

@@ -1,0 +1,78 @@
+"""COCO captions: five sentences an image (Chen et al. 2015; https://cocodataset.org)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eval.datasets.files import locate
+from eval.datasets.records import TableBuilder, scan
+from regionlm.errors import InputError
+from regionlm.images import open_image
+from training.data.example import Example, Parts, file_digest
+
+_DOWNLOAD = "http://images.cocodataset.org/annotations/annotations_trainval2014.zip"
+
+
+class CocoCaptions:
+    """Every image of a `captions_*.json` that has captions, in the order of the first of each.
+
+    Raises InputError: files that are missing or of another form.
+    """
+
+    def __init__(
+        self, annotations: str | Path, images: str | Path, *, skip_bad: bool = False
+    ) -> None:
+        """Open it.
+
+        annotations: `captions_train2014.json` or one like it. images: folder of its images.
+        """
+        self.file, self.folder, self.skip_bad = Path(annotations), Path(images), skip_bad
+        self._digest = file_digest(self.file)
+        builder, names = TableBuilder(), {}
+        for record in scan(self.file):
+            value = record.value
+            try:
+                if record.key == "annotations":
+                    builder.add(int(value["image_id"]), record)
+                    value["caption"]
+                elif record.key == "images":
+                    names[int(value["id"])] = str(value["file_name"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{self.file}: expected images with id and file_name, and annotations with"
+                    f" image_id and caption, found {str(value)[:60]}"
+                ) from error
+        self._ids = builder.image_ids()
+        if not self._ids:
+            raise InputError(f"{self.file}: expected a list of annotations, found none")
+        self._table = builder.table()
+        files = [
+            (names.get(number, f"image {number}, which it does not list"),) for number in self._ids
+        ]
+        self._photos = locate("coco_captions", "images", files, [self.folder], _DOWNLOAD, skip_bad)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Digest of the annotations, and the folder of the images."""
+        return {"annotations": self._digest, "images": str(self.folder.resolve())}
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decode an image; InputError: it or all its captions can't be used."""
+        number, photo = self._ids[index], self._photos[index]
+        parts = Parts(f"{self.file}, image {number}", self.skip_bad)
+        if photo is None:
+            raise InputError(f"{parts.place}: its file is missing in {self.folder}")
+        texts: list[str] = []
+        for annotation in self._table.of_image(number):
+            parts.place = f"{self.file}, image {number}, annotation {annotation.get('id')}"
+            texts += parts.texts([annotation["caption"]])
+        try:
+            image = open_image(photo)
+        except InputError as error:
+            raise InputError(f"{self.file}, image {number}: {error}") from error
+        return parts.whole(image, texts)

@@ -1,0 +1,160 @@
+"""Your own data: a JSON object a line.
+
+    {"image": "1.jpg", "caption": "a cat on a mat"}
+    {"image": "2.jpg", "captions": ["a dog", "a brown dog"]}
+    {"image": "3.jpg", "regions": [{"box": [3, 120, 148, 271], "caption": "a red car"}]}
+
+Regions take the forms of `regionlm.bulk.manifest` (mask, rle, polygon or box) and a ``caption`` or
+``captions``; paths are relative to the manifest's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from regionlm.bulk.manifest import decode
+from regionlm.bulk.regions import check_region, read_region
+from regionlm.errors import InputError
+from regionlm.images import open_image
+from training.data.example import Example, Parts
+
+_SAID = ("caption", "captions")
+
+
+class CaptionManifest:
+    """An opened manifest; a line takes 16 bytes of memory.
+
+    Without ``skip_bad`` the form of every line is checked at once; images are not looked for yet.
+
+    Raises InputError: no such file, no line in it, or one of another form (says which).
+    """
+
+    def __init__(self, path: str | Path, *, skip_bad: bool = False) -> None:
+        self.path, self.skip_bad = Path(path), skip_bad
+        starts, numbers = array("q"), array("q")
+        digest, start = hashlib.sha256(), 0
+        try:
+            with self.path.open("rb") as stream:
+                for number, raw in enumerate(stream, 1):
+                    digest.update(raw)
+                    if raw.strip():
+                        starts.append(start)
+                        numbers.append(number)
+                        if not skip_bad:
+                            self._parse(raw, number)
+                    start += len(raw)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"manifest {path} cannot be read: {reason}") from error
+        if not starts:
+            raise InputError(f"manifest {path} is empty: expected a JSON object a line")
+        self._starts, self._numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
+        self._digest = digest.hexdigest()
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The file's digest, and where its relative paths start from."""
+        return {"manifest": self._digest, "folder": str(self.path.parent.resolve())}
+
+    def __len__(self) -> int:
+        """How many lines, blank ones not counted."""
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decode a line's image and regions; InputError: it can't be used."""
+        number = int(self._numbers[index])
+        with self.path.open("rb") as stream:
+            stream.seek(int(self._starts[index]))
+            value = self._parse(stream.readline(), number)
+        parts = Parts(self._place(number), self.skip_bad)
+        try:
+            image = open_image(self.path.parent / value["image"])
+        except InputError as error:
+            raise InputError(f"{parts.place}: {error}") from error
+        return read_said(value, image, self.path.parent, parts)
+
+    def _parse(self, raw: bytes, number: int) -> dict[str, Any]:
+        try:
+            value = decode(raw)
+            check_said(value, ("image", "id"))
+            if not isinstance(value.get("image"), str) or not value["image"]:
+                raise InputError(
+                    f"image: expected the path of a file, found {value.get('image')!r}"
+                )
+        except InputError as error:
+            raise InputError(f"{self._place(number)}: {error}") from error
+        return value
+
+    def _place(self, number: int) -> str:
+        return f"{self.path}, line {number}"
+
+
+def check_said(value: Any, others: tuple[str, ...] | None) -> None:
+    """Raise InputError unless an object holds caption, captions or regions with captions.
+
+    others: keys it may have besides; None allows any.
+    """
+    if not isinstance(value, dict):
+        raise InputError(
+            'expected an object such as {"image": "a.jpg", "caption": "a cat"}; found'
+            f" {type(value).__name__}"
+        )
+    known = (*_SAID, "regions", *(others or ()))
+    unknown = [key for key in value if key not in known]
+    if unknown and others is not None:
+        raise InputError(f"unknown key {unknown[0]!r}; expected {', '.join(known)}")
+    found = [key for key in (*_SAID, "regions") if key in value]
+    if len(found) != 1:
+        raise InputError(
+            f"expected one of caption, captions and regions; found {' and '.join(found) or 'none'}"
+        )
+    if found[0] != "regions":
+        _captions(value)
+        return
+    regions = value["regions"]
+    if not isinstance(regions, list) or not regions:
+        raise InputError(f"regions: expected a list of at least one, found {str(regions)[:40]}")
+    for region in regions:
+        if not isinstance(region, dict):
+            raise InputError(f"a region is an object; found {str(region)[:40]!r}")
+        check_region(_form(region))
+        _captions(region)
+
+
+def read_said(value: dict[str, Any], image: Image.Image, folder: Path, parts: Parts) -> Example:
+    """The example that a checked object describes.
+
+    folder: that paths of masks start from.
+    """
+    if "regions" not in value:
+        return parts.whole(image, parts.texts(_captions(value)))
+    for position, region in enumerate(value["regions"]):
+        with parts.checked():
+            found = read_region(_form(region), position, folder, image.size)
+            if len(found) != 1:
+                raise InputError(
+                    f"mask {region['mask']}: expected one region for a caption, found {len(found)}"
+                )
+            parts.add(found[0].mask, parts.texts(_captions(region)))
+    return parts.example(image)
+
+
+def _form(region: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in region.items() if key not in _SAID}
+
+
+def _captions(value: dict[str, Any]) -> list[Any]:
+    if all(key in value for key in _SAID):
+        raise InputError("expected caption or captions, found both")
+    found = value["captions"] if "captions" in value else [value.get("caption")]
+    if not isinstance(found, list) or not found:
+        raise InputError(f"captions: expected a list of texts, found {str(found)[:40]!r}")
+    if any(not isinstance(text, str) for text in found):
+        raise InputError(f"caption: expected text, found {str(found[0])[:40]!r}")
+    return found

@@ -1,0 +1,59 @@
+"""PhraseCut as training data; read as `eval.datasets.phrasecut` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eval.datasets.phrasecut import PhraseCut
+from regionlm.errors import InputError
+from training.data.example import Example, Parts, file_digest
+
+
+class PhraseCutExamples:
+    """Every image of a split with its phrases' regions.
+
+    Raises DataError: unknown split, missing or damaged files.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        images: str | Path | None = None,
+        skip_bad: bool = False,
+    ) -> None:
+        """Open a split; arguments as `eval.datasets.phrasecut.PhraseCut` takes them."""
+        self.root, self.split, self.skip_bad = Path(root), split, skip_bad
+        self.home = Path(images or root)
+        self._data = PhraseCut(root, split, images=images, skip_missing=skip_bad)
+        names = [f"refer_{part}.json" for part in dict.fromkeys(split.split("_"))]
+        infos = ("image_data_split.json", "image_data_split3000.json")
+        names += [name for name in infos if (self.root / name).exists()][:1]
+        self._digests = {name: file_digest(self.root / name) for name in names}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Digests of the annotations, which images are there, and their folder."""
+        return {"files": self._digests, "images": str(self.home.resolve()), "count": len(self)}
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decode an image; InputError: it can't be read, or a phrase has no region."""
+        sample = self._data[index]
+        place = f"phrasecut {self.split}, image {sample.id}"
+        parts = Parts(place, self.skip_bad)
+        for name in sample.dropped:
+            with parts.checked():
+                raise InputError(f"phrase {name} has no word or covers no pixel")
+        said: dict[int, list[str]] = {}
+        for name, text, target in zip(sample.text_ids, sample.texts, sample.targets, strict=True):
+            parts.place = f"{place}, phrase {name}"
+            said.setdefault(target, []).extend(parts.texts([text]))
+        for target, texts in said.items():
+            parts.add(sample.masks[target], texts)
+        return parts.example(sample.image)

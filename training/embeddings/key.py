@@ -1,0 +1,81 @@
+"""All that embeddings depend on, as JSON values."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.registry import EMBEDDERS
+from regionlm.errors import InputError
+from regionlm.outputs import unwritable, write_atomically
+from training.data.example import file_digest
+
+_LAYOUT = 1  # of shards; another number makes all of them anew
+
+
+def backbone_key(backbone: ClipViT) -> dict[str, Any]:
+    """Weights, how they are wired (activation, pooling), and normalisation of pictures."""
+    wiring = f"{backbone.model!r} {backbone.pooling} {backbone.heads}"
+    return {
+        "weights": weights_digest(backbone.model),
+        "wiring": hashlib.sha256(wiring.encode()).hexdigest()[:16],
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+    }
+
+
+def embedder_key(name: str, embedder: Embedder, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, input size, and the value of every option, given or not; files by their digest."""
+    found: dict[str, Any] = {"name": name, "size": list(embedder.size), "rescaled": True}
+    for option, parameter in inspect.signature(EMBEDDERS[name]).parameters.items():
+        if option in ("backbone", "size"):
+            continue
+        given = options.get(option, parameter.default)
+        value = getattr(embedder, option, given)
+        value = value if isinstance(value, str | int | float | list | tuple) else given
+        if isinstance(value, str | Path) and Path(value).is_file():
+            value = {"file": file_digest(Path(value))}
+        found[option] = value
+    return found
+
+
+def store_folder(store: Path, name: str, key: Mapping[str, Any]) -> Path:
+    """The folder of what a key describes, made if missing, with the key in ``key.json``.
+
+    Raises:
+        InputError: the system refuses to write, or the folder holds something else.
+    """
+    whole = {"layout": _LAYOUT, **key}
+    text = json.dumps(whole, indent=2, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = store / f"{name}-{digest}"
+    path = folder / "key.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
+        found = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if found != text:
+        raise InputError(f"{path}: not the key of these embeddings; delete the folder")
+    return folder
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """Short digest of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

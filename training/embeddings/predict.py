@@ -1,0 +1,203 @@
+"""Examples to shards of embeddings: a Lightning predict run on any number of devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regionlm.embedders.embedder import Embedder
+from regionlm.errors import InputError
+from regionlm.runs.execute import answer_all, device_count, new_trainer
+from regionlm.runs.module import AnswerModule
+from training.data.example import Example, Source
+from training.embeddings.shards import shard_path, write_shard
+
+TOGETHER = 8  # examples in one call of the embedder
+SHARD = 32  # such groups in a shard, whatever the number of devices: 256 examples
+
+Embed = Callable[[list[Example]], list[torch.Tensor]]
+"""Examples -> of each the embeddings [M, d] of its regions."""
+
+
+def compute_shards(
+    source: Source,
+    prepare: Callable[[torch.device], Embed],
+    folder: Path,
+    machines: Mapping[str, Any],
+    *,
+    count: int,
+    skip_bad: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> int:
+    """Write those shards of the first `count` examples that are not there; returns how many are.
+
+    Every process of a distributed run calls it; all must see ``folder``. What is in a shard does
+    not depend on how many processes there are, nor on stops in between.
+
+    Args:
+        source: examples.
+        prepare: loads the embedder on the device that a process is given.
+        folder: for shards.
+        machines: Lightning's accelerator, devices, num_nodes, strategy.
+        count: of examples.
+        skip_bad: leave out what can't be used, and count it.
+        workers: threads that decode images, in each process.
+        progress: show a bar.
+
+    Raises:
+        InputError, ModelError: an example or model that can't be used; finished shards stay.
+    """
+    groups = _Groups(source, count, skip_bad)
+    shards = -(-len(groups) // SHARD)
+    if all(shard_path(folder, number).exists() for number in range(shards)):
+        return shards
+
+    def prepare_answer(device: torch.device) -> Callable[[int, list[Example | str]], dict]:
+        embed = prepare(device)
+        return lambda number, read: _answer(embed, read)
+
+    module = AnswerModule(
+        groups,
+        prepare_answer,
+        _ShardJournal(folder, len(groups)),
+        workers=workers,
+        progress=progress,
+        block=SHARD,
+        images_per_item=TOGETHER,
+    )
+    trainer = new_trainer(**_concrete(machines))
+    answer_all(trainer, module, lambda: None)
+    return shards
+
+
+class _Groups:
+    """Examples by groups; one that can't be used is the reason, where they are skipped."""
+
+    def __init__(self, source: Source, count: int, skip_bad: bool) -> None:
+        self.source, self.count, self.skip_bad = source, count, skip_bad
+
+    def __len__(self) -> int:
+        return -(-self.count // TOGETHER)
+
+    def __getitem__(self, index: int) -> list[Example | str]:
+        found: list[Example | str] = []
+        for number in range(index * TOGETHER, min((index + 1) * TOGETHER, self.count)):
+            try:
+                found.append(self.source[number])
+            except InputError as error:
+                if not self.skip_bad:
+                    raise
+                found.append(" ".join(str(error).split()))
+        return found
+
+
+def _answer(embed: Embed, read: list[Example | str]) -> dict[str, Any]:
+    examples = [one for one in read if isinstance(one, Example)]
+    bad = [reason for one in read for reason in ([one] if isinstance(one, str) else one.bad)]
+    embeddings = [found.float().cpu() for found in embed(examples)] if examples else []
+    texts = [captions for one in examples for captions in one.texts]
+    return {"embeddings": embeddings, "texts": texts, "bad": bad}
+
+
+class _ShardJournal:
+    """What `AnswerModule` asks of a journal, with shards for its lines."""
+
+    def __init__(self, folder: Path, groups: int) -> None:
+        self.folder, self.groups = folder, groups
+
+    def done(self) -> np.ndarray:
+        numbers = np.arange(self.groups)
+        there = [shard_path(self.folder, n).exists() for n in range(-(-self.groups // SHARD))]
+        return numbers[np.array(there, bool)[numbers // SHARD]]
+
+    def writer(self, process: int) -> _ShardWriter:
+        return _ShardWriter(self.folder, self.groups)
+
+    @property
+    def _stop(self) -> Path:
+        return self.folder / "stop"
+
+    def ask_to_stop(self) -> None:
+        with contextlib.suppress(OSError):  # no room: the others will find that themselves
+            self._stop.touch()
+
+    def forget_stop(self) -> None:
+        self._stop.unlink(missing_ok=True)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.exists()
+
+    def discard_if_empty(self) -> None:
+        self.forget_stop()
+        if next(self.folder.glob("*.safetensors"), None) is None:
+            (self.folder / "key.json").unlink(missing_ok=True)
+            for folder in (self.folder, self.folder.parent):
+                with contextlib.suppress(OSError):  # something else is in it
+                    folder.rmdir()
+
+
+class _ShardWriter:
+    """Collects the groups of a shard, which come in order, and writes it with the last."""
+
+    def __init__(self, folder: Path, groups: int) -> None:
+        self.folder, self.groups = folder, groups
+        self._collected: list[dict[str, Any]] = []
+
+    def write(self, number: int, answer: dict[str, Any]) -> None:
+        self._collected.append(answer)
+        if (number + 1) % SHARD and number + 1 < self.groups:
+            return
+        parts, self._collected = self._collected, []
+        embeddings = [found for part in parts for found in part["embeddings"]]
+        captions = [texts for part in parts for texts in part["texts"]]
+        bad = [reason for part in parts for reason in part["bad"]]
+        owners = [owner for owner, texts in enumerate(captions) for _ in texts]
+        joined = torch.cat(embeddings) if embeddings else torch.zeros(0, 0)
+        if len(joined) != len(captions):
+            raise AssertionError("an embedding for each list of captions")
+        texts = [text for texts in captions for text in texts]
+        write_shard(shard_path(self.folder, number // SHARD), joined, texts, owners, bad)
+
+    def close(self) -> None:
+        """A shard that is not full is made again."""
+
+
+def whole_and_regions(whole: Embedder, regions: Embedder) -> Embed:
+    """Embed regions with one embedder and whole images with another, brought to the norm of their
+    image's embedding, as captioners read them."""
+
+    def embed(examples: list[Example]) -> list[torch.Tensor]:
+        found: dict[int, torch.Tensor] = {}
+        for embedder, wanted in ((whole, True), (regions, False)):
+            chosen = [i for i, one in enumerate(examples) if (one.masks is None) == wanted]
+            if chosen:
+                images = [examples[i].image for i in chosen]
+                masks = [_masks(examples[i]) for i in chosen]
+                for i, one in zip(chosen, embedder.localize_batch(images, masks), strict=True):
+                    found[i] = one.rescaled().cpu()
+        return [found[i] for i in range(len(examples))]
+
+    return embed
+
+
+def _masks(example: Example) -> np.ndarray:
+    if example.masks is not None:
+        return example.masks
+    return np.ones((1, example.image.height, example.image.width), bool)
+
+
+def _concrete(machines: Mapping[str, Any]) -> dict[str, Any]:
+    """A `trainer` section's machines for a predict run, which has no use for sharding."""
+    found: dict[str, Any] = {"accelerator": "auto", "devices": "auto", **machines}
+    if not isinstance(found["devices"], list):
+        found["devices"] = device_count(found["accelerator"], found["devices"])
+    if found.get("strategy") != "ddp":
+        found["strategy"] = "auto"
+    return found
