@@ -8,6 +8,7 @@ the first one was.
 
 from __future__ import annotations
 
+import json
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -50,9 +51,10 @@ def write_shard(
         "offsets": torch.from_numpy(ends),
         "owners": torch.tensor(list(owners), dtype=torch.int64),
     }
-    metadata = {"skipped": str(len(bad)), "first": bad[0] if bad else ""}
+    # One entry: safetensors writes several in no fixed order, and equal shards have equal bytes.
+    bad_ones = json.dumps({"skipped": len(bad), "first": _storable(bad[0]) if bad else ""})
     # Not save_file: its error does not say that the disk is full.
-    data = save(tensors, {name: _storable(value) for name, value in metadata.items()})
+    data = save(tensors, {"bad": bad_ones})
     write_atomically(path, lambda aside: _write(aside, data))
 
 
@@ -77,8 +79,8 @@ class Shards(Dataset[tuple[Tensor, str]]):
         for number in range(count):
             shard = _Shard(shard_path(folder, number))
             lengths.append(len(shard.owners))
-            self.skipped += int(shard.metadata["skipped"])
-            self.first_skipped = self.first_skipped or shard.metadata["first"] or None
+            self.skipped += shard.bad["skipped"]
+            self.first_skipped = self.first_skipped or shard.bad["first"] or None
         self._ends = list(accumulate(lengths))
 
     def __len__(self) -> int:
@@ -111,8 +113,8 @@ class _Shard:
             self.embeddings, self.texts = file.get_slice("embeddings"), file.get_slice("texts")
             self.offsets = file.get_tensor("offsets").tolist()
             self.owners = file.get_tensor("owners").tolist()
-            self.metadata = file.metadata()
-        except (SafetensorError, OSError) as error:
+            self.bad = json.loads(file.metadata()["bad"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"embeddings {path}: missing or damaged ({error}); delete it, and it is made again"
             ) from error
