@@ -193,6 +193,7 @@ def test_weights_that_were_cut_off_are_one_line(capsys):
 def test_uploading_needs_somebody_logged_in_before_training(capsys, monkeypatch):
     monkeypatch.setenv("HF_HOME", "nobody")
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     assert "hf auth login" in _refused(capsys, "--push_to_hub", "me/mine")
     assert not Path("run").exists()
@@ -200,6 +201,7 @@ def test_uploading_needs_somebody_logged_in_before_training(capsys, monkeypatch)
 
 def test_a_hub_out_of_reach_is_one_line(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_none")
     captioner = RegionCaptioner.from_pretrained("mini", device="cpu")
     with pytest.raises(ModelError, match="cannot push to me/mine: ") as raised:
