@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from regionlm.bulk.json_lines import JsonLines
 from regionlm.bulk.regions import check_id, check_region
 from regionlm.errors import InputError
 
@@ -51,43 +51,24 @@ class Manifest:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.folder = self.path.parent
-        starts, numbers, hashes = array("q"), array("q"), array("q")
-        digest = hashlib.sha256()
-        start = 0
-        try:
-            with self.path.open("rb") as stream:
-                for number, raw in enumerate(stream, 1):
-                    digest.update(raw)
-                    if raw.strip():
-                        starts.append(start)
-                        numbers.append(number)
-                        hashes.append(hash(str(self._parse(raw, number).id)))
-                    start += len(raw)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"manifest {path} cannot be read: {reason}") from error
-        if not starts:
-            raise InputError(f"manifest {path} is empty: expected a JSON object a line")
-        self._starts, self._numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
-        self.digest = digest.hexdigest()
+        hashes = array("q")
+        self._lines = JsonLines(
+            path, lambda raw, number: hashes.append(hash(str(self._parse(raw, number).id)))
+        )
+        self.digest = self._lines.digest
         self._check_ids(np.array(hashes, np.int64))
 
     def __len__(self) -> int:
         """How many lines, blank ones not counted."""
-        return len(self._starts)
+        return len(self._lines)
 
     def __getitem__(self, index: int) -> Line:
         """Read a line; InputError: the file has changed."""
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(int(self._starts[index]))
-                return self._parse(stream.readline(), int(self._numbers[index]))
-        except OSError as error:
-            raise InputError(f"manifest {self.path} cannot be read any more: {error}") from error
+        return self._parse(*self._lines.read(index))
 
     def place(self, index: int) -> str:
         """How messages call a line."""
-        return f"{self.path}, line {self._numbers[index]}"
+        return f"{self.path}, line {self._lines.numbers[index]}"
 
     def _parse(self, raw: bytes, number: int) -> Line:
         try:

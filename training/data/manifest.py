@@ -10,14 +10,12 @@ Regions take the forms of `regionlm.bulk.manifest` (mask, rle, polygon or box) a
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from regionlm.bulk.json_lines import JsonLines
 from regionlm.bulk.manifest import decode
 from regionlm.bulk.regions import check_region, read_region
 from regionlm.errors import InputError
@@ -37,47 +35,31 @@ class CaptionManifest:
 
     def __init__(self, path: str | Path, *, skip_bad: bool = False) -> None:
         self.path, self.skip_bad = Path(path), skip_bad
-        starts, numbers = array("q"), array("q")
-        digest, start = hashlib.sha256(), 0
-        try:
-            with self.path.open("rb") as stream:
-                for number, raw in enumerate(stream, 1):
-                    digest.update(raw)
-                    if raw.strip():
-                        starts.append(start)
-                        numbers.append(number)
-                        if not skip_bad:
-                            self._parse(raw, number)
-                    start += len(raw)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"manifest {path} cannot be read: {reason}") from error
-        if not starts:
-            raise InputError(f"manifest {path} is empty: expected a JSON object a line")
-        self._starts, self._numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
-        self._digest = digest.hexdigest()
+        self._lines = JsonLines(path, self._see)
 
     @property
     def key(self) -> dict[str, Any]:
         """The file's digest, and where its relative paths start from."""
-        return {"manifest": self._digest, "folder": str(self.path.parent.resolve())}
+        return {"manifest": self._lines.digest, "folder": str(self.path.parent.resolve())}
 
     def __len__(self) -> int:
         """How many lines, blank ones not counted."""
-        return len(self._starts)
+        return len(self._lines)
 
     def __getitem__(self, index: int) -> Example:
         """Decode a line's image and regions; InputError: it can't be used."""
-        number = int(self._numbers[index])
-        with self.path.open("rb") as stream:
-            stream.seek(int(self._starts[index]))
-            value = self._parse(stream.readline(), number)
+        raw, number = self._lines.read(index)
+        value = self._parse(raw, number)
         parts = Parts(self._place(number), self.skip_bad)
         try:
             image = open_image(self.path.parent / value["image"])
         except InputError as error:
             raise InputError(f"{parts.place}: {error}") from error
         return read_said(value, image, self.path.parent, parts)
+
+    def _see(self, raw: bytes, number: int) -> None:
+        if not self.skip_bad:
+            self._parse(raw, number)
 
     def _parse(self, raw: bytes, number: int) -> dict[str, Any]:
         try:

@@ -1,0 +1,60 @@
+"""A file of a JSON object a line, of which lines are read when they are wanted."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from regionlm.errors import InputError
+
+
+class JsonLines:
+    """An opened file; a line takes 16 bytes of memory, however long it is.
+
+    path: the file. numbers: of its lines that are not blank, from 1. digest: of its bytes, SHA-256.
+
+    Args:
+        path: of the file.
+        see: called with each line that is not blank, and its number.
+
+    Raises:
+        InputError: no such file, or no line in it; and what `see` raises.
+    """
+
+    def __init__(self, path: str | Path, see: Callable[[bytes, int], object]) -> None:
+        self.path = Path(path)
+        starts, numbers = array("q"), array("q")
+        digest, start = hashlib.sha256(), 0
+        try:
+            with self.path.open("rb") as stream:
+                for number, raw in enumerate(stream, 1):
+                    digest.update(raw)
+                    if raw.strip():
+                        starts.append(start)
+                        numbers.append(number)
+                        see(raw, number)
+                    start += len(raw)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"manifest {path} cannot be read: {reason}") from error
+        if not starts:
+            raise InputError(f"manifest {path} is empty: expected a JSON object a line")
+        self._starts, self.numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
+        self.digest = digest.hexdigest()
+
+    def __len__(self) -> int:
+        """How many lines, blank ones not counted."""
+        return len(self._starts)
+
+    def read(self, index: int) -> tuple[bytes, int]:
+        """A line and its number; InputError: the file is gone."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(int(self._starts[index]))
+                return stream.readline(), int(self.numbers[index])
+        except OSError as error:
+            raise InputError(f"manifest {self.path} cannot be read any more: {error}") from error
