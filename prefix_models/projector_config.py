@@ -1,9 +1,10 @@
 """What a ProjectorModel is besides its weights: sizes, input normalisation, prompt."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from prefix_models.config import read_settings
 from prefix_models.errors import PrefixModelError
 from prefix_models.placeholders import find_placeholders
 from prefix_models.projectors import PROJECTORS
@@ -79,12 +80,4 @@ class ProjectorConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ProjectorConfig":
         """Build from `to_dict`'s values; unknown or missing names raise PrefixModelError."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise PrefixModelError(
-                f"unknown projector settings {unknown}; known ones are {sorted(known)}"
-            )
-        if "embedding_dim" not in values:
-            raise PrefixModelError("projector settings lack embedding_dim")
-        return cls(**values)
+        return read_settings(cls, values, "projector")
