@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
-        return 130
+        return 130 if is_first_process() else 0
     except BrokenPipeError:
         # Python flushes stdout once more at exit; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -301,7 +301,7 @@ def _is_users(error: ValueError) -> bool:
 
 def _complain(error: Exception) -> int:
     if not is_first_process():
-        return 0  # anything else, and Lightning kills the first one before it has said why
+        return 0  # anything else, and Lightning kills the first one before it has ended
     print("regionlm: error:", " ".join(str(error).split()), file=sys.stderr)
     return 2
 

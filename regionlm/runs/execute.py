@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -92,8 +92,9 @@ def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Re
     Raises:
         InputError, ModelError, PrefixModelError: what stopped any of the processes, or `finish`;
             raised in every process.
+        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; all processes finish the item at hand first.
     """
-    with _one_thread(), _sigterm_interrupts(), warnings.catch_warnings():
+    with _one_thread(), _signals_stop(module), warnings.catch_warnings():
         for expected in (
             ".*returned None.*",
             ".*does not have many workers.*",  # threads do that
@@ -105,6 +106,8 @@ def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Re
     broadcast = trainer.strategy.broadcast
     errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
     error = next((error for error in errors if error is not None), None)
+    if error is None and module.journal.stopped:  # a signal came when its process had finished
+        error = KeyboardInterrupt()
     result: Result | None = None
     if trainer.is_global_zero:
         try:
@@ -131,21 +134,29 @@ def _predict(trainer: L.Trainer, module: AnswerModule) -> None:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Make SIGTERM end a run like Ctrl-C; Lightning alone only notes it, for training loops."""
+def _signals_stop(module: AnswerModule) -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop all processes at their next item.
+
+    To raise at once would leave it to Lightning to kill the other processes, and gloo's threads may
+    abort the first one when their peers are gone. Asked twice, the first process does raise.
+    """
+    usual: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
     ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+    # A shell's background jobs ignore SIGINT, and a program around us may have its own handlers.
+    free = [number for number, one in usual.items() if ours and signal.getsignal(number) is one]
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        if isinstance(module.error, KeyboardInterrupt) and module.local_rank == 0:
+            raise KeyboardInterrupt
+        module.interrupt()
 
-    signal.signal(signal.SIGTERM, interrupt)  # Lightning calls it after its own
+    for number in free:
+        signal.signal(number, interrupt)  # Lightning calls it after its own
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in free:
+            signal.signal(number, usual[number])
 
 
 @contextmanager

@@ -197,7 +197,7 @@ class AnswerModule(L.LightningModule):
         self.items, self.prepare, self.journal = items, prepare, journal
         self.workers, self.unreadable, self.progress = workers, unreadable, progress
         self.block, self.images_per_item = block, images_per_item
-        self.error: ValueError | None = None
+        self.error: BaseException | None = None
         self.started = time.monotonic()
         """When the models were loaded."""
         self._answer: Callable[[int, Any], Answer] | None = None
@@ -229,6 +229,9 @@ class AnswerModule(L.LightningModule):
 
     def on_predict_start(self) -> None:
         """Load the models where they are to run and open this process's file."""
+        if self.error is not None:  # interrupted before `setup` forgot an earlier run's stop
+            self.journal.ask_to_stop()
+            return
         try:
             self._answer = self.prepare(self.device)
             self._writer = self.journal.writer(self.global_rank)
@@ -261,7 +264,11 @@ class AnswerModule(L.LightningModule):
             if opened is not None:
                 opened.close()
 
-    def _stop(self, error: ValueError) -> None:
+    def interrupt(self) -> None:
+        """Stop all processes at their next item; `error` is a KeyboardInterrupt then."""
+        self._stop(KeyboardInterrupt())
+
+    def _stop(self, error: BaseException) -> None:
         self.error = error
         self.journal.ask_to_stop()
 

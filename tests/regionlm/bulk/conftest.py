@@ -1,9 +1,11 @@
 """A folder of small pictures, and manifests about them."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,10 @@ def start(argv: Callable[..., list[str]]) -> Callable[..., subprocess.Popen]:
 
     def popen(manifest: Path, output: Path, *options: object) -> subprocess.Popen:
         command = [sys.executable, "-m", "regionlm", *argv(manifest, output, *options)]
-        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        # A test run in the background of a shell ignores SIGINT, and so would its children.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+        )
 
     return popen
