@@ -140,7 +140,10 @@ def _signals_stop(module: AnswerModule) -> Iterator[None]:
     To raise at once would leave it to Lightning to kill the other processes, and gloo's threads may
     abort the first one when their peers are gone. Asked twice, the first process does raise.
     """
-    usual: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    usual: dict[int, Any] = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
     ours = threading.current_thread() is threading.main_thread()
     # A shell's background jobs ignore SIGINT, and a program around us may have its own handlers.
     free = [number for number, one in usual.items() if ours and signal.getsignal(number) is one]
