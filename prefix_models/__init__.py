@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prefix_models.decoding.options import Generation
     from prefix_models.errors import PrefixModelError
     from prefix_models.llava import ProjectorModel
+    from prefix_models.llava_reader import LlavaReader
     from prefix_models.loading import load_prefix_model
     from prefix_models.lora import add_lora
     from prefix_models.mappers import LinearMapper, MLPMapper, TransformerMapper
@@ -32,6 +33,7 @@ _HOMES = {
     "ClipCapConfig": "config",
     "Generation": "decoding.options",
     "LinearMapper": "mappers",
+    "LlavaReader": "llava_reader",
     "MLPMapper": "mappers",
     "PrefixModel": "prefix_model",
     "PrefixModelError": "errors",
@@ -51,6 +53,7 @@ __all__ = [
     "ClipCapConfig",
     "Generation",
     "LinearMapper",
+    "LlavaReader",
     "MLPMapper",
     "PrefixModel",
     "PrefixModelError",

@@ -70,7 +70,8 @@ class PrefixGenerator(nn.Module):
     @property
     def positions(self) -> int:
         """Most positions the language model can read; very large where it has no limit."""
-        return getattr(self.lm.config, "max_position_embeddings", None) or 2**31
+        config = self.lm.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or 2**31
 
     @property
     def room(self) -> int:
@@ -145,14 +146,16 @@ class PrefixGenerator(nn.Module):
             context = self.context(embeddings)
         return self._stream(context, checked)
 
-    def _stream(self, context: Tensor, options: DecodeOptions) -> Iterator[str]:
+    def _stream(
+        self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
+    ) -> Iterator[str]:
         if options.decoding == "beam":
             raise PrefixModelError(
                 "a beam's text is known only at the end; stream greedy or sample"
             )
         if len(context) != 1:
             raise PrefixModelError(f"stream writes one text, got {len(context)} embeddings")
-        steps = decode_rows(self.lm, self._task(context, options))
+        steps = decode_rows(self.lm, self._task(context, options, mask))
         tokens = (token.id for step in steps for token in step)
         return text_pieces(tokens, lambda ids: self._text(ids, options))
 

@@ -116,7 +116,7 @@ def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
     if not (folder / "model.safetensors.index.json").is_file():
         require(folder / "model.safetensors")
     noun = f"the language model in {folder}"
-    return _load(folder, noun, folder / "model.safetensors", dtype)
+    return load_strictly(AutoModelForCausalLM, folder, noun, folder / "model.safetensors", dtype)
 
 
 def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
@@ -136,7 +136,9 @@ def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None 
     options = {"revision": reference.get("revision")} if isinstance(reference, dict) else {}
     local = offline or folder.is_absolute()
     where = f"the language model {source}" + (" in this machine's files" if local else "")
-    return _load(source, where, source, dtype, local_files_only=local, **options)
+    return load_strictly(
+        AutoModelForCausalLM, source, where, source, dtype, local_files_only=local, **options
+    )
 
 
 def read_adapter(lm: Any, folder: Path, metadata: object, dtype: torch.dtype | None = None) -> Any:
@@ -175,12 +177,29 @@ def some(names: list[str]) -> str:
     return "nothing" if not names else ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-def _load(
-    source: str | Path, noun: str, weights: str | Path, dtype: torch.dtype | None, **options: Any
+def load_strictly(
+    kind: Any,
+    source: str | Path,
+    noun: str,
+    weights: str | Path,
+    dtype: torch.dtype | None,
+    **options: Any,
 ) -> Any:
+    """Load a model of transformers, none of whose weights may be missing, unknown or misshapen.
+
+    Args:
+        kind: class with `from_pretrained`.
+        source: folder or hub id.
+        noun: what it is, for messages; weights: where its weights are, likewise.
+        dtype: None means as saved.
+        **options: of `from_pretrained`; local files only, unless they say otherwise.
+
+    Raises:
+        PrefixModelError: it is not there, is damaged, or lacks weights.
+    """
     try:
         with no_progress_bars():
-            lm, report = AutoModelForCausalLM.from_pretrained(
+            lm, report = kind.from_pretrained(
                 source,
                 dtype=dtype or "auto",
                 use_safetensors=True,

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from regionlm.embedders.maskinversion import MaskInversion
     from regionlm.embedders.registry import make_embedder
     from regionlm.errors import InputError, ModelError
+    from regionlm.llava import LlavaCaptioner
     from regionlm.masks import Region, as_masks, box_region, read_regions
 
 _HOMES = {
     "ClipViT": "backbones.clip_vit",
     "Embedder": "embedders.embedder",
     "InputError": "errors",
+    "LlavaCaptioner": "llava",
     "Localized": "embedders.localized",
     "MaskInversion": "embedders.maskinversion",
     "ModelError": "errors",
@@ -40,6 +42,7 @@ __all__ = [
     "ClipViT",
     "Embedder",
     "InputError",
+    "LlavaCaptioner",
     "Localized",
     "MaskInversion",
     "ModelError",

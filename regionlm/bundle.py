@@ -10,18 +10,20 @@ README.md        model card, where there is one
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_models.described_folder import CONFIG, FolderKind
-from regionlm.errors import ModelError
+from regionlm.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     import torch
 
     from regionlm.backbones.clip_vit import ClipViT
     from regionlm.captioner import RegionCaptioner
+    from regionlm.llava import LlavaCaptioner
 
 BUNDLE = FolderKind("bundle", "regionlm/bundle", 1, ModelError)
 BACKBONE, PREFIX_MODEL, CARD = "backbone", "prefix_model", "README.md"
@@ -35,19 +37,79 @@ def load(
     """See ``RegionCaptioner.from_pretrained``."""
     from regionlm.presets import PRESETS, load_preset
 
+    if source in PRESETS:
+        return load_preset(str(source), prefix=prefix, device=device, offline=offline)
+    folder = _folder(source, offline)
+    if _is_llava(folder):
+        raise ModelError(
+            f"{source}: is a LLaVA, which captions only and has no space to match or embed in; use"
+            " LlavaCaptioner.from_pretrained, or regionlm caption"
+        )
+    return load_folder(folder, prefix=prefix, device=device, offline=offline)
+
+
+def load_captioner(
+    source: str | Path,
+    *,
+    prefix: str | None = None,
+    prompt: str | None = None,
+    device: str | torch.device = "auto",
+    offline: bool = False,
+) -> RegionCaptioner | LlavaCaptioner:
+    """Load whatever captions regions: a bundle, a preset, or an unmodified LLaVA.
+
+    Args:
+        source, device, offline: as in ``RegionCaptioner.from_pretrained``; or the folder or hub id
+            of a LLaVA.
+        prefix: of a bundle or preset.
+        prompt: what a LLaVA is asked; None takes `prefix_models.llava_reader.PROMPT`.
+
+    Raises:
+        InputError: a prefix for a LLaVA, or a prompt for anything else. ModelError,
+            PrefixModelError: unknown source, missing or damaged files.
+    """
+    from regionlm.presets import PRESETS
+
+    folder = None if source in PRESETS else _folder(source, offline)
+    if folder is None or not _is_llava(folder):
+        if prompt is not None:
+            raise InputError(
+                f"prompt: {source} captions without one, only a LLaVA is asked; leave it out"
+            )
+        return load(source, prefix=prefix, device=device, offline=offline)
+    if prefix is not None:
+        raise InputError(f"prefix: {source} is a LLaVA, which has none; leave it out")
+    from prefix_models.llava_reader import PROMPT
+    from regionlm.llava import LlavaCaptioner
+
+    return LlavaCaptioner.from_pretrained(
+        folder, prompt=PROMPT if prompt is None else prompt, device=device, offline=offline
+    )
+
+
+def _folder(source: str | Path, offline: bool) -> Path:
+    """Where a model's files are, if need be after a download."""
+    from regionlm.presets import PRESETS
+
     if source == "mini":
-        return load_folder(MINI, prefix=prefix, device=device, offline=offline)
-    if isinstance(source, str) and source in PRESETS:
-        return load_preset(source, prefix=prefix, device=device, offline=offline)
+        return MINI
     if source != "" and Path(source).is_dir():
-        return load_folder(Path(source), prefix=prefix, device=device, offline=offline)
+        return Path(source)
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
-        found = _download(source, offline)
-        return load_folder(found, prefix=prefix, device=device, offline=offline)
+        return _download(source, offline)
     raise ModelError(
         f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, the folder of a"
-        " bundle, or a hub id such as user/name"
+        " bundle or of a LLaVA, or a hub id such as user/name"
     )
+
+
+def _is_llava(folder: Path) -> bool:
+    """Whether a folder's config.json says that it is a ``LlavaForConditionalGeneration``."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "llava"
 
 
 def load_folder(

@@ -263,7 +263,7 @@ class RegionCaptioner:
         prefixes = torch.cat([self.prefix_embeddings(one) for one in found])
         texts = iter(self.prefix_model.generate(prefixes, **decoding))
         return [
-            [_caption(name, next(texts), one, index) for index, (_, name) in enumerate(named)]
+            [region_caption(name, next(texts), one, index) for index, (_, name) in enumerate(named)]
             for named, one in zip(regions, found, strict=True)
         ]
 
@@ -330,7 +330,10 @@ class RegionCaptioner:
         return embedder
 
 
-def _caption(name: str, text: Generation, found: RegionEmbeddings, index: int) -> RegionCaption:
+def region_caption(
+    name: str, text: Generation, found: RegionEmbeddings, index: int
+) -> RegionCaption:
+    """What a text and the region it was written for, by index, say together."""
     return RegionCaption(
         region=name,
         text=text.text,

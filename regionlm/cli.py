@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from regionlm.captioner import RegionCaptioner
     from regionlm.embedders.embedder import Embedder
+    from regionlm.llava import LlavaCaptioner
     from regionlm.masks import Region
 
 
@@ -78,6 +79,7 @@ def _caption_image(
     decoding: Decoding,
     output: CaptionOutput,
 ) -> None:
+    from regionlm.bundle import load_captioner
     from regionlm.outputs import PICTURE_SUFFIXES, check_writable
 
     if output.heatmap is not None:
@@ -89,7 +91,20 @@ def _caption_image(
         check_writable(output.heatmap, PICTURE_SUFFIXES)
     image, regions = _read(query)
     options = asdict(decoding)
-    captioner = _load(model, options.pop("prefix"))
+    captioner = load_captioner(
+        model.model,
+        prefix=options.pop("prefix"),
+        prompt=options.pop("prompt"),
+        device=model.device,
+        offline=model.offline,
+    )
+    from regionlm.captioner import RegionCaptioner
+
+    if output.heatmap is not None and not isinstance(captioner, RegionCaptioner):
+        raise InputError(
+            f"--heatmap: {model.model} is a LLaVA, whose maps lie on its own crop of the image;"
+            " leave it out"
+        )
     results = captioner.caption(image, regions, embedder=_embedder(embedding, captioner), **options)
     if output.heatmap is not None:
         from regionlm.viz import save_heatmap
@@ -234,12 +249,10 @@ def _read(query: CaptionQuery) -> tuple[Image, list[Region]]:
     return image, regions + [box_region(box, image.size) for box in query.box]
 
 
-def _load(model: Model, prefix: str | None = None) -> RegionCaptioner:
+def _load(model: Model) -> RegionCaptioner:
     from regionlm.captioner import RegionCaptioner
 
-    return RegionCaptioner.from_pretrained(
-        model.model, prefix=prefix, device=model.device, offline=model.offline
-    )
+    return RegionCaptioner.from_pretrained(model.model, device=model.device, offline=model.offline)
 
 
 def _check_embedding(embedding: Embedding) -> None:
@@ -258,7 +271,7 @@ def _check_embedding(embedding: Embedding) -> None:
         )
 
 
-def _embedder(embedding: Embedding, captioner: RegionCaptioner) -> Embedder:
+def _embedder(embedding: Embedding, captioner: RegionCaptioner | LlavaCaptioner) -> Embedder:
     from regionlm.embedders.registry import make_embedder
 
     name, options = _embedder_options(embedding)

@@ -65,7 +65,7 @@ class Model:
     """which model looks.
 
     Args:
-        model: Bundled model (mini), preset, folder or hub id.
+        model: Bundled model (mini), preset, folder or hub id; for caption also a LLaVA's.
         device: auto, cpu, cuda, cuda:N or mps.
         offline: Use files of this machine only.
     """
@@ -118,6 +118,7 @@ class Decoding:
 
     Args:
         prefix: Which of the model's prefixes (mini: adapted, zero-shot); null takes its default.
+        prompt: What to ask a LLaVA about each region; null asks for a caption.
         decoding: The likeliest token each time, the likeliest whole text, or chance.
         seed: For sample: the same seed gives the same captions.
         temperature: For sample: below 1 is safer, above 1 more varied.
@@ -131,6 +132,7 @@ class Decoding:
     """
 
     prefix: str | None = None
+    prompt: str | None = None
     decoding: Literal["greedy", "beam", "sample"] = "greedy"
     seed: int = 0
     temperature: float = 1.0

@@ -12,10 +12,10 @@ from prefix_models.decoding.options import DecodeOptions
 class Task:
     """A batch of N texts to write.
 
-    `context` [N, C, hidden] stands before each text (prefix, prompt); `mask` bool [N, C] says where
-    contexts have unequal lengths, see CachedLM. A text ends with its first token of `end_ids` [E],
-    or after `max_new_tokens`. `control` says which tokens are allowed; None where
-    all are.
+    `context` [N, C, hidden] stands before each text (prefix, prompt); `mask` [N, C] says where
+    contexts have unequal lengths, or how much each position counts, see CachedLM. A text ends with
+    its first token of `end_ids` [E], or after `max_new_tokens`. `control` says which tokens are
+    allowed; None where all are.
     """
 
     context: Tensor

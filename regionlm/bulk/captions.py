@@ -10,6 +10,7 @@ import numpy as np
 from regionlm.bulk.pictures import BadRegion, Picture
 from regionlm.captioner import RegionCaptioner
 from regionlm.embedders.embedder import Embedder
+from regionlm.llava import LlavaCaptioner
 from regionlm.runs.journal import Answer
 
 
@@ -24,7 +25,10 @@ class LineCaptions:
     """
 
     def __init__(
-        self, captioner: RegionCaptioner, embedder: Embedder, decoding: Mapping[str, Any]
+        self,
+        captioner: RegionCaptioner | LlavaCaptioner,
+        embedder: Embedder,
+        decoding: Mapping[str, Any],
     ) -> None:
         self.captioner, self.embedder = captioner, embedder
         self.decoding = dict(decoding)

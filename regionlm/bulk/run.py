@@ -31,6 +31,7 @@ def caption_manifest(
     *,
     model: str = "mini",
     prefix: str | None = None,
+    prompt: str | None = None,
     offline: bool = False,
     embedder: str = "maskinversion",
     embedder_options: Mapping[str, Any] | None = None,
@@ -57,7 +58,7 @@ def caption_manifest(
     Args:
         manifest: as `regionlm.bulk.manifest` describes it.
         output: the JSON lines to write; must not exist.
-        model, prefix, offline: as in `RegionCaptioner.from_pretrained`.
+        model, prefix, prompt, offline: as in `regionlm.bundle.load_captioner`.
         embedder: a name in ``regionlm.embedders.EMBEDDERS``.
         embedder_options: its options.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` (one only) or ``"mps"``.
@@ -84,18 +85,18 @@ def caption_manifest(
     options = dict(embedder_options or {})
     settings = {
         "manifest": opened.digest, "model": model, "prefix": prefix, "embedder": embedder,
-        "embedder_options": options, "decoding": decoding,
+        "embedder_options": options, "decoding": decoding, "prompt": prompt,
     }  # fmt: skip
     journal = Journal(parts, settings)
     before = journal.done()
 
     def prepare(device: torch.device) -> LineCaptions:
         from regionlm.bulk.captions import LineCaptions
-        from regionlm.captioner import RegionCaptioner
+        from regionlm.bundle import load_captioner
         from regionlm.embedders.registry import make_embedder
 
-        captioner = RegionCaptioner.from_pretrained(
-            model, prefix=prefix, device=device, offline=offline
+        captioner = load_captioner(
+            model, prefix=prefix, prompt=prompt, device=device, offline=offline
         )
         chosen = make_embedder(embedder, captioner.backbone, **options)
         return LineCaptions(captioner, chosen, decoding)

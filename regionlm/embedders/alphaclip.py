@@ -45,6 +45,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         size: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__(backbone, size=size)
+        self._tuned = backbone
         wanted = [backbone.width, 1, *backbone.patch_size]
         if list(alpha_weight.shape) != wanted:
             raise ModelError(
@@ -114,7 +115,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         """Embeddings ``[m, d]`` of one image under float masks ``[m, H, W]`` of its size."""
         alpha = ((masks - ALPHA_MEAN) / ALPHA_STD).to(self.alpha_weight)
         added = F.conv2d(alpha[:, None], self.alpha_weight, stride=self.backbone.patch_size)
-        x, _ = self.backbone.trunk(pixels[None], added=added.flatten(2).transpose(1, 2))
+        x, _ = self._tuned.trunk(pixels[None], added=added.flatten(2).transpose(1, 2))
         return self.backbone.head().embed(x)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.sizes import resolve_size
+from regionlm.backbones.vision import VisionBackbone
 from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError, ModelError
@@ -38,7 +39,9 @@ class Embedder(ABC, Generic[Found]):
         InputError: an option out of range.
     """
 
-    def __init__(self, backbone: ClipViT, *, size: int | tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, backbone: VisionBackbone, *, size: int | tuple[int, int] | None = None
+    ) -> None:
         self.backbone = backbone
         if size is None:
             size = backbone.inversion_defaults.get("size", backbone.default_size)
@@ -74,8 +77,7 @@ class Embedder(ABC, Generic[Found]):
                 f"expected one set of masks per image, got {len(images)} images and"
                 f" {len(masks_per_image)} sets of masks"
             )
-        exact = torch.autocast(self.backbone.device.type, enabled=False)
-        with torch.inference_mode(False), torch.no_grad(), exact:
+        with self._exact():
             masks = [check_masks(m, i) for i, m in zip(images, masks_per_image, strict=True)]
             found = list(self._embed(images, masks))
             for one in found:
@@ -90,6 +92,13 @@ class Embedder(ABC, Generic[Found]):
         self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
     ) -> Iterator[Found]:
         """One result per image, in order; ``masks`` are bool ``[M, H, W]``, checked."""
+
+    @contextmanager
+    def _exact(self) -> Iterator[None]:
+        """No gradients are kept, and the model's own dtype decides."""
+        autocast = torch.autocast(self.backbone.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), autocast:
+            yield
 
     def _batches(
         self, images: Sequence[Image.Image | Tensor]

@@ -12,8 +12,9 @@ from regionlm.errors import InputError
 MOST = 1e6  # of any option; useful ones are below 100
 
 
-def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor) -> Tensor:
-    """bool ``[M, H, W]``, every mask with at least one pixel; InputError otherwise."""
+def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor | None = None) -> Tensor:
+    """bool ``[M, H, W]``, every mask with at least one pixel and of a PIL image's size; InputError
+    otherwise."""
     if not isinstance(masks, (np.ndarray, Tensor)):
         kind = type(masks).__name__
         raise InputError(f"masks: expected an array or tensor [M, H, W], got {kind}")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import ClipViT, EncodedImages
 from regionlm.backbones.sizes import nearest_size
+from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.embedders.adamw import AdamW
 from regionlm.embedders.dice import GridDice
 from regionlm.embedders.embedder import Embedder
-from regionlm.embedders.inputs import check_count, check_number
+from regionlm.embedders.inputs import check_count, check_masks, check_number
 from regionlm.embedders.localized import Localized, map_iou
 from regionlm.errors import InputError
 from regionlm.relevance.registry import Relevance, check_relevance, make_relevance
@@ -59,7 +60,7 @@ class MaskInversion(Embedder[Localized]):
 
     def __init__(
         self,
-        backbone: ClipViT,
+        backbone: VisionBackbone,
         *,
         steps: int | None = None,
         lr: float | None = None,
@@ -87,6 +88,23 @@ class MaskInversion(Embedder[Localized]):
         if self.score not in (None, "cosine", "dot"):
             raise InputError(f"score: expected cosine or dot, got {self.score!r}")
         check_relevance(self.relevance)
+
+    def invert(
+        self, encoded: EncodedImages, masks_per_image: Sequence[np.ndarray | Tensor]
+    ) -> list[Localized]:
+        """`localize_batch` for images that the backbone has encoded already, each with its masks.
+
+        Masks bool ``[M, H, W]`` of any size: they are laid over the patch grid. Raises as there.
+        """
+        if len(encoded) != len(masks_per_image):
+            raise InputError(
+                f"expected one set of masks per image, got {len(encoded)} images and"
+                f" {len(masks_per_image)} sets of masks"
+            )
+        with self._exact():
+            self._check_finite(encoded.embeddings)
+            masks = [check_masks(some) for some in masks_per_image]
+            return [self._invert(encoded, index, some) for index, some in enumerate(masks)]
 
     # ------------------------------------------------------------------------------------------
 

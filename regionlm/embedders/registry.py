@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.vision import VisionBackbone
 from regionlm.embedders.alphaclip import AlphaClip
 from regionlm.embedders.clip_surgery import ClipSurgery
 from regionlm.embedders.crop import Crop, MaskedCrop
@@ -36,15 +37,21 @@ EMBEDDERS: dict[str, Callable[..., Embedder]] = {
 """What the MaskInversion paper compares; options are those of the class (or constructor) named."""
 
 
-def make_embedder(name: str, backbone: ClipViT, **options: Any) -> Embedder:
+def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedder:
     """An embedder by its name in ``EMBEDDERS``.
 
     Raises:
-        InputError: unknown name or option (lists those there are), or an option out of range.
+        InputError: unknown name or option (lists those there are), an option out of range, or a
+            backbone without texts, such as a LLaVA's, for another embedder than maskinversion.
         ModelError: a checkpoint that can't be used.
     """
     if name not in EMBEDDERS:
         raise InputError(f"embedder: expected one of {', '.join(EMBEDDERS)}; got {name!r}")
+    if name != "maskinversion" and not isinstance(backbone, ClipViT):
+        raise InputError(
+            f"embedder: expected maskinversion with {backbone.name}, which has no space of images"
+            f" and texts, got {name}; leave it out"
+        )
     make = EMBEDDERS[name]
     known = [p for p in inspect.signature(make).parameters if p != "backbone"]
     unknown = [option for option in options if option not in known]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import EncodedImages
+from regionlm.backbones.vision import EncodedImages
 from regionlm.relevance.attention_gradient import AttentionGradient
 from regionlm.relevance.budget import Budget
 from regionlm.relevance.query_map import MergedWeights, QueryMap

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import Head
+from regionlm.backbones.vision import Head
 from regionlm.relevance.score import Score, default_score
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import EncodedImages
+from regionlm.backbones.vision import EncodedImages
 from regionlm.relevance.budget import Budget
 from regionlm.relevance.score import Score, ScoreGradient
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from regionlm.backbones.clip_vit import EncodedImages
+from regionlm.backbones.vision import EncodedImages
 from regionlm.relevance.attention_map import AttentionMap
 from regionlm.relevance.budget import Budget
 from regionlm.relevance.query_map import MergedWeights

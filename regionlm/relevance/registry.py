@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import ClipViT, EncodedImages
+from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.errors import InputError
 from regionlm.relevance.chefer import CheferCam
 from regionlm.relevance.gradcam import GradCam
@@ -43,7 +43,7 @@ def check_relevance(name: object) -> None:
 
 def make_relevance(
     name: str,
-    backbone: ClipViT,
+    backbone: VisionBackbone,
     images: EncodedImages,
     index: int = 0,
     *,

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import EncodedImages, Head
+from regionlm.backbones.vision import EncodedImages, Head
 
 Score = Literal["cosine", "dot"]
 

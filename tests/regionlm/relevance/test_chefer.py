@@ -1,6 +1,6 @@
 import torch
 
-from regionlm.backbones.clip_vit import EncodedImages
+from regionlm.backbones.vision import EncodedImages
 from regionlm.relevance import CheferCam, LeGrad
 
 

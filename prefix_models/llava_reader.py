@@ -1,0 +1,226 @@
+"""The language model of an existing LLaVA-1.5, reading patch tokens that are chosen and weighted.
+
+Nothing is trained and nothing is changed: the tokens are what the model's own projector made, the
+chat format is its own, and where all of them are there with weight 1 its answer is the ordinary
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prefix_models.decoding.cached_lm import in_eval_mode
+from prefix_models.decoding.options import DecodeOptions, Generation
+from prefix_models.errors import PrefixModelError
+from prefix_models.generation import PrefixGenerator
+from prefix_models.language_model import load_strictly
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from prefix_models.decoding.options import DecodeKeywords
+
+# What LLaVA-1.5 was trained to caption with, and the format around it (Liu et al. 2023).
+PROMPT = "Provide a one-sentence caption for the provided image."
+_PLAIN_FORMAT = "USER: {image}\n{prompt} ASSISTANT:"
+
+
+class LlavaReader(PrefixGenerator):
+    """Patch tokens in the image's place of a prompt -> text.
+
+    Args:
+        model: transformers' `LlavaForConditionalGeneration`; held, not changed.
+        processor: its `LlavaProcessor`.
+
+    Raises:
+        PrefixModelError: another kind of model, or the two do not fit.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        if kind != "llava":
+            raise PrefixModelError(
+                f"expected a LlavaForConditionalGeneration (model_type llava), got {kind}"
+            )
+        super().__init__(model, processor.tokenizer, "eos")
+        self.processor = processor
+        self._image_id: int = model.config.image_token_id
+        if processor.image_token_id != self._image_id:
+            raise PrefixModelError(
+                f"the processor writes the image as token {processor.image_token_id}, the model "
+                f"expects {self._image_id}; they are of different models"
+            )
+
+    @torch.no_grad()
+    def patch_tokens(self, hidden_states: Sequence[Tensor]) -> Tensor:
+        """What the model makes of images: [B, T, hidden] of its language model.
+
+        Args:
+            hidden_states: of the image tower, [B, 1 + patches, D] each. Which layers are read, and
+                whether [CLS] is among the tokens, says the model's config.
+        """
+        config = self.lm.config
+        layers = config.vision_feature_layer
+        chosen = [hidden_states[n] for n in ([layers] if isinstance(layers, int) else layers)]
+        if config.vision_feature_select_strategy == "default":
+            chosen = [states[:, 1:] for states in chosen]
+        projector = self.lm.model.multi_modal_projector
+        with in_eval_mode(projector):
+            tokens: Tensor = projector(torch.cat(chosen, dim=-1))
+        return tokens
+
+    @torch.no_grad()
+    def answer(
+        self,
+        prompt: str,
+        tokens: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        **decoding: Unpack[DecodeKeywords],
+    ) -> list[Generation]:
+        """Answer one prompt about each of M sets of patch tokens.
+
+        Args:
+            prompt: words only; the chat format and the image's place are the model's own.
+            tokens: of each, [T_i, hidden], T_i >= 1: those that are to be seen.
+            weights: how much each counts, [T_i] in (0, 1], see
+                `prefix_models.decoding.cached_lm.CachedLM`.
+            **decoding: the fields of DecodeOptions. Unless `eos_token_id` says otherwise, what
+                ends a text is what the model's generation config says.
+
+        Raises:
+            PrefixModelError: as `generate`.
+        """
+        options = self._options(decoding)
+        written: list[Generation | None] = [None] * len(tokens)
+        # Rows that need no weights are decoded as the model itself would decode them, to the bit.
+        whole = [bool((one == 1).all()) for one in weights]
+        for kind in (True, False):
+            rows = [row for row, is_whole in enumerate(whole) if is_whole is kind]
+            if rows:
+                context, mask = self._contexts(
+                    prompt, [tokens[row] for row in rows], [weights[row] for row in rows]
+                )
+                texts = self._write(context, _of_rows(options, rows, len(tokens)), mask)
+                for row, text in zip(rows, texts, strict=True):
+                    written[row] = text
+        return [text for text in written if text is not None]
+
+    def stream_answer(
+        self, prompt: str, tokens: Tensor, weights: Tensor, **decoding: Unpack[DecodeKeywords]
+    ) -> Iterator[str]:
+        """Yield `answer`'s text about one set of tokens [T, hidden] in pieces."""
+        options = self._options(decoding)
+        with torch.no_grad():
+            context, mask = self._contexts(prompt, [tokens], [weights])
+        return self._stream(context, options, mask)
+
+    def _options(self, decoding: DecodeKeywords) -> DecodeOptions:
+        options = DecodeOptions.from_dict(decoding)
+        ends = self.lm.generation_config.eos_token_id
+        if options.eos_token_id is not None or ends is None:
+            return options
+        return replace(options, eos_token_id=ends)
+
+    def _contexts(
+        self, prompt: str, tokens: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Contexts [M, C, hidden], padded on the left, and CachedLM's mask [M, C] of them."""
+        before, after = (self._words(ids) for ids in self._around_image(prompt))
+        rows = [torch.cat((before, one.to(before), after)) for one in tokens]
+        counts = [
+            F.pad(one.to(before.device, torch.float32), (len(before), len(after)), value=1.0)
+            for one in weights
+        ]
+        longest = max(map(len, rows))
+        context = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
+        mask = torch.stack([F.pad(row, (longest - len(row), 0)) for row in counts])
+        return context, None if bool((mask == 1).all()) else mask
+
+    def _around_image(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Token ids before and after the image's place."""
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise PrefixModelError(f"prompt must be a text that is not blank, got {prompt!r}")
+        if self.processor.image_token in prompt:
+            raise PrefixModelError(
+                f"prompt must hold words only, got {prompt!r}: {self.processor.image_token} is put "
+                "before them"
+            )
+        text = llava_prompt(self.processor, prompt)
+        ids: list[int] = self.tokenizer(text)["input_ids"]
+        if ids.count(self._image_id) != 1:
+            raise PrefixModelError(
+                f"the chat template must have the image once, got it {ids.count(self._image_id)} "
+                f"times: {text!r}"
+            )
+        place = ids.index(self._image_id)
+        return ids[:place], ids[place + 1 :]
+
+    def _words(self, ids: list[int]) -> Tensor:
+        words: Tensor = self.lm.get_input_embeddings()(
+            torch.tensor(ids, dtype=torch.long, device=self.device)
+        )
+        return words
+
+
+def llava_prompt(processor: Any, prompt: str) -> str:
+    """Return a prompt about one image in the model's chat format, as its processor takes it.
+
+    That is the processor's chat template; without one, LLaVA-1.5's "USER: ... ASSISTANT:".
+    """
+    if not processor.chat_template:
+        return _PLAIN_FORMAT.format(image=processor.image_token, prompt=prompt)
+    content = [{"type": "image"}, {"type": "text", "text": prompt}]
+    turns = [{"role": "user", "content": content}]
+    return str(processor.apply_chat_template(turns, add_generation_prompt=True))
+
+
+def load_llava(
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    offline: bool = False,
+) -> LlavaReader:
+    """Load a LLaVA and its processor from a folder or the Hugging Face hub, in eval mode.
+
+    Args:
+        source: folder or hub id of a `LlavaForConditionalGeneration`, weights as safetensors.
+        device: where to put the model.
+        dtype: of the weights; None means as saved.
+        offline: use files of this machine only.
+
+    Raises:
+        PrefixModelError: a file is missing, damaged or does not fit the others.
+    """
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    local = offline or Path(source).is_dir()
+    try:
+        processor = AutoProcessor.from_pretrained(source, local_files_only=local)
+    except Exception as error:  # transformers' and the hub's errors have no common type
+        raise PrefixModelError(
+            f"cannot read the processor of {source}: {str(error).splitlines()[0]}"
+        ) from error
+    noun = f"the LLaVA {source}"
+    model = load_strictly(
+        LlavaForConditionalGeneration, source, noun, source, dtype, local_files_only=local
+    )
+    return LlavaReader(model.to(device), processor).eval()
+
+
+def _of_rows(options: DecodeOptions, rows: Sequence[int], count: int) -> DecodeOptions:
+    """The options of some rows of a batch: theirs of the seeds, where each has its own."""
+    if options.seed is None or isinstance(options.seed, int):
+        return options
+    if len(options.seed) != count:
+        raise PrefixModelError(
+            f"seed must be one integer or one for each region: got {len(options.seed)} for {count}"
+        )
+    return replace(options, seed=[options.seed[row] for row in rows])

@@ -1,0 +1,137 @@
+"""The CLIP image tower inside a transformers model, such as LLaVA's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prefix_models.decoding.cached_lm import in_eval_mode
+from regionlm.backbones.blocks import Activation, BlockWeights, read_layer_norm
+from regionlm.backbones.vision import Head, VisionBackbone
+from regionlm.errors import InputError, ModelError
+
+_ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
+
+
+class HfClipViT(VisionBackbone):
+    """A frozen ``CLIPVisionModel`` of transformers, as a backbone.
+
+    Such a tower has no projection to a joint space with texts. Its space is the one before: the
+    [CLS] token after ``post_layernorm``, ``pooler_output`` in transformers, of width D. Relevance
+    and inversion need no texts and work there as anywhere. The tower's own forward makes the
+    tokens; only the last block and the norm after it are read as weights.
+
+    Args:
+        tower: a ``CLIPVisionModel``; held, not changed.
+        mean, std: input normalisation, RGB.
+        name: shown in messages.
+
+    Raises:
+        ModelError: the tower is none of CLIP's, or has another activation.
+    """
+
+    def __init__(
+        self, tower: nn.Module, *, mean: Sequence[float], std: Sequence[float], name: str = "custom"
+    ) -> None:
+        config: Any = getattr(tower, "config", None)
+        kind = getattr(config, "model_type", type(tower).__name__)
+        if kind != "clip_vision_model":
+            raise ModelError(f"{name}: expected CLIP's image tower (clip_vision_model), got {kind}")
+        if config.hidden_act not in _ACTIVATIONS:
+            raise ModelError(f"{name}: expected GELU or QuickGELU, found {config.hidden_act}")
+        side, patch = config.image_size, config.patch_size
+        super().__init__(name, {"size": side})
+        self._tower = tower
+        self._parts: Any = getattr(
+            tower, "vision_model", tower
+        )  # transformers 4 had one more level
+        self._activation = Activation(_ACTIVATIONS[config.hidden_act])
+        self.dim = self.width = config.hidden_size
+        self.heads: int = config.num_attention_heads
+        self.patch_size, self.default_size = (patch, patch), (side, side)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.pooling = "cls"
+
+    @property
+    def tower(self) -> nn.Module:
+        """The ``CLIPVisionModel``."""
+        return self._tower
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tower is."""
+        return self._parts.post_layernorm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the tower computes in."""
+        return self._parts.post_layernorm.weight.dtype
+
+    def blocks(self) -> list[BlockWeights]:
+        """The transformer blocks; queries', keys' and values' weights are packed copies."""
+        return [self._block(number) for number in range(len(self._parts.encoder.layers))]
+
+    def head(self) -> Head:
+        """The last block, the norm after it, and the identity in place of a projection."""
+        norm = read_layer_norm(self._parts.post_layernorm, f"{self.name}: post_layernorm")
+        weight = norm.weight
+        proj = self.derived("identity", [weight], lambda: torch.eye(self.dim).to(weight))
+        return Head(self._block(len(self._parts.encoder.layers) - 1), norm, proj, self.pooling)
+
+    def hidden_states(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """What transformers calls so, each ``[B, 1 + gh * gw, D]``: the blocks' inputs and, last,
+        the last block's output.
+
+        Raises:
+            InputError: pixels of another shape than the tower's, or not finite.
+        """
+        self._check_pixels(pixels)
+        if tuple(pixels.shape[2:]) != self.default_size:
+            raise InputError(
+                f"size: {self.name} sees {self.default_size[0]} x {self.default_size[1]} pixels"
+                f" only, got {pixels.shape[2]} x {pixels.shape[3]}; leave the size out"
+            )
+        with in_eval_mode(self._tower):
+            pixels = pixels.to(self.device, self.dtype)
+            return self._tower(pixels, output_hidden_states=True).hidden_states
+
+    def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:
+        """See ``VisionBackbone.trunk``; ``pixels`` of the tower's own size only."""
+        return self.hidden_states(pixels)[-1 - without], self.grid
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches in a column and in a row."""
+        return (
+            self.default_size[0] // self.patch_size[0],
+            self.default_size[1] // self.patch_size[1],
+        )
+
+    def _block(self, number: int) -> BlockWeights:
+        layer, where = self._parts.encoder.layers[number], f"{self.name}: block {number}"
+        attention, mlp = layer.self_attn, layer.mlp
+        parts = [attention.q_proj, attention.k_proj, attention.v_proj]
+
+        def packed(name: str) -> Tensor:
+            sources = [getattr(part, name) for part in parts]
+            return self.derived(f"qkv {name} {number}", sources, lambda: torch.cat(sources))
+
+        return BlockWeights(
+            norm_1=read_layer_norm(layer.layer_norm1, f"{where}.layer_norm1"),
+            qkv_weight=packed("weight"),
+            qkv_bias=packed("bias"),
+            out_weight=attention.out_proj.weight,
+            out_bias=attention.out_proj.bias,
+            heads=self.heads,
+            scale_attention=None,
+            norm_2=read_layer_norm(layer.layer_norm2, f"{where}.layer_norm2"),
+            fc_weight=mlp.fc1.weight,
+            fc_bias=mlp.fc1.bias,
+            activation=self._activation,
+            proj_weight=mlp.fc2.weight,
+            proj_bias=mlp.fc2.bias,
+            scale_mlp=None,
+        )

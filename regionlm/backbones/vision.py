@@ -1,0 +1,253 @@
+"""Frozen image encoders as MaskInversion sees them: a trunk, then a head that is explained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
+from regionlm.backbones.sizes import grid_of, resolve_size
+from regionlm.errors import InputError, ModelError
+
+_T = TypeVar("_T")
+_MOST_DERIVED = 16  # grids and merged weights remembered per backbone
+
+Pooling = Literal["cls", "mean"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Everything after the input of the last block's attention. D: width, d: joint space."""
+
+    block: BlockWeights
+    norm: LayerNormWeights
+    proj: Tensor  # [D, d]
+    pooling: Pooling
+
+    def readout(self, pooled: Tensor) -> Tensor:
+        """A pooled token of the last block's output ``[..., D]`` to the joint space."""
+        return self.norm(pooled) @ self.proj
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The token ``[B, D]`` that the model reads, of the last block's output ``[B, N, D]``."""
+        return x[:, 0] if self.pooling == "cls" else x[:, 1:].mean(1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embeddings ``[B, d]``, unnormalised, of the last block's input ``[B, N, D]``."""
+        x1, _ = self.block.attend(x)
+        # Only pooled tokens go on, and the MLP's last layer is affine: it may see their mean.
+        x1 = x1[:, :1] if self.pooling == "cls" else x1[:, 1:]
+        activated = self.block.activation(self.block.mlp_input(x1))
+        return self.readout(x1.mean(1) + self.block.mlp_output(activated.mean(1)))
+
+    @property
+    def pooled_tokens(self) -> slice:
+        """The tokens that ``pool`` reads."""
+        return slice(1, None) if self.pooling == "mean" else slice(0, 1)
+
+    @property
+    def score_tokens(self) -> slice:
+        """Tokens whose mean LeGrad's score reads: all of a [CLS]-pooled model (the paper's choice),
+        exactly the pooled (patch) tokens of a mean-pooled one."""
+        return slice(1 if self.pooling == "mean" else 0, None)
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """B images of one size after one trunk forward; tokens are [CLS], then patches row by row.
+
+    ``embeddings [B, d]`` unnormalised; ``block_input [B, N, D]`` of the last block; ``residual
+    [B, N, D]`` the stream after its attention; ``values [B, heads, N, dh]`` of that attention;
+    ``pre_activation [B, N, F]`` of its MLP; ``score_mean [B, D]`` the mean of its output over
+    ``head.score_tokens``.
+    """
+
+    embeddings: Tensor
+    block_input: Tensor
+    residual: Tensor
+    values: Tensor
+    pre_activation: Tensor
+    score_mean: Tensor
+    grid: tuple[int, int]
+    patch_size: tuple[int, int]
+    head: Head
+
+    def __len__(self) -> int:
+        return self.embeddings.shape[0]
+
+    @torch.no_grad()
+    def attention(self, index: int, rows: slice = slice(None)) -> Tensor:
+        """The last block's attention in image ``index``: ``[heads, r, N]`` after softmax, of the
+        queries ``rows``; computed now, for the encoder's fast attention never shows it."""
+        return self.head.block.attention(self.block_input[index, None], rows)[0]
+
+
+class VisionBackbone(ABC):
+    """A frozen plain ViT, [CLS]- or mean-pooled, and the space that it embeds images in.
+
+    Attributes:
+        name: shown in messages and reports.
+        dim: d, width of the space.
+        width: D, of the tokens.
+        patch_size, default_size: (height, width) in pixels; the latter is the model's own input.
+        mean, std: input normalisation, RGB.
+        pooling: which tokens are read.
+        inversion_defaults: MaskInversion options (steps, lr, alpha, weight_decay, size, score,
+            relevance) that suit this model; used where the caller of ``MaskInversion`` gives none.
+    """
+
+    name: str
+    dim: int
+    width: int
+    patch_size: tuple[int, int]
+    default_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pooling: Pooling
+
+    def __init__(self, name: str, inversion_defaults: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.inversion_defaults = dict(inversion_defaults or {})
+        self._derived: dict[str, tuple[Any, Any]] = {}
+
+    @property
+    @abstractmethod
+    def tower(self) -> nn.Module:
+        """The image tower: read, never changed."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the model's image tower is."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """What the model's image tower computes in."""
+
+    @abstractmethod
+    def blocks(self) -> list[BlockWeights]:
+        """The transformer blocks, read afresh."""
+
+    @abstractmethod
+    def head(self) -> Head:
+        """The last block and what follows it, read afresh."""
+
+    @abstractmethod
+    def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens before the last blocks. Call it under ``torch.no_grad``.
+
+        Args:
+            pixels: normalised ``[B, 3, H, W]``.
+            without: how many of the last blocks not to run.
+
+        Returns:
+            Tokens ``[B, 1 + gh * gw, D]``, [CLS] first, and the patch grid (gh, gw).
+
+        Raises:
+            InputError: as ``encode``.
+        """
+
+    def preprocess(self, image: Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
+        """Squash an image (no crop, bicubic) to ``size`` and normalise it.
+
+        Args:
+            image: any PIL mode; converted to RGB.
+            size: input pixels, S for S x S or (H, W); multiples of the patch. Default: the model's.
+
+        Returns:
+            float32 ``[3, H, W]`` on the CPU.
+
+        Raises:
+            InputError: a size the model can't take.
+        """
+        height, width = resolve_size(self.default_size if size is None else size, self.patch_size)
+        resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1) / 255
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return (pixels - mean[:, None, None]) / std[:, None, None]
+
+    def encode(self, pixels: Tensor) -> EncodedImages:
+        """Run the trunk once for ``pixels [B, 3, H, W]`` (normalised); see ``EncodedImages``.
+
+        Raises:
+            InputError: wrong shape, a size that is no multiple of the patch, or non-finite pixels.
+        """
+        with torch.inference_mode(False), torch.no_grad(), self._exact():
+            x, grid = self.trunk(pixels)
+        return self.encode_tokens(x, grid)
+
+    def encode_tokens(self, x: Tensor, grid: tuple[int, int]) -> EncodedImages:
+        """`encode` from the trunk's tokens ``[B, 1 + gh * gw, D]`` on, where you have them."""
+        with torch.inference_mode(False), torch.no_grad(), self._exact():
+            head = self.head()
+            residual, values = head.block.attend(x)
+            pre_activation = head.block.mlp_input(residual)
+            # The MLP's last layer is affine, so the mean of its outputs needs one row, not N.
+            activated = head.block.activation(pre_activation)
+            tokens = head.score_tokens
+            score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(
+                activated[:, tokens].mean(1)
+            )
+            pooled = score_mean
+            if self.pooling == "cls":
+                pooled = residual[:, 0] + head.block.mlp_output(activated[:, 0])
+            return EncodedImages(
+                head.readout(pooled), x, residual, values, pre_activation, score_mean,
+                grid, self.patch_size, head,
+            )  # fmt: skip
+
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """Image embeddings ``[B, d]``, unnormalised, of ``pixels [B, 3, H, W]``; no gradient.
+
+        Equals ``model.encode_image`` at the model's own input size. Raises as ``encode``.
+        """
+        with torch.inference_mode(False), torch.no_grad(), self._exact():
+            x, _ = self.trunk(pixels)
+            return self.head().embed(x)
+
+    def check_finite(self) -> None:
+        """Raise ModelError naming the first parameter of the image tower that holds NaN or Inf."""
+        for name, parameter in self.tower.named_parameters():
+            if not torch.isfinite(parameter.detach()).all():
+                raise ModelError(
+                    f"{self.name}: visual.{name} holds NaN or Inf; the weights are damaged,"
+                    " load them again"
+                )
+
+    def derived(self, key: str, sources: Sequence[Tensor], make: Callable[[], _T]) -> _T:
+        """What ``make()`` computes from the model's tensors ``sources``, remembered under ``key``.
+
+        Made again when a source was replaced or changed in place, and for inference tensors, which
+        don't count their changes.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            if any(source.is_inference() for source in sources):
+                return make()
+            state = [(s.data_ptr(), s._version, s.device, s.dtype) for s in sources]
+            if key not in self._derived or self._derived[key][0] != state:
+                if len(self._derived) >= _MOST_DERIVED:
+                    self._derived.clear()
+                self._derived[key] = (state, make())
+            return self._derived[key][1]
+
+    def _exact(self) -> torch.autocast:
+        """The model's own dtype decides; a surrounding autocast must not."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def _check_pixels(self, pixels: Tensor) -> tuple[int, int]:
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
+            raise InputError(
+                f"pixels: expected normalised floats [B, 3, H, W], got {pixels.dtype}"
+                f" {list(pixels.shape)}"
+            )
+        if not torch.isfinite(pixels).all():
+            raise InputError("pixels: expected finite numbers, found NaN or Inf in the image")
+        return grid_of((pixels.shape[2], pixels.shape[3]), self.patch_size)
