@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from prefix_models.config import ClipCapConfig
     from prefix_models.decoding.options import Generation
     from prefix_models.errors import PrefixModelError
-    from prefix_models.llava import ProjectorModel
     from prefix_models.llava_reader import LlavaReader
     from prefix_models.loading import load_prefix_model
     from prefix_models.lora import add_lora
     from prefix_models.mappers import LinearMapper, MLPMapper, TransformerMapper
     from prefix_models.prefix_model import PrefixModel
     from prefix_models.projector_config import ProjectorConfig
+    from prefix_models.projector_model import ProjectorModel
     from prefix_models.words import word_tokenizer
 
 _HOMES = {
@@ -38,7 +38,7 @@ _HOMES = {
     "PrefixModel": "prefix_model",
     "PrefixModelError": "errors",
     "ProjectorConfig": "projector_config",
-    "ProjectorModel": "llava",
+    "ProjectorModel": "projector_model",
     "TransformerMapper": "mappers",
     "add_lora": "lora",
     "gpt2_tokenizer": "checkpoints",

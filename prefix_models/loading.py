@@ -33,8 +33,8 @@ def load_prefix_model(
     """
     from prefix_models.clipcap import ClipCap
     from prefix_models.folder import CLIPCAP
-    from prefix_models.llava import ProjectorModel
     from prefix_models.projector_folder import PROJECTOR
+    from prefix_models.projector_model import ProjectorModel
 
     folder = Path(folder)
     kind = _format(folder)

@@ -28,8 +28,8 @@ from prefix_models.language_model import (
     reference_of,
     write_language_model,
 )
-from prefix_models.llava import ProjectorModel, Storage
 from prefix_models.projector_config import ProjectorConfig
+from prefix_models.projector_model import ProjectorModel, Storage
 
 PROJECTOR = FolderKind("projector model", "regionlm/projector", 1, PrefixModelError)
 WEIGHTS = "projector.safetensors"
