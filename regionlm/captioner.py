@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from prefix_models.decoding.options import Generation
+from prefix_models.decoding.options import DecodeOptions, Generation
 from prefix_models.prefix_model import PrefixModel
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder import Embedder
@@ -252,6 +252,7 @@ class RegionCaptioner:
             raise InputError(
                 f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
             )
+        DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
         chosen = self._embedder(embedder, steps=steps, lr=lr, alpha=alpha, size=size)
         pictures = [as_image(image) for image in images]
         regions = [

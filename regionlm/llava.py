@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from prefix_models.decoding.options import DecodeOptions
 from prefix_models.llava_reader import PROMPT, LlavaReader, load_llava
 from regionlm.backbones.hf_clip_vit import HfClipViT
 from regionlm.captioner import ImageLike, RegionCaption, region_caption
@@ -155,6 +156,7 @@ class LlavaCaptioner:
         Raises:
             InputError, PrefixModelError: image, mask or option that can't be used.
         """
+        DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
         seen = self.look(image, masks, embedder=embedder, steps=steps, lr=lr, alpha=alpha)
         shown = [weights > 0 for weights in seen.weights]
         texts = self.reader.answer(

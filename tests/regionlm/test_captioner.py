@@ -169,3 +169,12 @@ def test_parts_that_do_not_belong_together(mini):
             RegionCaptioner(backbone, mini.prefix_model)
     finally:
         backbone.name = name
+
+
+def test_a_bad_option_is_named_before_the_work(mini, monkeypatch):
+    def never(*_: object) -> None:
+        raise AssertionError("embedded first")
+
+    monkeypatch.setattr(mini.backbone, "encode", never)
+    with pytest.raises(PrefixModelError, match="beam_size"):
+        mini.caption(EXAMPLES / "sand.png", EXAMPLES / "sand-fox.png", beam_size=0)
