@@ -28,7 +28,8 @@ class ClipCapConfig:
         normalize_input: scale embeddings to unit L2 norm before the mapper. Set it where the mapper
             was trained so; the published transformer checkpoint was, the MLP ones were not.
         encoder: name of the encoder whose embeddings it was trained on (open_clip's
-            "name/pretrained"); empty when unknown. Information only, nothing loads it.
+            "name/pretrained"); empty when unknown. Nothing loads it, but a RegionCaptioner refuses
+            a backbone of another name.
         stop: "eos", the tokenizer's end token ends a text and is not part of it; "period", the
             token of "." ends a text and is kept in it, as in the published checkpoints, which were
             trained without an end token.

@@ -5,7 +5,11 @@ the bundles that hold them.
 """
 
 import json
+import os
+import platform
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 CONFIG = "config.json"
+_MACHINE = re.sub(r"\W", "-", platform.node())
+_FILLING: set[Path] = set()  # by this process
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,9 @@ class FolderKind:
         if not folder.is_dir():
             raise self.error(f"no such folder: {folder}")
         if not path.is_file():
-            raise self.error(f"missing file: {path}; expected the folder of a {self.noun}")
+            raise self.error(
+                f"missing file: {path.absolute()}; expected the folder of a {self.noun}"
+            )
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -61,21 +71,31 @@ class FolderKind:
     def replacing(self, folder: Path) -> Iterator[Path]:
         """Give a new folder to fill; afterwards it stands at `folder`, in place of an older one.
 
-        If filling fails, nothing is left behind and the older one is untouched. Raises where
-        `folder` holds anything else, or the system refuses.
+        If filling fails, nothing is left behind and the older one is untouched. What a killed
+        process of this machine left behind is removed. Raises where `folder` holds anything else,
+        or the system refuses.
         """
         folder = folder.resolve()
         self._check_replaceable(folder)
         # Beside the target, hence on the same file system, so that the final rename is one step.
-        staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        name = f".{folder.name}.{_MACHINE}.{os.getpid()}.{uuid.uuid4().hex}"
+        staging = folder.with_name(name)
+        _FILLING.add(staging)
         try:
+            _remove_leftovers(folder)
             staging.mkdir(parents=True)
             yield staging
+            _open_to_others(staging)
             _move_into_place(staging, folder)
-        except OSError as error:
-            raise self.error(f"cannot write {folder}: {error}") from error
+        except Exception as error:
+            # A full disk is no OSError in safetensors, and a bare Exception in tokenizers.
+            if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
+                raise
+            reason = " ".join(str(error).split())
+            raise self.error(f"cannot write {folder}: {reason}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+            _FILLING.discard(staging)
 
     def _check_replaceable(self, folder: Path) -> None:
         if not folder.exists():
@@ -94,11 +114,22 @@ class FolderKind:
             )
 
 
+def _open_to_others(folder: Path) -> None:
+    """Give all files the mode of new ones; safetensors keeps others out, whatever the umask."""
+    probe = folder / f".{uuid.uuid4().hex}"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+
+
 def _move_into_place(staging: Path, folder: Path) -> None:
     if not folder.exists():
         staging.rename(folder)
         return
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+    old = folder.with_name(f"{staging.name}.old")
     folder.rename(old)
     try:
         staging.rename(folder)
@@ -106,3 +137,31 @@ def _move_into_place(staging: Path, folder: Path) -> None:
         old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine that are gone were filling, to stand at `folder`."""
+    if not folder.parent.is_dir():
+        return
+    ours = re.escape(f".{folder.name}.{_MACHINE}.") + r"(\d+)\.[0-9a-f]{32}(\.old)?"
+    for path in folder.parent.iterdir():
+        found = re.fullmatch(ours, path.name)
+        if found is None or path in _FILLING or _runs(int(found[1])):
+            continue
+        if not found[2] or folder.exists():  # else the older one is all there is
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether another process runs, or may run."""
+    if process == os.getpid():
+        return False  # an earlier one of the same number, as in a container started again
+    if os.name != "posix":
+        return True  # there is no way to ask
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True

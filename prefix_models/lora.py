@@ -1,5 +1,6 @@
 """Low-rank adapters (LoRA, Hu et al. 2021) on a language model, by peft (`regionlm[lora]`)."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,17 @@ def add_lora(
         target_modules: names of the layers to adapt; "all-linear" is all but the output layer.
 
     Raises:
-        PrefixModelError: peft is not installed, or refuses the settings.
+        PrefixModelError: peft is not installed, or settings that it can't use.
     """
     peft = _peft()
     from transformers.pytorch_utils import Conv1D
 
     transposed = any(isinstance(part, Conv1D) for part in lm.modules())  # GPT-2's way to store them
     try:
+        if not (0 < alpha < math.inf and 0 <= dropout < 1):  # peft takes any
+            raise ValueError(
+                f"expected alpha above 0, dropout from 0 to below 1; found {alpha}, {dropout}"
+            )
         settings = peft.LoraConfig(
             r=rank,
             lora_alpha=alpha,
@@ -50,7 +55,7 @@ def add_lora(
         return peft.get_peft_model(lm, settings)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise PrefixModelError(f"peft refuses these LoRA settings: {reason[0]}") from error
+        raise PrefixModelError(f"these LoRA settings can't be used: {reason[0]}") from error
 
 
 def write_adapter(lm: Any, folder: Path) -> None:

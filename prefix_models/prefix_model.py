@@ -63,6 +63,11 @@ class PrefixModel(PrefixGenerator, ABC):
         prefix: Tensor = self.mapper(self.scale_input(embeddings))
         return prefix
 
+    @property
+    def text_room(self) -> int:
+        """Most tokens of a text in training, its end token not counted."""
+        return self.room - (self._stop == "eos")
+
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenize as training sees it: ids and mask [M, T], right-padded, on the model's device.
 
@@ -120,7 +125,7 @@ class PrefixModel(PrefixGenerator, ABC):
         return F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten())
 
     def _token_rows(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
-        """Token ids of each text, as many as its room at most."""
+        """Token ids of each text and its end token, as many as its room at most."""
         if isinstance(texts, str):
             raise PrefixModelError("expected a list of texts, one for each embedding, got one text")
         if not len(texts):
@@ -129,9 +134,10 @@ class PrefixModel(PrefixGenerator, ABC):
         tokenized = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         rows: list[list[int]] = [ids + end for ids in tokenized]
         for text, ids, room in zip(texts, rows, rooms, strict=True):
-            if not 0 < len(ids) <= room:
+            if not len(end) < len(ids) <= room:
                 raise PrefixModelError(
-                    f"a text must have 1 to {room} tokens, got {len(ids)} in {text[:60]!r}"
+                    f"a text must have 1 to {room - len(end)} tokens, got {len(ids) - len(end)} in "
+                    f"{text[:60]!r}"
                 )
         return rows
 

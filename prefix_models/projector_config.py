@@ -25,7 +25,8 @@ class ProjectorConfig:
         normalize_input: scale embeddings to the L2 norm sqrt(d), that is coordinates of about unit
             size, before the projector. False: as they are.
         encoder: name of the encoder whose embeddings it was trained on (open_clip's
-            "name/pretrained"); empty when unknown. Information only, nothing loads it.
+            "name/pretrained"); empty when unknown. Nothing loads it, but a RegionCaptioner refuses
+            a backbone of another name.
         prompt: what `loss`, `generate` and `stream` ask about the one region they have:
             "<region>" once, and words.
         template: text around a prompt, with "{prompt}" where that goes. Empty means the tokenizer's

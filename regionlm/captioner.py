@@ -15,6 +15,7 @@ from torch import Tensor
 from prefix_models.decoding.options import DecodeOptions, Generation
 from prefix_models.prefix_model import PrefixModel
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.text_tokenizers import refuse_unknown
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
 from regionlm.embedders.registry import make_embedder
@@ -254,6 +255,8 @@ class RegionCaptioner:
             )
         DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
         chosen = self._embedder(embedder, steps=steps, lr=lr, alpha=alpha, size=size)
+        if not images:
+            return []
         pictures = [as_image(image) for image in images]
         regions = [
             named_masks(masks, picture.size)
@@ -298,10 +301,14 @@ class RegionCaptioner:
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
     ) -> list[RegionMatch]:
-        """Compare each region with texts; arguments as in `embed`."""
+        """Compare each region with texts; arguments as in `embed`.
+
+        Raises as there, and InputError for a text with words that the model does not know.
+        """
         picture = as_image(image)
         regions = [Region(name, mask) for mask, name in named_masks(masks, picture.size)]
         words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
+        refuse_unknown(self.backbone.tokenizer, texts, self.name)
         found = self.embed(
             picture, regions, embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size
         )

@@ -29,7 +29,7 @@ from regionlm.cli_options import (
     Query,
 )
 from regionlm.cli_parser import Command, UsageError, new_parser, parse
-from regionlm.errors import InputError, ModelError
+from regionlm.errors import InputError, ModelError, ModelWarning
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,8 +50,8 @@ def caption(
 ) -> None:
     """Say in words what is in each region of an image, or of many.
 
-    Prints the caption; with several regions one line each, "region: caption". With --manifest,
-    writes a file, and says at the end how many regions a second it took.
+    Prints the caption; with several regions, or a label's, a line each, "region: caption". With
+    --manifest, writes a file, and says at the end how many regions a second it took.
     """
     _check_embedding(embedding)
     if bulk.manifest is None:
@@ -88,7 +88,7 @@ def _caption_image(
                 f"--heatmap: the embedder {embedding.embedder} has no relevance map; leave it out,"
                 " or use maskinversion"
             )
-        check_writable(output.heatmap, PICTURE_SUFFIXES)
+        check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=_files(query, embedding))
     image, regions = _read(query)
     options = asdict(decoding)
     captioner = load_captioner(
@@ -115,14 +115,14 @@ def _caption_image(
         rows = [result.figures() for result in results]
         _print_json({**_question(query, model, embedding), "regions": rows})
     else:
-        _print_lines([r.region for r in results], [r.text for r in results])
+        _print_lines(query, [r.region for r in results], [r.text for r in results])
 
 
 def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput) -> None:
     """Tell which of some texts fits each region of an image.
 
-    Prints the texts with their probabilities, likeliest first; with several regions one line each,
-    "region: text 80.0%, text 20.0%".
+    Prints the texts with their probabilities, likeliest first; with several regions, or a label's,
+    a line each, "region: text 80.0%, text 20.0%".
     """
     if not output.text or not all(text.strip() for text in output.text):
         raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
@@ -147,7 +147,7 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
     for r in results:
         ranked = sorted(zip(r.probabilities, output.text, strict=True), key=lambda pair: -pair[0])
         lines.append(", ".join(f"{text} {100 * float(p):.1f}%" for p, text in ranked))
-    _print_lines([r.region for r in results], lines)
+    _print_lines(query, [r.region for r in results], lines)
 
 
 def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput) -> None:
@@ -155,7 +155,7 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
     from regionlm.outputs import check_writable, save_tensors
 
     _check_embedding(embedding)
-    check_writable(output.output)
+    check_writable(output.output, inputs=_files(query, embedding))
     image, regions = _read(query)
     captioner = _load(model)
     found = captioner.embed(image, regions, embedder=_embedder(embedding, captioner))
@@ -249,6 +249,10 @@ def _read(query: CaptionQuery) -> tuple[Image, list[Region]]:
     return image, regions + [box_region(box, image.size) for box in query.box]
 
 
+def _files(query: CaptionQuery, embedding: Embedding) -> list[str | None]:
+    return [query.image, *query.mask, embedding.alphaclip_checkpoint]
+
+
 def _load(model: Model) -> RegionCaptioner:
     from regionlm.captioner import RegionCaptioner
 
@@ -325,6 +329,7 @@ def _quieten_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        warnings.simplefilter("default", ModelWarning)
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -336,10 +341,11 @@ def _version() -> str:
         return "unknown"
 
 
-def _print_lines(names: Sequence[str], lines: Sequence[str]) -> None:
+def _print_lines(query: CaptionQuery, names: Sequence[str], lines: Sequence[str]) -> None:
+    is_label = bool(query.mask) and names[0] not in query.mask
     for name, line in zip(names, lines, strict=True):
         line = " ".join(line.split())  # one line a region, whatever a language model writes
-        print(line if len(lines) == 1 else f"{name}: {line}")
+        print(f"{name}: {line}" if len(lines) > 1 or is_label else line)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, get_type_hints
 
 import docstring_parser
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 Command = Callable[..., None]
+
+_POSITIONAL = ("image", "folders")
 
 
 class UsageError(Exception):
@@ -31,7 +33,21 @@ class _Parser(ArgumentParser):
     """Reports mistakes as UsageError, where the base class prints the whole usage and exits."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        commands = [
+            name for a in self._actions if isinstance(a.choices, dict) for name in a.choices
+        ]
+        message = re.sub(
+            r"are required: (.*)$", lambda found: _as_written(found[1], commands), message
+        )
         raise UsageError(_one_line(message)) from ex
+
+    def dump(self, cfg: Namespace, **options: Any) -> str:
+        """Write the image before all else, and null where there is none, as of other options."""
+        is_whole = not (options.get("skip_default") or options.get("skip_unset"))
+        if is_whole and any(action.dest == "image" for action in self._actions):
+            rest = {name: value for name, value in vars(cfg).items() if name != "image"}
+            cfg = Namespace(image=cfg.get("image"), **rest)
+        return str(super().dump(cfg, **options))
 
     def format_help(self, *args: Any, **options: Any) -> str:
         """Show list options as they are written here, one value a flag."""
@@ -39,6 +55,14 @@ class _Parser(ArgumentParser):
         text = super().format_help(*args, **options)
         text = re.sub(in_list, lambda o: f"  {_with_metavar(o)}".ljust(24), text)
         return re.sub(r"--(\w+) \[ITEM,...\]", _with_metavar, text)
+
+
+def _as_written(keys: str, commands: Sequence[str]) -> str:
+    """What jsonargparse lacks, as it stands on the command line."""
+    found = [key.split(".") for key in keys.split(", ")]
+    names = [".".join(key[1:] if key[0] in commands else key) for key in found]
+    shown = [name if name in _POSITIONAL else f"--{name}" for name in names]
+    return f"are required: {', '.join(shown)}"
 
 
 def _with_metavar(option: re.Match[str]) -> str:
@@ -71,7 +95,10 @@ def parse(
         subcommands.add_subcommand(name, _command_parser(command), help=summary.split("\n")[0])
     for name, summary in (others or {}).items():
         subcommands.add_subcommand(name, new_parser(f"regionlm {name}", summary), help=summary)
-    first = argv[0] if argv else None
+    if not argv:
+        names = ", ".join([*commands, *(others or {})])
+        raise UsageError(f"no command given: expected one of {names} (see regionlm --help)")
+    first = argv[0]
     if first in commands:
         argv = [first, *_gather_lists(argv[1:], _parts(commands[first]).values())]
     try:
@@ -102,7 +129,9 @@ def _command_parser(command: Command) -> ArgumentParser:
         }
         for name in loose:
             # With a default, what is not on the command line would overrule the --config file.
-            parser.add_argument(name, nargs="?", type=str, default=SUPPRESS, help=help_of[name])
+            parser.add_argument(
+                name, nargs="?", type=str | None, default=SUPPRESS, help=help_of[name]
+            )
         parser.add_class_arguments(part, as_positional=position == 0, skip=flags | loose)
         for name in sorted(flags):
             parser.add_argument(f"--{name}", action="store_true", help=help_of[name])
@@ -167,10 +196,18 @@ def _one_line(message: str) -> str:
     subtypes = re.search(r"Subtypes: \[(.*?)\] Errors:", text)
     value = re.search(r"Given value: (.*)$", text)
     if key and subtypes and value:
+        reason = re.search(r"Errors: - (.*?) - ", text)
+        if reason and not reason[1].startswith("Expected"):  # a class that can't be made
+            why = reason[1].replace(" (see regionlm --help)", "")
+            return f"--{key[1]}: {why}; found {value[1]!r}"
         kinds = re.sub(r",? ?NoneType", "", subtypes[1]).replace(", tuple", " or tuple")
-        return f"--{key[1].split('.')[-1]}: expected {kinds}, found {value[1]!r}"
-    text = re.sub(r'Parser key "(?:\w+\.)?(\w+)":', r"--\1:", text)
+        kinds = kinds.replace("float", "a finite number")
+        return f"--{key[1]}: expected {kinds}, found {value[1]!r}"
+    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text)
     choice = r"Expected a typing.Literal\[(.*)\]. Got value:"
     text = re.sub(choice, r"expected one of \1; found", text)
-    text = re.sub(r"are required: \w+\.", "are required: ", text)
+    wrong = re.search(r"Expected a (\w+)\. Got value: (.*)$", text)
+    if wrong:
+        kind = wrong[1].replace("float", "a finite number")
+        return f"{text[: wrong.start()]}expected {kind}, found {wrong[2]!r}"
     return f"{text.removesuffix('.')} (see regionlm --help)"

@@ -8,7 +8,7 @@ from regionlm.errors import ModelError
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Turn ``"auto"``, ``"cpu"``, ``"cuda:1"``, ``"mps"`` ... into a device that exists.
+    """Turn ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"`` into a device that exists.
 
     ``"auto"`` takes the first of cuda, mps, cpu that this machine has.
 
@@ -22,9 +22,9 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}"
-        ) from error
+        raise _unknown(device) from error
+    if found.type != "cuda" and str(found) not in ("cpu", "mps", "mps:0"):  # so tensors call theirs
+        raise _unknown(device)
     if found.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (found.index or 0) >= count:
@@ -35,3 +35,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ModelError(f"device {device!r} was asked for but this machine has none; use cpu")
     return found
+
+
+def _unknown(device: object) -> ModelError:
+    return ModelError(f"device must be auto, cpu, cuda, cuda:N or mps, got {str(device)!r}")

@@ -1,4 +1,4 @@
-"""Errors a user can cause. One line each: what was expected, what was found, what to do."""
+"""Errors and warnings a user can cause. One line each: what was expected, found, and to do."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class ModelError(ValueError):
     """A model name, checkpoint, bundle or device that cannot be used."""
+
+
+class ModelWarning(UserWarning):
+    """A checkpoint that can be used in more than one way, so that the vectors may be wrong."""

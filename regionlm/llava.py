@@ -87,7 +87,7 @@ class LlavaCaptioner:
         least_weight: float = 0.5,
         name: str = "custom",
     ) -> None:
-        check_number("least_weight", least_weight, positive=True)
+        least_weight = check_number("least_weight", least_weight, positive=True)
         if least_weight > 1:
             raise InputError(f"least_weight: expected a number in (0, 1], got {least_weight}")
         self.reader, self.prompt, self.least_weight, self.name = reader, prompt, least_weight, name

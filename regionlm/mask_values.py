@@ -5,7 +5,9 @@ The rule, in this order, for a picture of one channel ("white" is 255, in 16-bit
 1. one value only, other than 0, 1, 255 and white: refused, it marks nothing;
 2. nothing but 0 and 1, 0 and 255, or 0 and white: one region;
 3. a palette's indices, or values of at most 63: labels, 0 is background; white beside them is
-   void, the "ignore" border of VOC and Cityscapes, and no region;
+   void, the "ignore" border of VOC and Cityscapes, and no region. Where there is more white than
+   all labels together it may as well be a mask with a few stray pixels: refused, unless a palette
+   says that the values are labels;
 4. black and white with a little grey (at most a tenth of the pixels, and only along edges): a
    smoothed mask, cut at the middle (128 and up is inside). With 8 bits, 0..31 and 224..255 count
    as black and white: so much noise a JPEG adds;
@@ -107,12 +109,25 @@ def _split_values(values: np.ndarray, name: str) -> list[Labelled]:
     if len(distinct) == 1 or values.dtype.kind == "f" or distinct[0] < 0 or distinct[-1] > 65535:
         raise InputError(_unclear(values, distinct, name))
     if all(v <= _SMALL_LABEL or v == white for v in distinct.tolist()):
+        _check_void(values, distinct, white, name)
         return _label_regions(values, distinct, void=white)
     if _is_smoothed(values, white):
         return [(None, values > white // 2)]
     if distinct[-1] != white and len(distinct) <= _MOST_LABELS[65535 if wide else 255]:
         return _label_regions(values, distinct, void=None)
     raise InputError(_unclear(values, distinct, name))
+
+
+def _check_void(values: np.ndarray, distinct: np.ndarray, white: int, name: str) -> None:
+    """Refuse labels that may be the stray pixels of a white region."""
+    void = int((values == white).sum())
+    labelled = int(((values != 0) & (values != white)).sum())
+    if void > labelled > 0:
+        raise InputError(
+            f"{name} is ambiguous: found {describe_values(distinct)}, and more of {white} ({void}"
+            f" pixels) than of all labels together ({labelled}): for one region set all pixels to"
+            f" 0 or {white}, for labels save a palette PNG"
+        )
 
 
 def _is_smoothed(values: np.ndarray, white: int) -> bool:

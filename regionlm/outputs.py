@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def check_writable(path: str | Path, suffixes: tuple[str, ...] = ()) -> None:
+def check_writable(
+    path: str | Path,
+    suffixes: tuple[str, ...] = (),
+    *,
+    inputs: Iterable[str | Path | None] = (),
+) -> None:
     """Raise InputError unless a file can be written at `path`; leave nothing behind.
 
     suffixes: the endings allowed, lower case with the dot; () allows any. An existing file is
-    fine: it will be replaced.
+    fine: it will be replaced, unless it is one of `inputs`.
     """
+    if not str(path).strip():
+        raise InputError(f"output {str(path)!r}: no name given: expected the name of a file")
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:
         raise InputError(
@@ -35,6 +43,11 @@ def check_writable(path: str | Path, suffixes: tuple[str, ...] = ()) -> None:
             raise InputError(f"output {path} is a folder: give the name of a file in it")
         if target.exists() and not target.is_file():
             raise InputError(f"output {path} is not a regular file: give another name")
+        if any(_are_same(target, Path(one)) for one in inputs if one is not None):
+            raise InputError(
+                f"output {path} is one of the input files, which it would replace: give another"
+                " name"
+            )
         if not target.resolve().parent.is_dir():
             raise InputError(f"output {path}: the folder {target.parent} does not exist: create it")
         probe = _aside(target)
@@ -55,7 +68,10 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     aside = None
     try:
         aside = _aside(Path(path))
+        aside.touch()
+        mode = stat.S_IMODE(aside.stat().st_mode)
         write(aside)
+        aside.chmod(mode)  # safetensors keeps others out, whatever the umask says
         os.replace(aside, Path(path).resolve())
     except OSError as error:
         raise unwritable(path, error) from error
@@ -76,11 +92,26 @@ def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write named tensors, of any device, as one safetensors file with text metadata."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     check_writable(path)
     owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, lambda aside: save_file(owned, aside, dict(metadata or {})))
+
+    def write(aside: Path) -> None:
+        try:
+            save_file(owned, aside, dict(metadata or {}))
+        except SafetensorError as error:  # a full disk, which is no OSError there
+            raise OSError(str(error)) from error
+
+    write_atomically(path, write)
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one is not there, or has a name that no file can have
+        return False
 
 
 def _aside(target: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import ModelError
 
@@ -41,6 +41,10 @@ PRESETS = {
 }
 
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+CLIP_FILES = ("open_clip_model.safetensors", "ViT-B-32.pt")
+
+
 def models_folder() -> Path:
     """Where files put by hand are looked for: $REGIONLM_MODELS or ~/.cache/regionlm/models."""
     return Path(os.environ.get("REGIONLM_MODELS", Path.home() / ".cache" / "regionlm" / "models"))
@@ -58,7 +62,7 @@ def load_preset(
     Raises:
         ModelError, PrefixModelError: a file is missing (says where to put it) or damaged.
     """
-    from prefix_models.checkpoints import GPT2_HUB_ID, gpt2_tokenizer, load_original
+    from prefix_models.checkpoints import load_original
     from regionlm.backbones.loading import load_backbone
     from regionlm.captioner import RegionCaptioner
     from regionlm.devices import resolve_device
@@ -66,14 +70,12 @@ def load_preset(
     preset, folder = PRESETS[name], models_folder() / name
     device = resolve_device(device)
     weights = _state_dict(preset, folder, offline)
-    has_tokenizer = any((folder / file).exists() for file in ("tokenizer.json", "vocab.json"))
-    tokenizer = gpt2_tokenizer(folder if has_tokenizer else GPT2_HUB_ID, offline=offline)
+    tokenizer = _tokenizer(folder, offline)
+    clip = _clip_weights(preset, folder, offline)
     prefix_model = load_original(
         weights, tokenizer, encoder=f"{preset.backbone}/{preset.pretrained}"
     )
-    local = [folder / file for file in ("open_clip_model.safetensors", "ViT-B-32.pt")]
-    pretrained = next((str(file) for file in local if file.exists()), preset.pretrained)
-    backbone = load_backbone(preset.backbone, pretrained=pretrained, device=device, offline=offline)
+    backbone = load_backbone(preset.backbone, pretrained=str(clip), device=device, offline=offline)
     backbone.name = f"{preset.backbone}/{preset.pretrained}"
     if prefix is not None:
         prefix_model = prefix_model.with_prefix(prefix)
@@ -89,8 +91,47 @@ def _state_dict(preset: Preset, folder: Path, offline: bool) -> Path:
     try:
         return Path(hf_hub_download(preset.hub_id, preset.file, local_files_only=offline))
     except Exception as error:  # the hub's, the network's and the file system's have no common type
-        where = "the local hub cache" if offline else f"the hub ({preset.hub_id})"
+        where = _hub(preset.hub_id, offline)
         raise ModelError(
             f"{preset.file} is neither in {folder} nor in {where} ({type(error).__name__}); get it"
             f" from {preset.source} and put it at {local}"
         ) from error
+
+
+def _tokenizer(folder: Path, offline: bool) -> Any:
+    from prefix_models.checkpoints import GPT2_HUB_ID, gpt2_tokenizer
+    from prefix_models.errors import PrefixModelError
+
+    if any((folder / file).exists() for file in TOKENIZER_FILES):
+        return gpt2_tokenizer(folder)
+    try:
+        return gpt2_tokenizer(GPT2_HUB_ID, offline=offline)
+    except PrefixModelError as error:
+        raise ModelError(
+            f"GPT-2's tokenizer is neither in {folder} nor in {_hub(GPT2_HUB_ID, offline)}; put"
+            f" vocab.json and merges.txt (or tokenizer.json) at {folder}"
+        ) from error
+
+
+def _clip_weights(preset: Preset, folder: Path, offline: bool) -> Path:
+    import open_clip
+
+    from regionlm.backbones.published_weights import find_weights
+
+    local = [folder / file for file in CLIP_FILES if (folder / file).exists()]
+    if local:
+        return local[0]
+    what = f"{preset.backbone} {preset.pretrained}"
+    published = open_clip.get_pretrained_cfg(preset.backbone, preset.pretrained)
+    try:
+        return find_weights(what, published, offline)
+    except ModelError as error:
+        where = _hub(published.get("hf_hub", "").rstrip("/"), offline)
+        raise ModelError(
+            f"the weights of OpenAI's CLIP ViT-B/32 are neither in {folder} nor in {where}; put"
+            f" {' or '.join(CLIP_FILES)} at {folder}"
+        ) from error
+
+
+def _hub(repository: str, offline: bool) -> str:
+    return "the local hub cache" if offline else f"the hub ({repository})"

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeGuard, get_args
 
+import numpy as np
+
 from prefix_models.errors import PrefixModelError
 
 Decoding = Literal["greedy", "beam", "sample"]
@@ -104,14 +106,18 @@ class DecodeOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DecodeOptions":
-        """Build from keyword arguments; unknown names raise PrefixModelError."""
+        """Build from keyword arguments, of which numpy's scalars count as Python's.
+
+        Unknown names raise PrefixModelError.
+        """
         known = [field.name for field in fields(cls)]
         unknown = [name for name in values if name not in known]
         if unknown:
             raise PrefixModelError(
                 f"unknown decoding option {unknown[0]!r}; known ones are {', '.join(known)}"
             )
-        return cls(**values)
+        scalars = {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
+        return cls(**scalars)
 
     @property
     def end_ids(self) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from regionlm.backbones.checkpoints import is_torchscript, load_weights, read_we
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.text_tokenizers import folder_tokenizer
 from regionlm.devices import resolve_device
-from regionlm.errors import ModelError
+from regionlm.errors import ModelError, ModelWarning
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = (
@@ -49,12 +50,18 @@ def load_backbone(
             TorchScript file is QuickGELU, a file that open_clip publishes or whose name says
             ``quickgelu`` tells, and any other file follows the model's name or config: ask for
             ``ViT-B-32-quickgelu`` where it was trained so. The wrong one gives no error, only bad
-            vectors.
+            vectors; where nothing tells, a ``ModelWarning`` says so.
 
     Raises:
         ModelError: unknown name or tag, missing, damaged or misfitting files, no such device.
     """
     target = resolve_device(device)
+    if source.startswith("hf-hub:"):
+        repository = source.removeprefix("hf-hub:")
+        raise ModelError(
+            f"{source}: models are read from local folders only; download it (hf download"
+            f" {repository} --local-dir FOLDER) and give the folder"
+        )
     folder = Path(source.removeprefix("local-dir:"))
     if source.startswith("local-dir:") or folder.is_dir():
         if pretrained is not None:
@@ -84,7 +91,7 @@ def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
         tokenizer=folder_tokenizer(folder, text_config),
         mean=preprocess.get("mean"),
         std=preprocess.get("std"),
-        name=folder.name,
+        name=folder.absolute().name,
         config=_with_activation(model_config, quick_gelu),
     )
 
@@ -116,11 +123,14 @@ def _load_named(
         raise ModelError(
             f"{source}: pretrained={pretrained!r} is neither a file nor one of its tags ({shown})"
         )
-    if quick_gelu is None:
-        quick_gelu = _trained_with_quick_gelu(name, weights, tag_config)
+    published = tag_config or _published_as(name, weights)
+    if quick_gelu is None and (published.get("quick_gelu") or _says_quick_gelu(weights)):
+        quick_gelu = True
     state = read_weights(weights)
     model = build_model(config, source, quick_gelu)
     load_weights(model, state, what=str(weights), name=source)
+    if quick_gelu is None and not published and f"{name}-quickgelu" in open_clip.list_models():
+        _warn_of_gelu(source, weights)
     from_hub = offline and "hf_tokenizer_name" in config["text_cfg"]
     return ClipViT(
         model.eval(),
@@ -175,18 +185,29 @@ def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = Non
         raise ModelError(f"{name}: open_clip can't build this config ({error})") from error
 
 
-def _trained_with_quick_gelu(name: str, weights: Path, tag: dict[str, Any]) -> bool | None:
-    """True where the tag, the format or the file's name says so; None: follow the config."""
+def _says_quick_gelu(weights: Path) -> bool:
+    """Whether the format or the name of a file says so."""
+    return is_torchscript(weights) or "quickgelu" in weights.name.lower()
+
+
+def _published_as(name: str, weights: Path) -> dict[str, Any]:
+    """open_clip's config of the tag of this model that downloads a file of this name; {}: none."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
-    if tag.get("quick_gelu") or is_torchscript(weights) or "quickgelu" in weights.name.lower():
-        return True
-    if not tag:  # a file that open_clip publishes under some tag of this model
-        for known in list_pretrained_tags_by_model(name):
-            config = get_pretrained_cfg(name, known)
-            if config.get("url") and config["url"].rsplit("/", 1)[-1] == weights.name:
-                return bool(config.get("quick_gelu")) or None
-    return None
+    for tag in list_pretrained_tags_by_model(name):
+        config: dict[str, Any] = get_pretrained_cfg(name, tag)
+        if config.get("url") and config["url"].rsplit("/", 1)[-1] == weights.name:
+            return config
+    return {}
+
+
+def _warn_of_gelu(source: str, weights: Path) -> None:
+    warnings.warn(
+        f"weights {weights}: nothing says whether {source} was trained with QuickGELU, so plain"
+        " GELU is taken; give load_backbone quick_gelu=True or False to be sure",
+        ModelWarning,
+        stacklevel=4,  # who called load_backbone
+    )
 
 
 def _unknown_name(source: str, known: list[str]) -> str:

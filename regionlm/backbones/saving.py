@@ -11,6 +11,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import CONFIG_FILE, WEIGHT_FILES
 from regionlm.backbones.text_tokenizers import FileTokenizer
 from regionlm.errors import ModelError
+from regionlm.outputs import write_atomically
 
 
 def save_backbone(backbone: ClipViT, folder: Path) -> None:
@@ -18,7 +19,7 @@ def save_backbone(backbone: ClipViT, folder: Path) -> None:
 
     Raises:
         ModelError: the backbone doesn't know its open_clip config, or has a tokenizer of a kind
-            that isn't a file. OSError: the folder can't be written.
+            that isn't a file. InputError, OSError: the folder can't be written.
     """
     if backbone.config is None:
         raise ModelError(
@@ -38,7 +39,9 @@ def save_backbone(backbone: ClipViT, folder: Path) -> None:
         name: tensor.detach().cpu().contiguous()
         for name, tensor in backbone.model.state_dict().items()
     }
-    save_file(weights, folder / WEIGHT_FILES[0], {"format": "pt"})
+    write_atomically(
+        folder / WEIGHT_FILES[0], lambda aside: save_file(weights, aside, {"format": "pt"})
+    )
     _save_tokenizer(backbone, folder)
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from regionlm.errors import InputError
+from regionlm.scalars import is_integer
 
 MAX_SIDE = 4096  # pixels; 256 x 256 patches of 16, already hours of work on a CPU
 
 
 def resolve_size(size: int | tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
     """``S`` or ``(H, W)`` input pixels to ``(H, W)``; InputError if no model input (says why)."""
-    pair = (size, size) if isinstance(size, int) and not isinstance(size, bool) else size
-    if (
-        not isinstance(pair, (tuple, list))
-        or len(pair) != 2
-        or not all(isinstance(side, int) and not isinstance(side, bool) for side in pair)
-    ):
+    pair = (size, size) if is_integer(size) else size
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_integer, pair)):
         raise InputError(f"size: expected pixels S or (H, W) as integers, got {size!r}")
-    height, width = pair
+    height, width = map(int, pair)
     grid_of((height, width), patch_size)
     return height, width
 

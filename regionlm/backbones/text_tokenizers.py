@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from regionlm.errors import ModelError
+from regionlm.errors import InputError, ModelError
 
 
 class FileTokenizer:
@@ -49,9 +50,27 @@ class FileTokenizer:
             row[: len(encoding.ids)] = torch.tensor(encoding.ids, dtype=torch.long)
         return out
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Parts of a text that a word-level vocabulary lacks; a BPE knows all."""
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        pairs = zip(found.tokens, found.offsets, strict=True)
+        return [text[start:end] for token, (start, end) in pairs if token == unknown]
+
     def save(self, path: Path) -> None:
         """Write the tokenizer to ``path``."""
         self._tokenizer.save(str(path))
+
+
+def refuse_unknown(tokenizer: object, texts: Sequence[str], name: str) -> None:
+    """InputError for a text with words that the model ``name`` takes for one and the same."""
+    for text in texts:
+        words = tokenizer.unknown_words(text) if isinstance(tokenizer, FileTokenizer) else []
+        if words:
+            raise InputError(
+                f"text {text!r}: the model {name} does not know {', '.join(map(repr, words))}; use"
+                " words that it was trained on"
+            )
 
 
 def folder_tokenizer(folder: Path, text_config: dict[str, Any]) -> Any:

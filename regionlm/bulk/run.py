@@ -76,7 +76,7 @@ def caption_manifest(
     """
     output = Path(output)
     parts = output.with_name(output.name + ".parts")
-    _check(output, parts, devices, workers)
+    _check(manifest, output, parts, devices, workers)
     opened = Manifest(manifest)
     from regionlm.runs.execute import answer_all, new_trainer
     from regionlm.runs.module import AnswerModule
@@ -120,11 +120,11 @@ def caption_manifest(
     return answer_all(trainer, module, finish)
 
 
-def _check(output: Path, parts: Path, devices: int, workers: int) -> None:
+def _check(manifest: str | Path, output: Path, parts: Path, devices: int, workers: int) -> None:
     for name, value, least in (("devices", devices, 1), ("workers", workers, 0)):
         if value < least:
             raise InputError(f"{name}: expected at least {least}, found {value}")
-    check_writable(output)
+    check_writable(output, inputs=[manifest])
     if output.exists() and not parts.exists():  # with parts: stopped just before it removed them
         raise InputError(
             f"output {output} exists, from a finished run or something else: delete it to start"

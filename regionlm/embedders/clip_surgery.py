@@ -27,8 +27,7 @@ class ClipSurgery(DenseEmbedder):
         self, backbone: ClipViT, *, blocks: int = 6, size: int | tuple[int, int] | None = None
     ) -> None:
         super().__init__(backbone, size=size)
-        check_count("blocks", blocks, least=1)
-        self.blocks = min(blocks, len(backbone.blocks()))
+        self.blocks = min(check_count("blocks", blocks, least=1), len(backbone.blocks()))
 
     def features(self, pixels: Tensor) -> DenseFeatures:
         """See ``DenseEmbedder.features``."""

@@ -32,8 +32,7 @@ class Fgvp(PictureEmbedder):
         self, backbone: ClipViT, *, blur: float = 100.0, size: int | tuple[int, int] | None = None
     ) -> None:
         super().__init__(backbone, size=size)
-        check_number("blur", blur, positive=True)
-        self.blur = blur
+        self.blur = check_number("blur", blur, positive=True)
 
     def pictures(self, image: Image.Image, masks: Tensor) -> Iterator[Image.Image]:
         """See ``PictureEmbedder.pictures``."""

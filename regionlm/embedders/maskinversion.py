@@ -26,6 +26,7 @@ from regionlm.relevance.score import Score
 DEFAULT_STEPS = 10  # paper
 DEFAULT_LR = 0.1  # the published class's; its examples use 0.5, the paper gives none
 DEFAULT_SIZE = 448  # paper; input pixels, the nearest multiple of the patch
+MOST_STEPS = 100_000  # a LET has settled long before
 
 
 class MaskInversion(Embedder[Localized]):
@@ -41,7 +42,7 @@ class MaskInversion(Embedder[Localized]):
 
     Args:
         backbone: which model to explain.
-        steps: AdamW steps, >= 0 [10, paper]. 0 returns the image embedding.
+        steps: AdamW steps, 0 to 100 000 [10, paper]. 0 returns the image embedding.
         lr: AdamW's step per coordinate, > 0 [0.1, published class; its examples use 0.5].
         alpha: weight of staying near the image embedding, >= 0 [0; the paper uses 5 on RefCOCO/+].
         weight_decay: AdamW's, >= 0 [0].
@@ -75,16 +76,13 @@ class MaskInversion(Embedder[Localized]):
 
         default_size = nearest_size(DEFAULT_SIZE, backbone.patch_size)
         super().__init__(backbone, size=choose("size", size, default_size))
-        self.steps: int = choose("steps", steps, DEFAULT_STEPS)
-        self.lr: float = choose("lr", lr, DEFAULT_LR)
-        self.alpha: float = choose("alpha", alpha, 0.0)
-        self.weight_decay: float = choose("weight_decay", weight_decay, 0.0)
+        self.steps = check_count("steps", choose("steps", steps, DEFAULT_STEPS), most=MOST_STEPS)
+        self.lr = check_number("lr", choose("lr", lr, DEFAULT_LR), positive=True)
+        self.alpha = check_number("alpha", choose("alpha", alpha, 0.0), positive=False)
+        decay = choose("weight_decay", weight_decay, 0.0)
+        self.weight_decay = check_number("weight_decay", decay, positive=False)
         self.score: Score | None = choose("score", score, None)
         self.relevance: str = choose("relevance", relevance, "legrad")
-        check_count("steps", self.steps)
-        check_number("lr", self.lr, positive=True)
-        check_number("alpha", self.alpha, positive=False)
-        check_number("weight_decay", self.weight_decay, positive=False)
         if self.score not in (None, "cosine", "dot"):
             raise InputError(f"score: expected cosine or dot, got {self.score!r}")
         check_relevance(self.relevance)

@@ -36,8 +36,7 @@ class RedCircle(PictureEmbedder):
         size: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__(backbone, size=size)
-        check_number("thickness", thickness, positive=True)
-        self.thickness = thickness
+        self.thickness = check_number("thickness", thickness, positive=True)
 
     def pictures(self, image: Image.Image, masks: Tensor) -> Iterator[Image.Image]:
         """See ``PictureEmbedder.pictures``."""

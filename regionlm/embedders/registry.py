@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from regionlm.backbones.clip_vit import ClipViT
@@ -45,18 +45,22 @@ def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedd
             backbone without texts, such as a LLaVA's, for another embedder than maskinversion.
         ModelError: a checkpoint that can't be used.
     """
-    if name not in EMBEDDERS:
-        raise InputError(f"embedder: expected one of {', '.join(EMBEDDERS)}; got {name!r}")
+    check_embedder(name, options)
     if name != "maskinversion" and not isinstance(backbone, ClipViT):
         raise InputError(
             f"embedder: expected maskinversion with {backbone.name}, which has no space of images"
             f" and texts, got {name}; leave it out"
         )
-    make = EMBEDDERS[name]
-    known = [p for p in inspect.signature(make).parameters if p != "backbone"]
+    return EMBEDDERS[name](backbone, **options)
+
+
+def check_embedder(name: str, options: Iterable[str]) -> None:
+    """Raise InputError, as `make_embedder` does, for an unknown name or option."""
+    if name not in EMBEDDERS:
+        raise InputError(f"embedder: expected one of {', '.join(EMBEDDERS)}; got {name!r}")
+    known = [p for p in inspect.signature(EMBEDDERS[name]).parameters if p != "backbone"]
     unknown = [option for option in options if option not in known]
     if unknown:
         raise InputError(
             f"{unknown[0]}: not an option of the embedder {name}, which has {', '.join(known)}"
         )
-    return make(backbone, **options)

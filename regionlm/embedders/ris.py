@@ -16,6 +16,7 @@ from regionlm.embedders.inputs import check_count
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.pictures import as_picture
 from regionlm.errors import InputError
+from regionlm.scalars import is_number
 
 
 class Ris(Embedder[RegionEmbeddings]):
@@ -46,11 +47,11 @@ class Ris(Embedder[RegionEmbeddings]):
         size: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__(backbone, size=size)
-        if not isinstance(v, (int, float)) or isinstance(v, bool) or not 0 <= v <= 1:
+        if not is_number(v) or not 0 <= v <= 1:
             raise InputError(f"v: expected a number from 0 to 1, got {v!r}")
-        check_count("masked_blocks", masked_blocks, least=1)
-        self.v = v
-        self.masked_blocks = min(masked_blocks, len(backbone.blocks()))
+        self.v = float(v)
+        wanted = check_count("masked_blocks", masked_blocks, least=1)
+        self.masked_blocks = min(wanted, len(backbone.blocks()))
         self._local = MaskedCrop(backbone, extent="box", size=self.size)
 
     def _embed(

@@ -19,6 +19,7 @@ import numpy as np
 
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable, write_atomically
+from regionlm.runs.settings import check_same
 
 Answer = dict[str, Any]
 """What an item gave: JSON values only."""
@@ -58,7 +59,7 @@ class Journal:
                 )
             write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
         # Read even if just written: another process may have put its own there in between.
-        self._check_same(json.loads(path.read_text(encoding="utf-8")), json.loads(text))
+        check_same(folder, json.loads(path.read_text(encoding="utf-8")), json.loads(text))
 
     def done(self) -> np.ndarray:
         """Numbers of the finished items, int64, ascending."""
@@ -120,15 +121,6 @@ class Journal:
         places = np.array(found, np.int64).reshape(-1, 4)
         _, first = np.unique(places[:, 0], return_index=True)
         return files, places[first]
-
-    def _check_same(self, before: dict[str, Any], now: Mapping[str, Any]) -> None:
-        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-        if changed:
-            raise InputError(
-                f"output folder {self.folder}: holds a run with other settings ("
-                + "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
-                + "); give another --output, or delete it to start anew"
-            )
 
 
 class JournalWriter:

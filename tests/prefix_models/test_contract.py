@@ -290,7 +290,7 @@ def test_embeddings_that_are_not_finite_are_refused(
 def test_texts_must_match_the_embeddings(model: PrefixModel, embeddings: torch.Tensor) -> None:
     with pytest.raises(PrefixModelError, match="one text for each of 2 embeddings, got 3"):
         model.loss(embeddings[:2], TEXTS)
-    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, got 91 in 'cat cat"):
+    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, got 90 in 'cat cat"):
         model.loss(embeddings[:1], ["cat " * 90])
 
 

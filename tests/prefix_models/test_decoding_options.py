@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,3 +60,12 @@ def test_beams_are_beams(model: ClipCap, embeddings: torch.Tensor) -> None:
 def test_keywords_are_the_options() -> None:
     """What editors offer is what is checked."""
     assert list(DecodeKeywords.__annotations__) == [field.name for field in fields(DecodeOptions)]
+
+
+def test_scalars_of_numpy_are_numbers() -> None:
+    options = {"max_new_tokens": np.int64(5), "temperature": np.float32(0.5), "seed": np.uint32(3)}
+    found = DecodeOptions.from_dict(options)
+    assert (found.max_new_tokens, found.temperature, found.seed) == (5, 0.5, 3)
+    assert type(found.seed) is int
+    with pytest.raises(PrefixModelError, match="top_k"):
+        DecodeOptions.from_dict({"top_k": np.True_})

@@ -152,6 +152,8 @@ _SOFT = np.tile(np.arange(0, 240, 6, dtype=np.uint8), (30, 1))
 _SOFT[:, -8:] = 255
 _TRIMAP = np.zeros((30, 40), np.uint8)
 _TRIMAP[5:25, 5:25], _TRIMAP[10:20, 10:20] = 128, 255
+_STRAY = np.zeros((30, 40), np.uint8)
+_STRAY[5:25, 5:25], _STRAY[0, 0], _STRAY[29, 0] = 255, 3, 7
 
 BAD_MASKS: dict[str, tuple[Image.Image | np.ndarray, str]] = {
     "empty": (np.zeros((30, 40), np.uint8), "mask m.png is empty"),
@@ -163,6 +165,7 @@ BAD_MASKS: dict[str, tuple[Image.Image | np.ndarray, str]] = {
     "photograph": (_noise(30, 40), "different values from 0 to 255"),
     "soft mask": (_SOFT, "33 different values from 0 to 255: threshold it"),
     "trimap": (_TRIMAP, "the values 0, 128, 255"),
+    "stray pixels": (_STRAY, "more of 255 (400 pixels) than of all labels together (2)"),
     "colours": (_noise(30, 40, 3), "is a picture of 1200 colours"),
     "one colour": (Image.new("RGB", (40, 30), "red"), "is a picture of one colour"),
     "16-bit noise": (_noise(30, 40).astype(np.uint16) * 257, "different values from 0 to 65535"),
@@ -231,11 +234,13 @@ def test_bad_box(box: str, fragment: str, image: Path, refused: Refused) -> None
     ("options", "fragment"),
     [
         (["--steps", "-1"], "steps"),
+        (["--steps", "10000000000000"], "steps: expected an integer from 0 to 100000"),
         (["--steps", "1.5"], "--steps: expected int, found '1.5'"),
         (["--lr", "0"], "lr"),
         (["--lr", "-1"], "lr"),
-        (["--lr", "nan"], "lr"),
-        (["--lr", ".inf"], "lr"),
+        (["--lr", "nan"], "--lr: expected a finite number, found 'nan'"),
+        (["--lr", ".nan"], "lr: expected a finite number, got nan"),
+        (["--lr", ".inf"], "lr: expected a finite number, got inf"),
         (["--alpha", "-1"], "alpha"),
         (["--size", "0"], "size"),
         (["--size", "-32"], "size"),
@@ -245,7 +250,9 @@ def test_bad_box(box: str, fragment: str, image: Path, refused: Refused) -> None
         (["--size", "large"], "--size: expected int or tuple[int, int], found 'large'"),
         (["--decoding", "magic"], "expected one of 'greedy', 'beam', 'sample'"),
         (["--decoding", "sample", "--temperature", "0"], "temperature"),
+        (["--temperature", "nan"], "--temperature: expected a finite number, found 'nan'"),
         (["--decoding", "sample", "--seed", "-1"], "seed"),
+        (["--seed", "x"], "--seed: expected int, found 'x'"),
         (["--decoding", "sample", "--seed", "1" * 30], "seed"),
         (["--decoding", "beam", "--beam_size", "0"], "beam_size"),
         (["--max_new_tokens", "0"], "max_new_tokens"),
@@ -258,6 +265,8 @@ def test_bad_box(box: str, fragment: str, image: Path, refused: Refused) -> None
         (["--prefix", "nonsense"], "no prefix named 'nonsense'"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "toaster"], "device must be"),
+        (["--device", "meta"], "device must be auto, cpu, cuda, cuda:N or mps, got 'meta'"),
+        (["--device", "cpu:3"], "device must be auto, cpu, cuda, cuda:N or mps, got 'cpu:3'"),
         (["--config", "none.yaml"], "none.yaml"),
         (["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
     ],
@@ -316,6 +325,44 @@ def test_heatmap_of_an_unknown_kind(image: Path, refused: Refused) -> None:
     assert "ending in .png, .jpg, .jpeg, .webp; found .pdf" in message
 
 
+def test_an_output_without_a_name(image: Path, refused: Refused) -> None:
+    query = [image, "--box", "0,0,9,9"]
+    assert "no name given" in refused("caption", *query, "--heatmap", "")
+    assert "no name given" in refused("embed", *query, "--output", "")
+    assert "are required: --output" in refused("embed", *query)
+    assert "are required: image" in refused("match")
+
+
+def test_no_command(refused: Refused) -> None:
+    assert "no command given: expected one of caption, match, embed, eval" in refused()
+
+
+def test_an_output_never_replaces_an_input(
+    image: Path, write_mask: Callable[..., Path], tmp_path: Path, refused: Refused
+) -> None:
+    mask = write_mask("m.png")
+    (tmp_path / "link.png").symlink_to(mask)
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    (tmp_path / "m.jsonl").write_text('{"image": "image.png", "regions": [{"mask": "m.png"}]}\n')
+    wanted = "is one of the input files, which it would replace"
+    for output in (image, "image.png", "../" + tmp_path.name + "/image.png", mask, "link.png"):
+        assert wanted in refused("caption", image, "--mask", mask, "--heatmap", output)
+        assert wanted in refused("embed", image, "--mask", mask, "--output", output)
+    assert wanted in refused("embed", image, "--mask", "link.png", "--output", "m.png")
+    alpha = ["--embedder", "alphaclip", "--alphaclip_checkpoint", "a.pth", "--output", "./a.pth"]
+    assert wanted in refused("embed", image, "--mask", mask, *alpha)
+    assert wanted in refused("caption", "--manifest", "m.jsonl", "--output", "./m.jsonl")
+
+
+@pytest.mark.parametrize("texts", [["xyzzy"], ["a dog", "a red xyzzy"]])
+def test_match_with_unknown_words(
+    texts: list[str], image: Path, tiny_bundle: Path, refused: Refused
+) -> None:
+    flags = [part for text in texts for part in ("--text", text)]
+    message = refused("match", image, "--box", "0,0,9,9", "--model", tiny_bundle, *flags)
+    assert f"text {texts[-1]!r}: the model tiny does not know 'xyzzy'" in message
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["a dog", " "]])
 def test_match_without_text(texts: list[str], image: Path, refused: Refused) -> None:
     flags = [part for text in texts for part in ("--text", text)]
@@ -352,6 +399,7 @@ def test_hub_model_offline(refused_model: Refused) -> None:
 def test_folder_that_is_no_bundle(tmp_path: Path, refused_model: Refused) -> None:
     (tmp_path / "stuff").mkdir()
     assert "stuff" in refused_model(tmp_path / "stuff")
+    assert f"missing file: {tmp_path}/config.json" in refused_model(".")
 
 
 PARTS = [

@@ -1,7 +1,9 @@
 """Bundles: round trips, and every way a folder can be wrong."""
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import torch
 
 from prefix_models.errors import PrefixModelError
 from regionlm import ModelError, RegionCaptioner
+from regionlm.backbones.saving import save_backbone
 from regionlm.bundle import MINI
+from regionlm.outputs import save_tensors
 from regionlm.presets import PRESETS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -43,6 +47,21 @@ def test_round_trip(tmp_path):
     assert copy.backbone.inversion_defaults == mini.backbone.inversion_defaults
     copy.save_pretrained(tmp_path / "copy")  # a bundle may be replaced
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_have_the_mode_that_the_umask_gives(tmp_path, umask):
+    """safetensors makes its files 0600 whatever the umask."""
+    mini, before = RegionCaptioner.from_pretrained("mini"), os.umask(umask)
+    try:
+        mini.save_pretrained(tmp_path / "bundle")
+        save_backbone(mini.backbone, tmp_path / "backbone")
+        save_tensors(tmp_path / "let.safetensors", {"a": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(path.suffix == ".safetensors" for path in files) >= 6
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}
 
 
 def test_other_folders_are_not_overwritten(tmp_path):

@@ -58,6 +58,19 @@ def test_batch_equals_one_by_one(mini):
             assert a.logprob == pytest.approx(b.logprob, abs=1e-3)
 
 
+def test_no_images_no_captions(mini):
+    assert mini.caption_batch([], []) == []
+    with pytest.raises(InputError, match="steps"):
+        mini.caption_batch([], [], steps=-1)
+    with pytest.raises(InputError, match="0 images, got 1 sets"):
+        mini.caption_batch([], [EXAMPLES / "sand-fox.png"])
+
+
+def test_unknown_words_are_not_matched(mini):
+    with pytest.raises(InputError, match=r"'an xyzzy': the model mini does not know 'xyzzy'"):
+        mini.match(EXAMPLES / "sand.png", EXAMPLES / "sand-fox.png", ["a fox", "an xyzzy"])
+
+
 def test_stream_is_the_caption(mini):
     arguments = (EXAMPLES / "snow.png", EXAMPLES / "snow-pineapple.png")
     pieces = list(mini.stream(*arguments))

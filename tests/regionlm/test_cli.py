@@ -6,9 +6,11 @@ import re
 import resource
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ import regionlm.cli
 from regionlm.cli import COMMANDS, main
 from regionlm.cli_options import Bulk, EmbedderName
 from regionlm.cli_parser import UsageError, parse
-from regionlm.errors import InputError
+from regionlm.errors import InputError, ModelWarning
 
 _ROOT = Path(__file__).parents[2]
 _FIGURES = {"logprob", "dice", "iou", "cosine_to_image"}
@@ -137,6 +139,16 @@ def test_printed_configuration_can_be_used(
     assert _parse("caption", "--config", str(tmp_path / "c.yaml")) == _parse(*argv)
 
 
+def test_a_printed_template_has_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["caption", "--print_config"], ["caption", "--print_config", "i.png"]):
+        with pytest.raises(SystemExit):
+            main(argv)
+        keys = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+        wanted = [f.name for part in get_type_hints(COMMANDS["caption"]).values()
+                  if is_dataclass(part) for f in fields(part)]  # fmt: skip
+        assert keys[0] == "image" and sorted(keys) == sorted(wanted)
+
+
 # --- help ----------------------------------------------------------------------------------
 
 
@@ -241,6 +253,9 @@ def test_a_label_map_gives_a_line_a_label(run: Callable[..., str], image: Path) 
     Image.fromarray(labels).save(path)
     rows = json.loads(run("caption", "--mask", path, "--json"))["regions"]
     assert [row["region"] for row in rows] == [f"{path}#1", f"{path}#7"]
+    Image.fromarray(np.where(labels == 7, labels, 0)).save(path)
+    assert run("caption", "--mask", path).startswith(f"{path}#7: ")
+    assert run("match", "--mask", path, "--text", "a dog").startswith(f"{path}#7: a dog ")
 
 
 def test_results_do_not_depend_on_other_regions(run: Callable[..., str]) -> None:
@@ -407,6 +422,17 @@ def test_messages_are_one_line(
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="a bug"):
         _main_with(monkeypatch, ValueError("a bug"))
+
+
+def test_doubts_about_weights_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command() -> None:
+        warnings.warn("a developer's notice", FutureWarning, stacklevel=1)
+        warnings.warn("which GELU?", ModelWarning, stacklevel=1)
+
+    monkeypatch.setattr(regionlm.cli, "COMMANDS", {"doubt": command})
+    with pytest.warns() as seen:
+        assert main(["doubt"]) == 0
+    assert [str(one.message) for one in seen] == ["which GELU?"]
 
 
 def test_interrupting_is_quiet(

@@ -99,6 +99,18 @@ def test_voc_style_file(tmp_path: Path) -> None:
     assert [int(region.mask.sum()) for region in regions] == [6, 6]
 
 
+def test_a_greyscale_map_keeps_its_void_while_labels_are_larger() -> None:
+    labels = np.zeros((6, 8), np.uint8)
+    labels[1:3, 1:4], labels[5] = 2, 255
+    labels[5, :3] = 0  # five of void, six of label 2
+    assert [name for name, _ in _split(labels)] == ["mask 0#2"]
+    labels[5] = 255
+    with pytest.raises(InputError, match=r"more of 255 \(8 pixels\) .* labels together \(6\)"):
+        _split(labels)
+    [(name, mask)] = _split(_palette(labels, [c for i in range(256) for c in (i, 255 - i, 0)]))
+    assert name == "mask 0#2" and mask.sum() == 6  # a palette says that they are labels
+
+
 def test_16_bit_instance_map_with_large_labels() -> None:
     labels = np.array([[0, 1000, 26001, 26002, 65535]], np.uint16)
     labels[0, -1] = 0

@@ -1,4 +1,5 @@
 import numpy as np
+import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,10 @@ from torchvision import transforms
 from regionlm.backbones import ClipViT
 from regionlm.backbones.blocks import Activation
 from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
+from regionlm.backbones.loading import build_model
 from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.sizes import nearest_size
+from regionlm.embedders import MaskInversion
 from regionlm.errors import InputError, ModelError
 
 VARIANTS = [
@@ -35,6 +38,32 @@ def test_embeddings_equal_the_models_own(tiny_clip, variant):
         wanted = model.encode_image(pixels)
     torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(backbone.encode(pixels).embeddings, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ViT-L-14-336", "ViT-H-14", "ViT-g-14", "ViT-bigG-14"])
+def test_the_large_models_in_their_own_widths(name):
+    """Two of their blocks, whose width, heads, patch and MLP are as published."""
+    config = open_clip.get_model_config(name)
+    config["vision_cfg"]["layers"] = 2
+    config["text_cfg"] = {
+        "context_length": 8,
+        "vocab_size": 64,
+        "width": 16,
+        "heads": 2,
+        "layers": 1,
+    }
+    model = build_model(config, name).eval()
+    backbone = ClipViT(model, name=name)
+    pixels = torch.randn(1, 3, *backbone.default_size)
+    with torch.no_grad():
+        wanted = model.encode_image(pixels)
+    torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-4, rtol=1e-4)
+    side = 8 * backbone.patch_size[0]  # so many patches are enough, and quick
+    masks = np.zeros((2, side, side), bool)
+    masks[0, :50, :50] = masks[1, 60:, 30:] = True
+    found = MaskInversion(backbone, steps=2, lr=0.02)(pixels[0, :, :side, :side], masks)
+    assert found.embeddings.shape == (2, config["embed_dim"])
+    assert (found.loss[-1] < found.loss[0]).all() and torch.isfinite(found.relevance).all()
 
 
 def test_a_model_in_training_mode_is_read_without_its_dropout(tiny_clip):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from regionlm.backbones import ClipViT, load_backbone, loading
 from regionlm.backbones.text_tokenizers import FileTokenizer
 from regionlm.devices import resolve_device
-from regionlm.errors import ModelError
+from regionlm.errors import ModelError, ModelWarning
 
 WORDS = ["[pad]", "[unk]", "a", "dog", "cat", "[start]", "[end]"]
 CONFIG = {
@@ -113,11 +113,28 @@ def test_tokenizer_of_a_file(tmp_path):
     tokenizer = FileTokenizer(tmp_path / "t.json", context=5, vocabulary=7)
     ids = tokenizer(["dog", "a cat a cat a cat"])
     assert ids.tolist() == [[5, 3, 6, 0, 0], [5, 2, 4, 2, 6]]  # cut texts keep their end
+    assert tokenizer.unknown_words("a zebra, dog") == ["zebra", ","]
+    assert tokenizer.unknown_words("a dog") == tokenizer.unknown_words("") == []
     with pytest.raises(ModelError, match="7 tokens but the text tower only 6"):
         FileTokenizer(tmp_path / "t.json", context=5, vocabulary=6)
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ModelError, match="can't be read"):
         FileTokenizer(tmp_path / "bad.json", context=5, vocabulary=7)
+
+
+def test_a_byte_level_tokenizer_knows_every_word(tmp_path):
+    """As CLIP's own is published: its end token is said to be the unknown one, too."""
+    end = "<|endoftext|>"
+    vocabulary = {symbol: i for i, symbol in enumerate([*pre_tokenizers.ByteLevel.alphabet(), end])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=end))
+    tokenizer.add_special_tokens([end])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A {end}", special_tokens=[(end, len(vocabulary) - 1)]
+    )
+    tokenizer.save(str(tmp_path / "t.json"))
+    read = FileTokenizer(tmp_path / "t.json", context=40, vocabulary=len(vocabulary))
+    assert read.unknown_words("xyzzy \u96ea \U0001f600") == []
 
 
 def test_incomplete_folders(folder):
@@ -161,6 +178,10 @@ def test_offline_never_asks_the_network(monkeypatch, tmp_path):
         raise AssertionError("asked the network")
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    for offline in (True, False):
+        message = refused("local folders only", "hf-hub:org/x", offline=offline)
+        assert "hf download org/x --local-dir FOLDER" in message
     monkeypatch.setattr("pathlib.Path.is_file", lambda self: False)
     message = refused("not on this machine", "ViT-B-32", pretrained="openai", offline=True)
     assert "--offline" in message and "as pretrained" in message
@@ -191,12 +212,33 @@ def test_a_tag_decides_the_activation(named, monkeypatch, tmp_path):
         ("ViT-tiny-8-quickgelu", "mine.pt", {"quick_gelu": False}, "gelu"),
     ],
 )
-def test_activation_for_a_checkpoint_file(named, tmp_path, name, file, options, wanted):
+def test_activation_for_a_checkpoint_file(named, tmp_path, recwarn, name, file, options, wanted):
     torch.save({"state_dict": {f"module.{k}": v for k, v in named.state_dict().items()}},
                tmp_path / file)  # fmt: skip
     backbone = load_backbone(name, pretrained=str(tmp_path / file), device="cpu", **options)
     assert activation_of(backbone) == wanted
     torch.testing.assert_close(backbone.model.visual.proj, named.visual.proj)
+    said = [w for w in recwarn if issubclass(w.category, ModelWarning)]
+    nobody_knows = (name, file, options) == ("ViT-tiny-8", "mine.pt", {})
+    assert len(said) == nobody_knows
+    if nobody_knows:
+        message = str(said[0].message)
+        assert file in message and "quick_gelu=True or False" in message and "\n" not in message
+        assert said[0].filename == __file__
+
+
+def test_a_model_without_a_quick_gelu_twin_is_not_doubted(named, tmp_path, monkeypatch, recwarn):
+    from open_clip import factory
+
+    monkeypatch.delitem(factory._MODEL_CONFIGS, "ViT-tiny-8-quickgelu")
+    torch.save(named.state_dict(), tmp_path / "mine.pt")
+    load_backbone("ViT-tiny-8", pretrained=str(tmp_path / "mine.pt"), device="cpu")
+    assert not [w for w in recwarn if issubclass(w.category, ModelWarning)]
+
+
+def test_a_folder_that_is_the_working_directory_has_a_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_backbone(".", device="cpu").name == "tiny"
 
 
 def test_an_openai_archive_is_quick_gelu(named, tmp_path):
@@ -288,6 +330,16 @@ def test_devices(monkeypatch):
     for name, message in [("cuda", "0 CUDA devices"), ("mps", "none"), ("abacus", "must be auto")]:
         with pytest.raises(ModelError, match=message):
             resolve_device(name)
+    for name in ("xpu", "vulkan", "meta", "cpu:0", "cpu:3", "cuda:-1", "cuda:99999999999", "mps:1"):
+        with pytest.raises(
+            ModelError, match="must be auto, cpu, cuda, cuda:N or mps, got"
+        ) as caught:
+            resolve_device(name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="got 'meta'"):
+        resolve_device(torch.device("meta"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("mps").type == resolve_device(torch.device("mps:0")).type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("auto").type == "cuda" and resolve_device("cuda:1").index == 1

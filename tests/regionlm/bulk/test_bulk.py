@@ -292,7 +292,7 @@ def test_other_settings_do_not_mix(
     bad = [*lines[:2], {**lines[2], "image": "none.png"}]
     refused(write(bad), output, "--steps", 2)
     message = refused(write(bad), output, "--steps", 3)
-    assert "embedder_options was {'steps': 2}, is {'steps': 3}" in message
+    assert "embedder_options.steps was 2, is 3" in message
     assert "give another --output, or delete it" in message
     assert "manifest was" in refused(write(bad[:2]), output, "--steps", 2)
     run(write(bad), output, "--steps", 2, "--skip_bad")  # decides no caption

@@ -290,7 +290,9 @@ def test_defaults_come_from_the_backbone_then_the_paper(tiny_clip):
 @pytest.mark.parametrize(
     "options",
     [
-        {"steps": -1}, {"steps": 2.0}, {"steps": True}, {"lr": 0}, {"lr": -1}, {"lr": float("nan")},
+        {"steps": -1}, {"steps": 2.0}, {"steps": True}, {"steps": 100_001},
+        {"steps": np.True_}, {"steps": np.float32(2)}, {"lr": np.float32("nan")},
+        {"lr": 0}, {"lr": -1}, {"lr": float("nan")},
         {"lr": float("inf")}, {"lr": 1e38}, {"lr": 10**400}, {"lr": "fast"}, {"alpha": -1},
         {"weight_decay": -0.1},
         {"alpha": float("inf")}, {"size": 0}, {"size": -32}, {"size": 100}, {"size": 8192},
@@ -302,6 +304,19 @@ def test_bad_options_are_named(tiny_clip, options):
     with pytest.raises(InputError, match=next(iter(options))) as caught:
         MaskInversion(ClipViT(tiny_clip()), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_scalars_of_numpy_are_numbers(tiny_clip):
+    backbone = ClipViT(tiny_clip())
+    ours = MaskInversion(
+        backbone, steps=np.int64(3), lr=np.float32(0.5), alpha=np.float64(1), size=np.int64(32)
+    )
+    assert (type(ours.steps), type(ours.lr), type(ours.alpha)) == (int, float, float)
+    assert ours.size == (32, 32) and all(type(side) is int for side in ours.size)
+    assert MaskInversion(backbone, size=(np.int32(64), 32)).size == (64, 32)
+    image = Image.new("RGB", (40, 24), "teal")
+    plain = MaskInversion(backbone, steps=3, lr=0.5, alpha=1, size=32)
+    assert_same(ours(image, regions()), plain(image, regions()))
 
 
 def test_bad_masks_are_named(tiny_clip):

@@ -1,0 +1,63 @@
+"""Short names for what files hold, so that a finished run is not taken for another's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from regionlm.errors import InputError
+
+_SHOWN = 16  # hexadecimal digits
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read once as long as its size and time stay.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        status = path.stat()
+        return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def files_digest(paths: Iterable[Path], above: Path | None = None) -> str:
+    """Short digest of several files and of their names, in any order.
+
+    Args:
+        paths: files.
+        above: folder that names are told from; None takes the bare names.
+
+    Raises:
+        InputError: one can't be read.
+    """
+    names = [(str(p.relative_to(above)) if above else p.name, file_digest(p)) for p in paths]
+    text = "".join(f"{digest} {name}\n" for name, digest in sorted(names))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_SHOWN]
+
+
+def folder_digest(folder: Path) -> str:
+    """Short digest of all files in a folder and below but Markdown, which no result depends on.
+
+    Raises:
+        InputError: one can't be read.
+    """
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"]
+    return files_digest((p for p in found if not _hidden(p.relative_to(folder))), folder)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, time: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
