@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from eval.settings import Run
+from regionlm.cli_flags import spell_out
 from regionlm.extras import require
 
 
@@ -16,7 +17,7 @@ def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
     """Run one evaluation and print its report."""
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     parser.add_class_arguments(Run)
-    options = parser.instantiate(parser.parse_args(list(argv)))
+    options = parser.instantiate(parser.parse_args(spell_out(argv, Run)))
     options.pop("config")
     run = Run(**options)
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")

@@ -1,5 +1,8 @@
 """What can be wrong with the data of an evaluation. One line each, as in `regionlm.errors`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from regionlm.errors import InputError
 
 
@@ -9,3 +12,12 @@ class DataError(InputError):
 
 class DataWarning(UserWarning):
     """A dataset that can be used but differs from what was published; both numbers are named."""
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Say where it was that something could not be used: a file and what is meant in it."""
+    try:
+        yield
+    except InputError as error:
+        raise DataError(f"{place}: {error}") from error

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from contourpy import LineType, contour_generator
 
+from eval.datasets.mini import FOLDER, in_held_out_style
 from training.world.batches import scene_rng
 from training.world.names import phrase, pictograms
 from training.world.render import render
@@ -20,7 +21,6 @@ from training.world.sprites import HELD_OUT_STYLES, TRAINING_STYLES, SpriteBook
 SEED = 3000  # of no training and no other measurement
 SIDE = 256  # pixels
 COUNTS = (2, 3, 4)  # things in a scene, in turn
-FOLDER = Path(__file__).parent / "benchmarks" / "mini"
 
 
 def make_benchmark(folder: Path = FOLDER, scenes: int = 240) -> None:
@@ -36,7 +36,7 @@ def make_benchmark(folder: Path = FOLDER, scenes: int = 240) -> None:
     tasks: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     for number in range(scenes):
-        book = books[number % 6 == 5]
+        book = books[in_held_out_style(number)]
         scene, picture, masks = _draw(number, book)
         picture.save(folder / "images" / f"{number}.jpg", quality=90)
         images.append(

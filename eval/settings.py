@@ -110,8 +110,10 @@ class Run:
         embedder: How regions become vectors.
         judge: Whose text tower compares captions with expressions; null takes the model's own
             (the paper: ViT-L-14-quickgelu, openai).
-        masks: What is done to the masks first (Table 4): 5 x 5 pixels for erosion and dilation,
-            the filled bounding box for box, SAM's single mask for that box for box_sam.
+        masks: What is done to the masks first (Table 4): erosion or dilation by a square, the
+            filled bounding box for box, SAM's single mask for that box for box_sam. A mask that
+            nothing would be left of stays as it is, or its box for box_sam, and is counted.
+        mask_kernel: Side of that square, pixels, odd; the paper does not say.
         sam: Which SAM, for box_sam.
         template: Prompt around a class name or expression, with {}; null takes the task's.
         decoding: Options of the prefix model's generate, for captioning.
@@ -119,7 +121,8 @@ class Run:
             which without a GPU may take longer than all else.
         trainer: Processes and devices.
         limit: At most so many images, drawn with a fixed seed.
-        skip_bad: Count and name images that can't be read instead of stopping at the first.
+        skip_bad: Count and name images that are missing, damaged or of another picture than their
+            annotations, instead of stopping there.
         sweep: Settings to vary, by dotted name, such as {embedder.options.alpha: [0, 1]}: one run
             for each combination, in folders below output, which gets their tables (report.md),
             results (result.json) and a plot (sweep.png).
@@ -132,6 +135,7 @@ class Run:
     embedder: EmbedderSource = field(default_factory=EmbedderSource)
     judge: ModelSource | None = None
     masks: MaskQuality = "exact"
+    mask_kernel: int = 5
     sam: SamSource = field(default_factory=SamSource)
     template: str | None = None
     decoding: dict[str, Any] = field(default_factory=dict)

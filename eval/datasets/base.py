@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -20,22 +21,19 @@ class RegionDataset(Dataset[Sample], ABC):
     decodes in its workers; give it `collate_fn=list`, since samples differ in size.
 
     name: as `open_dataset` knows it. split: as given. classes: names of all classes, () if the
-    dataset has texts of its own.
+    dataset has texts of its own. annotations: the files they were read from, but for label maps.
     """
 
     name: str
     split: str
+    annotations: tuple[Path, ...]
     classes: tuple[str, ...] = ()
 
-    def __init__(self, ids: Sequence[str], photos: Sequence[str | None]) -> None:
-        """Number the images that are there.
-
-        ids: of all images of the split. photos: their files; an image whose file is None is left
-        out.
-        """
+    def __init__(self, ids: Sequence[str], photos: Sequence[str]) -> None:
+        """Number the images. ids: of all images of the split. photos: their files."""
         self._ids = tuple(ids)
         self._photos = tuple(photos)
-        self._rows = tuple(row for row, photo in enumerate(self._photos) if photo is not None)
+        self._rows = tuple(range(len(self._ids)))
 
     def __len__(self) -> int:
         """How many images."""
@@ -48,7 +46,7 @@ class RegionDataset(Dataset[Sample], ABC):
     def __getitem__(self, index: int) -> Sample:
         """Decode an image and its masks.
 
-        Raises IndexError; DataError: a file is damaged or gone.
+        Raises IndexError; DataError: a file is damaged, missing, or of another picture.
         """
         return self._load(self._rows[index])
 
@@ -63,11 +61,6 @@ class RegionDataset(Dataset[Sample], ABC):
         smaller = copy.copy(self)
         smaller._rows = tuple(self._rows[index] for index in sorted(drawn.tolist()))
         return smaller
-
-    def _photo(self, row: int) -> str:
-        photo = self._photos[row]
-        assert photo is not None  # rows of absent photos are not in self._rows
-        return photo
 
     @abstractmethod
     def _load(self, row: int) -> Sample:

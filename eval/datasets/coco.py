@@ -6,12 +6,14 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; https://cocoda
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from eval.datasets.base import RegionDataset, check_choice
-from eval.datasets.files import check_counts, find_needed, locate
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate
 from eval.datasets.instances import annotation_masks, read_instances
 from eval.datasets.pictures import read_photo
 from eval.datasets.sample import Sample, labelled_sample
+from eval.errors import DataError
 
 _PUBLISHED = {
     "val2017": {"images": 5_000, "instances": 36_335, "crowds": 446, "classes": 80},
@@ -34,7 +36,7 @@ class Coco(RegionDataset):
         *,
         images: str | Path | None = None,
         include_crowd: bool = False,
-        skip_missing: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Open a split.
 
@@ -42,7 +44,7 @@ class Coco(RegionDataset):
         train2014.
         images: folder that holds the images, or `SPLIT/` or `images/SPLIT/`; root by default.
         include_crowd: give the masks of crowds (iscrowd 1), too.
-        skip_missing: leave out images whose files are not there, with a warning.
+        allow_missing: an image whose file is not there is an error when it is read, not now.
 
         Raises DataError: unknown split, missing or damaged files.
         """
@@ -56,6 +58,7 @@ class Coco(RegionDataset):
         }
         download = _download(split)
         found = find_needed(self.name, root, needs, download)
+        self.annotations = annotation_files(found)
         self._instances = read_instances(found[name][0], include_crowd=include_crowd)
         self._label_of = {number: i for i, number in enumerate(self._instances.categories)}
         self.classes = tuple(self._instances.categories.values())
@@ -63,7 +66,7 @@ class Coco(RegionDataset):
         kept = set(self._instances.table.images.tolist())
         known = {number: p for number, p in self._instances.photos.items() if number in kept}
         names = [(photo.file_name,) for photo in known.values()]
-        photos = locate(self.name, "images", names, found["images"], download, skip_missing)
+        photos = locate(self.name, "images", names, found["images"], download, allow_missing)
         super().__init__([str(number) for number in known], photos)
 
     def _check(self) -> None:
@@ -77,15 +80,26 @@ class Coco(RegionDataset):
 
     def _load(self, row: int) -> Sample:
         number = int(self._ids[row])
-        photo = self._instances.photos[number]
-        annotations = self._instances.table.of_image(number)
+        photo, table = self._instances.photos[number], self._instances.table
+        annotations = table.of_image(number)
         return labelled_sample(
             self._ids[row],
-            read_photo(self._photo(row), (photo.width, photo.height)),
-            annotation_masks(annotations, photo),
-            [self._label_of[annotation["category_id"]] for annotation in annotations],
+            read_photo(self._photos[row], (photo.width, photo.height)),
+            annotation_masks(annotations, photo, table.name),
+            [self._label(annotation) for annotation in annotations],
             self.classes,
         )
+
+    def _label(self, annotation: dict[str, Any]) -> int:
+        category = annotation.get("category_id")
+        label = self._label_of.get(category) if isinstance(category, int) else None
+        if label is None:
+            raise DataError(
+                f"{self._instances.table.name}, annotation {annotation['id']}: expected the "
+                f"category_id of one of its {len(self.classes)} categories, found {category!r}: "
+                "fetch it again"
+            )
+        return label
 
 
 def _download(split: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from eval.datasets.base import check_choice
 from eval.datasets.context_classes import CLASSES, SPELLED
 from eval.datasets.context_maps import Detail, LabelMaps, MatFiles, PngFiles
-from eval.datasets.files import check_counts, find_needed, locate, read_ids
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
 from eval.datasets.semantic import SemanticDataset
 from eval.errors import DataError
 
@@ -49,7 +49,7 @@ class Context59(SemanticDataset):
         form: str = "auto",
         names: str = "spelled",
         drop_classes: Sequence[str] = (),
-        skip_missing: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Open a split.
 
@@ -61,7 +61,7 @@ class Context59(SemanticDataset):
         of these that is there.
         names: "spelled" ("potted plant") or "raw" ("pottedplant").
         drop_classes: names of classes to leave out, as candidates and as masks.
-        skip_missing: leave out images whose files are not there, with a warning.
+        allow_missing: an image whose file is not there is an error when it is read, not now.
 
         Raises DataError: unknown option, missing or damaged files.
         """
@@ -75,6 +75,7 @@ class Context59(SemanticDataset):
         if form != "detail":
             needs[f"the list {split}.txt"] = _lists(root, split)
         found = find_needed(self.name, root, needs, DOWNLOAD)
+        self.annotations = annotation_files(found)
         self._maps: LabelMaps
         if form == "detail":
             detail = Detail(found[form][0])
@@ -82,13 +83,11 @@ class Context59(SemanticDataset):
         else:
             ids = read_ids(found[f"the list {split}.txt"][0])
             files = MatFiles if form == "mat" else PngFiles
-            self._maps = files(found[form][0], ids, DOWNLOAD, skip_missing)
+            self._maps = files(found[form][0], ids, DOWNLOAD, allow_missing)
         check_counts(f"context59 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
         listed = [(f"{i}.jpg",) for i in ids]
-        photos = locate(self.name, "images", listed, found["JPEGImages"], DOWNLOAD, skip_missing)
-        pairs = zip(ids, photos, strict=True)
-        annotated = [photo if self._maps.has(name) else None for name, photo in pairs]
-        super().__init__(ids, annotated, tuple(CLASSES.values()), names, SPELLED, drop_classes)
+        photos = locate(self.name, "images", listed, found["JPEGImages"], DOWNLOAD, allow_missing)
+        super().__init__(ids, photos, tuple(CLASSES.values()), names, SPELLED, drop_classes)
 
     def _label_map(self, row: int) -> np.ndarray:
         numbers = self._maps.read(self._ids[row])

@@ -10,23 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.io import loadmat
 
 from eval.datasets.context_classes import CLASSES, SYNONYMS
 from eval.datasets.files import locate
 from eval.datasets.instances import segmentation_mask
 from eval.datasets.pictures import read_label_map
-from eval.datasets.records import TableBuilder, scan
+from eval.datasets.records import TableBuilder, scan, whole_size
 from eval.datasets.semantic import check_labels
-from eval.errors import DataError, DataWarning
+from eval.errors import DataError, DataWarning, within
 
 
 class LabelMaps(ABC):
     """Label maps by image id."""
-
-    @abstractmethod
-    def has(self, image_id: str) -> bool:
-        """Say if there is a map of this image."""
 
     @abstractmethod
     def read(self, image_id: str) -> np.ndarray:
@@ -38,15 +33,12 @@ class _MapFiles(LabelMaps):
 
     suffix: str
 
-    def __init__(self, folder: Path, ids: Sequence[str], download: str, skip_missing: bool) -> None:
+    def __init__(
+        self, folder: Path, ids: Sequence[str], download: str, allow_missing: bool
+    ) -> None:
         names = [(image_id + self.suffix,) for image_id in ids]
-        paths = locate("context59", "label maps", names, [folder], download, skip_missing)
-        pairs = zip(ids, paths, strict=True)
-        self.paths = {image_id: path for image_id, path in pairs if path is not None}
-
-    def has(self, image_id: str) -> bool:
-        """See `LabelMaps`."""
-        return image_id in self.paths
+        paths = locate("context59", "label maps", names, [folder], download, allow_missing)
+        self.paths = dict(zip(ids, paths, strict=True))
 
 
 class MatFiles(_MapFiles):
@@ -57,18 +49,24 @@ class MatFiles(_MapFiles):
 
     suffix = ".mat"
 
-    def __init__(self, folder: Path, ids: Sequence[str], download: str, skip_missing: bool) -> None:
+    def __init__(
+        self, folder: Path, ids: Sequence[str], download: str, allow_missing: bool
+    ) -> None:
         """Find the files; DataError if some are missing."""
-        super().__init__(folder, ids, download, skip_missing)
+        super().__init__(folder, ids, download, allow_missing)
         for labels in (folder / "labels.txt", folder.parent / "labels.txt"):
             if labels.is_file():
                 check_names(labels, read_names(labels))
 
     def read(self, image_id: str) -> np.ndarray:
         """See `LabelMaps`."""
+        from scipy.io import loadmat  # late: training reads PhraseCut without it
+
         path = self.paths[image_id]
         try:
             found = loadmat(path, variable_names=["LabelMap"]).get("LabelMap")
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file") from error
         except Exception as error:  # scipy's readers raise many types on damaged files
             raise DataError(f"{path} is no MATLAB file ({error}): fetch it again") from error
         if found is None or found.ndim != 2:
@@ -105,9 +103,9 @@ class Detail(LabelMaps):
             for record in scan(file):
                 item = record.value
                 if record.key == "images":
-                    image = _DetailImage(
-                        item["image_id"], item["width"], item["height"], item["phase"]
-                    )
+                    place = f"{file}, image {item['image_id']}"
+                    size = whole_size(item["width"], item["height"], place)
+                    image = _DetailImage(item["image_id"], *size, item["phase"])
                     self._images[Path(item["file_name"]).stem] = image
                 elif record.key == "annos_segmentation":
                     builder.add(item["image_id"], record)
@@ -126,17 +124,17 @@ class Detail(LabelMaps):
         phases = ("train", "val") if split == "trainval" else (split,)
         return [name for name, image in self._images.items() if image.phase in phases]
 
-    def has(self, image_id: str) -> bool:
-        """See `LabelMaps`."""
-        return image_id in self._images
-
     def read(self, image_id: str) -> np.ndarray:
         """See `LabelMaps`."""
         image = self._images[image_id]
         numbers = np.zeros((image.height, image.width), np.int64)
         for region in self._table.of_image(image.number):
-            mask = segmentation_mask(region["segmentation"], (image.width, image.height))
-            numbers[mask] = region["category_id"]
+            with within(f"{self._table.name}, annotation {region.get('id')}"):
+                mask = segmentation_mask(region.get("segmentation"), (image.width, image.height))
+                category = region.get("category_id")
+                if type(category) is not int:
+                    raise DataError(f"expected a category_id, found {category!r}: fetch it again")
+            numbers[mask] = category
         return numbers
 
 

@@ -35,6 +35,11 @@ def find_needed(
     return found
 
 
+def annotation_files(found: Mapping[str, Sequence[Path]]) -> tuple[Path, ...]:
+    """The files among what `find_needed` found; the others are folders of pictures."""
+    return tuple(path for places in found.values() for path in places if path.is_file())
+
+
 def _existing(places: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for place in places:
@@ -56,30 +61,30 @@ def locate(
     names: Sequence[Sequence[str]],
     folders: Sequence[Path],
     download: str,
-    skip_missing: bool,
-) -> list[str | None]:
+    allow_missing: bool,
+) -> list[str]:
     """Find each file of a long list in one of a few folders, which are listed once.
 
     what: "images" or "masks". names: for each file the names it may have, with "/" for folders
-    below. skip_missing: warn of files that are not there and give None for them.
+    below. allow_missing: give the place where a file should be if it is not there, and warn: to
+    read it is an error then.
 
-    Raises DataError: files are missing, and `skip_missing` is off, or all are.
+    Raises DataError: files are missing, and `allow_missing` is off, or all are.
     """
     listings: dict[Path, frozenset[str]] = {}
     found = [_locate_one(alternatives, folders, listings) for alternatives in names]
     missing = [names[i][0] for i, path in enumerate(found) if path is None]
-    if not missing:
-        return found
-    looked = " or ".join(str(folder) for folder in folders)
-    message = (
-        f"{dataset}: {len(missing):,} of {len(names):,} {what} are missing, "
-        f"for example {missing[0]}; looked in {looked}"
-    )
-    if not skip_missing or len(missing) == len(names):
-        hint = "" if len(missing) == len(names) else ", or use skip_missing=True to do without"
-        raise DataError(f"{message}. Download: {download}{hint}")
-    warnings.warn(f"{message}; they are left out", DataWarning, stacklevel=3)
-    return found
+    if missing:
+        looked = " or ".join(str(folder) for folder in folders)
+        message = (
+            f"{dataset}: {len(missing):,} of {len(names):,} {what} are missing, "
+            f"for example {missing[0]}; looked in {looked}"
+        )
+        if not allow_missing or len(missing) == len(names):
+            raise DataError(f"{message}. Download: {download}")
+        warnings.warn(message, DataWarning, stacklevel=3)
+    pairs = zip(found, names, strict=True)
+    return [str(folders[0] / own[0]) if path is None else path for path, own in pairs]
 
 
 def _locate_one(

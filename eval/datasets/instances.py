@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.datasets.records import RecordTable, TableBuilder, scan
-from eval.errors import DataError
+from eval.datasets.records import RecordTable, TableBuilder, scan, whole_size
+from eval.errors import DataError, within
 from regionlm.coco_masks import polygon_mask, rle_mask
 from regionlm.errors import InputError
 
@@ -58,7 +59,8 @@ def read_instances(
             if record.key == "categories":
                 categories[item["id"]] = item["name"]
             elif record.key == "images" and (images is None or item["id"] in images):
-                photos[item["id"]] = Photo(item["file_name"], item["width"], item["height"])
+                size = whole_size(item["width"], item["height"], f"{file}, image {item['id']}")
+                photos[item["id"]] = Photo(item["file_name"], *size)
             elif record.key == "annotations" and (images is None or item["image_id"] in images):
                 is_crowd = bool(item.get("iscrowd", 0))
                 kinds[is_crowd] += 1
@@ -84,14 +86,20 @@ def read_instances(
     return Instances(photos, builder.table(), unique, categories, *kinds)
 
 
-def annotation_masks(annotations: Sequence[dict[str, Any]], photo: Photo) -> dict[str, np.ndarray]:
-    """Draw annotations of one image: masks bool [H, W] of its annotated size, by annotation id."""
-    return {
-        str(annotation["id"]): segmentation_mask(
-            annotation["segmentation"], (photo.width, photo.height)
-        )
-        for annotation in annotations
-    }
+def annotation_masks(
+    annotations: Sequence[dict[str, Any]], photo: Photo, file: str
+) -> dict[str, np.ndarray]:
+    """Draw annotations of one image: masks bool [H, W] of its annotated size, by annotation id.
+
+    file: theirs, for messages. Raises DataError: a segmentation is missing or damaged.
+    """
+    masks = {}
+    for annotation in annotations:
+        with within(f"{file}, annotation {annotation['id']}"):
+            segmentation = annotation.get("segmentation")
+            size = (photo.width, photo.height)
+            masks[str(annotation["id"])] = segmentation_mask(segmentation, size)
+    return masks
 
 
 def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
@@ -105,7 +113,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     Raises DataError: another form or size.
     """
     width, height = size
-    if isinstance(segmentation, list):
+    if isinstance(segmentation, list) and all(map(_is_polygon, segmentation)):
         # pycocotools takes 4 numbers for a box and fails on fewer.
         polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
         if not polygons:
@@ -120,3 +128,9 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         return rle_mask(segmentation, size)
     except InputError as error:
         raise DataError(f"{error}: fetch the annotations again") from error
+
+
+def _is_polygon(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) % 2:
+        return False
+    return all(type(number) in (int, float) and math.isfinite(number) for number in value)

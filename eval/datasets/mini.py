@@ -6,24 +6,67 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
+from eval.datasets.base import check_choice
 from eval.datasets.phrasecut import PhraseCut
 from eval.datasets.sample import Sample
+from eval.errors import DataError
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "mini"
+_CLASSES = "classes.json"
+_STYLES = ("all", "seen", "held_out")
+
+
+def in_held_out_style(number: int) -> bool:
+    """Whether the scene of this number is drawn in the style that the bundled model never saw."""
+    return number % 6 == 5
 
 
 class Mini(PhraseCut):
     """PhraseCut's samples with the class of each region besides: "a fox", "scissors"."""
 
-    def __init__(self, root: str | Path | None = None, split: str = "test") -> None:
-        """Open it. root: a copy elsewhere; None: what ships with the package."""
+    name = "mini"
+    _download: ClassVar[str] = (
+        "none, it ships with regionlm: leave out data.root, or copy the folder eval/benchmarks/mini"
+    )
+    _also: ClassVar[tuple[str, ...]] = (_CLASSES,)
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        split: str = "test",
+        *,
+        style: str = "all",
+        allow_missing: bool = False,
+    ) -> None:
+        """Open it.
+
+        root: a copy elsewhere; None: what ships with the package.
+        style: "seen", scenes drawn in the styles that the bundled model was trained on; "held_out",
+        in the one that it never saw; or "all".
+        allow_missing: an image whose file is not there is an error when it is read, not now.
+
+        Raises DataError: unknown style, missing or damaged files.
+        """
+        check_choice(self.name, "style", style, _STYLES)
         home = Path(root or FOLDER)
-        super().__init__(home, split)
-        self.name = "mini"
-        phrases = json.loads((home / "classes.json").read_text(encoding="utf-8"))
+        super().__init__(home, split, allow_missing=allow_missing)
+        try:
+            phrases = dict(json.loads((home / _CLASSES).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{home / _CLASSES}: expected names and phrases of classes ({error}): copy"
+                " eval/benchmarks/mini again"
+            ) from error
         self._names = tuple(phrases)
         self.classes = tuple(phrases.values())
+        if style != "all":
+            wanted = style == "held_out"
+            of_style = (
+                row for row in self._rows if in_held_out_style(int(self._ids[row])) == wanted
+            )
+            self._rows = tuple(of_style)
 
     def _check(self, wanted: Sequence[int], parts: Sequence[str]) -> None:
         """Nothing was published that the counts could differ from."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval.datasets.base import RegionDataset, check_choice
-from eval.datasets.files import check_counts, find_needed, locate
-from eval.datasets.pictures import read_binary_mask, read_photo
-from eval.datasets.sample import Sample, labelled_sample, resize_mask
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate
+from eval.datasets.pictures import check_proportions, read_binary_mask, read_photo
+from eval.datasets.sample import Sample, labelled_sample
 from eval.errors import DataError, DataWarning
 
 _PUBLISHED = {
@@ -24,8 +24,6 @@ _PUBLISHED = {
     "train": {"images": 944_037, "masks": 2_686_666, "classes": 350},
 }
 _COLUMNS = ("MaskPath", "ImageID", "LabelName")
-# Sides of masks are rounded: 2 % is a pixel or two of the smallest pictures.
-_SAME_ASPECT = 0.02
 
 
 class _Mask(NamedTuple):
@@ -38,8 +36,7 @@ class OpenImages(RegionDataset):
     """A sample per image that has masks: a mask and a class for each object.
 
     Mask files have another size than the image; masks are resized to it by the nearest pixel.
-    Ids of masks are their `MaskPath` without ".png". `tags["aspect_differs"]`, (W, H) of a mask,
-    is there where proportions are so different that a mask can't be of this picture as it stands.
+    Ids of masks are their `MaskPath` without ".png".
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class OpenImages(RegionDataset):
         split: str = "validation",
         *,
         images: str | Path | None = None,
-        skip_missing: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Open a split.
 
@@ -57,8 +54,7 @@ class OpenImages(RegionDataset):
         holds the files of the 16 zips, together or in a folder each.
         split: validation, test or train.
         images: folder of the images, or of `SPLIT/`; root by default.
-        skip_missing: leave out images of which a file is not there, with a warning: for those who
-        have a part of the dataset.
+        allow_missing: an image of which a file is not there is an error when it is read, not now.
 
         Raises DataError: unknown split, missing or damaged files.
         """
@@ -69,6 +65,8 @@ class OpenImages(RegionDataset):
         needs = _needs(root, split)
         needs["images"] = [home / split, home / "images" / split] + ([home] if images else [])
         found = find_needed(self.name, root, needs, download)
+        listed = ("masks list", "classes", "class names")
+        self.annotations = annotation_files({what: found[what] for what in listed})
         mids = _read_mids(found["classes"][0])
         self.classes = _names_of(mids, found["class names"])
         rows = _read_rows(found["masks list"][0])
@@ -76,16 +74,14 @@ class OpenImages(RegionDataset):
         rows = _of_classes(rows, set(mids))
         label_of = {mid: label for label, mid in enumerate(mids)}
         names = [_mask_places(row, split) for row in rows]
-        files = locate(self.name, "masks", names, found["masks"], download, skip_missing)
-        self._masks, incomplete = _group(rows, files, label_of)
+        files = locate(self.name, "masks", names, found["masks"], download, allow_missing)
+        self._masks = _group(rows, files, label_of)
         ids = list(self._masks)
         photos = locate(
             self.name, "images", [(f"{i}.jpg",) for i in ids], found["images"], download,
-            skip_missing,
+            allow_missing,
         )  # fmt: skip
-        # Without one of its masks an image would be an easier question than it is.
-        whole = [None if i in incomplete else p for i, p in zip(ids, photos, strict=True)]
-        super().__init__(ids, whole)
+        super().__init__(ids, photos)
 
     def _check(self, rows: Sequence[dict[str, str]]) -> None:
         counts = {
@@ -99,16 +95,15 @@ class OpenImages(RegionDataset):
         entries = self._masks[self._ids[row]]
         native = [read_binary_mask(entry.file) for entry in entries]
         height, width = native[0].shape
-        photo = read_photo(self._photo(row), (width, height))
-        ratio = width * photo.height / (height * photo.width)
-        differs = abs(ratio - 1) > _SAME_ASPECT
+        photo = read_photo(self._photos[row], (width, height))
+        for entry, mask in zip(entries, native, strict=True):
+            check_proportions(entry.file, mask.shape[::-1], photo.size)
         return labelled_sample(
             self._ids[row],
             photo,
-            {e.name: resize_mask(m, photo.size) for e, m in zip(entries, native, strict=True)},
+            {entry.name: mask for entry, mask in zip(entries, native, strict=True)},
             [entry.label for entry in entries],
             self.classes,
-            {"aspect_differs": (width, height)} if differs else {},
         )
 
 
@@ -198,19 +193,14 @@ def _of_classes(rows: list[dict[str, str]], mids: set[str]) -> list[dict[str, st
 
 
 def _group(
-    rows: Sequence[dict[str, str]], files: Sequence[str | None], label_of: dict[str, int]
-) -> tuple[dict[str, list[_Mask]], set[str]]:
-    """Masks by image, and the images of which a mask is not there."""
+    rows: Sequence[dict[str, str]], files: Sequence[str], label_of: dict[str, int]
+) -> dict[str, list[_Mask]]:
+    """Masks by image."""
     groups: dict[str, list[_Mask]] = {}
-    incomplete = set()
     for row, file in zip(rows, files, strict=True):
-        masks = groups.setdefault(row["ImageID"], [])
-        if file is None:
-            incomplete.add(row["ImageID"])
-        else:
-            name = row["MaskPath"].removesuffix(".png")
-            masks.append(_Mask(file, name, label_of[row["LabelName"]]))
-    return groups, incomplete
+        mask = _Mask(file, row["MaskPath"].removesuffix(".png"), label_of[row["LabelName"]])
+        groups.setdefault(row["ImageID"], []).append(mask)
+    return groups
 
 
 def _download(split: str) -> str:

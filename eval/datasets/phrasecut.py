@@ -9,17 +9,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from eval.datasets.base import RegionDataset, check_choice
-from eval.datasets.files import check_counts, find_needed, locate
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate
 from eval.datasets.pictures import read_photo
-from eval.datasets.records import RecordTable, TableBuilder, scan
+from eval.datasets.records import RecordTable, TableBuilder, scan, whole_size
 from eval.datasets.sample import Sample, Text, referring_sample
-from eval.errors import DataError, DataWarning
+from eval.errors import DataError, DataWarning, within
 
 DOWNLOAD = (
     "python download_dataset.py -s val of https://github.com/ChenyunWu/PhraseCutDataset; "
@@ -52,13 +52,17 @@ class PhraseCut(RegionDataset):
     alike. `tags["coco_id"]` is the image's id in COCO, or None.
     """
 
+    name = "phrasecut"
+    _download: ClassVar[str] = DOWNLOAD
+    _also: ClassVar[tuple[str, ...]] = ()  # further files in root
+
     def __init__(
         self,
         root: str | Path,
         split: str = "val",
         *,
         images: str | Path | None = None,
-        skip_missing: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Open a split, or several joined.
 
@@ -67,11 +71,11 @@ class PhraseCut(RegionDataset):
         `val_miniv`: `refer_val.json` lacks the 100 images of miniv.
         images: folder of the images, if not `root`. Both may hold them in `images/`, `VG_100K/`
         and `VG_100K_2/`, in one or all.
-        skip_missing: leave out images whose files are not there, with a warning.
+        allow_missing: an image whose file is not there is an error when it is read, not now.
 
         Raises DataError: unknown split, missing or damaged files.
         """
-        self.name, self.split = "phrasecut", split
+        self.split = split
         root, home = Path(root), Path(images or root)
         parts = list(dict.fromkeys(split.split("_")))
         for part in parts:
@@ -80,42 +84,68 @@ class PhraseCut(RegionDataset):
         needs["image_data_split.json"] = [root / "image_data_split.json"]
         # The name that the official README uses.
         needs["image_data_split.json"].append(root / "image_data_split3000.json")
+        needs |= {name: [root / name] for name in self._also}
         needs["images"] = _image_folders(home, images is not None)
-        found = find_needed(self.name, root, needs, DOWNLOAD)
+        found = find_needed(self.name, root, needs, self._download)
+        self.annotations = annotation_files(found)
 
-        tasks = _index([found[f"refer_{part}.json"][0] for part in parts])
+        tasks = self._index([found[f"refer_{part}.json"][0] for part in parts])
         wanted = tasks.image_ids()
         self._tasks: RecordTable = tasks.table()
         self._infos = _read_infos(found["image_data_split.json"][0], set(wanted))
         self._check(wanted, parts)
         known = [number for number in wanted if number in self._infos]
         names = [(f"{number}.jpg",) for number in known]
-        photos = locate(self.name, "images", names, found["images"], DOWNLOAD, skip_missing)
+        photos = locate(self.name, "images", names, found["images"], self._download, allow_missing)
         super().__init__([str(number) for number in known], photos)
 
     def _check(self, wanted: Sequence[int], parts: Sequence[str]) -> None:
         unknown = [number for number in wanted if number not in self._infos]
         if unknown:
             warnings.warn(
-                f"phrasecut: {len(unknown):,} of {len(wanted):,} images with phrases are not in "
+                f"{self.name}: {len(unknown):,} of {len(wanted):,} images with phrases are not in "
                 f"image_data_split.json, for example {unknown[0]}; they are left out",
                 DataWarning,
                 stacklevel=3,
             )
         counts = {"images": len(wanted), "phrases": len(self._tasks.images)}
         images, phrases = (sum(_PUBLISHED[part][i] for part in parts) for i in (0, 1))
-        name = f"phrasecut {self.split}"
-        check_counts(name, counts, {"images": images, "phrases": phrases})
+        check_counts(f"{self.name} {self.split}", counts, {"images": images, "phrases": phrases})
+
+    def _index(self, files: Sequence[Path]) -> TableBuilder:
+        builder, seen = TableBuilder(), set()
+        twice = uneven = 0
+        for file in files:
+            for record in scan(file):
+                task = _checked(record.value, file)
+                twice += task["task_id"] in seen
+                uneven += _length(task["Polygons"]) != _length(task["instance_boxes"])
+                if task["task_id"] not in seen:
+                    seen.add(task["task_id"])
+                    builder.add(task["image_id"], record)
+        if twice or uneven:
+            warnings.warn(
+                f"{self.name}: {twice:,} tasks occur twice and are left out, {uneven:,} have "
+                "another number of regions than of boxes; 0 and 0 are expected: fetch "
+                "refer_*.json again",
+                DataWarning,
+                stacklevel=4,
+            )
+        return builder
 
     def _load(self, row: int) -> Sample:
         number = int(self._ids[row])
         info = self._infos[number]
         size = (info.width, info.height)
         tasks = self._tasks.of_image(number)
+        masks = {}
+        for task in tasks:
+            with within(f"{self._tasks.name}, task {task['task_id']}"):
+                masks[task["task_id"]] = phrase_mask(task["Polygons"], size)
         return referring_sample(
             self._ids[row],
-            read_photo(self._photo(row), size),
-            {task["task_id"]: phrase_mask(task["Polygons"], size) for task in tasks},
+            read_photo(self._photos[row], size),
+            masks,
             [Text(task["task_id"], task["phrase"], task["task_id"]) for task in tasks],
             {"coco_id": info.coco_id},
         )
@@ -132,22 +162,19 @@ def phrase_mask(polygons: Any, size: tuple[int, int]) -> np.ndarray:
     """
     canvas = Image.new("L", size)
     pen = ImageDraw.Draw(canvas)
-    for instance in polygons:
-        for polygon in instance:
-            points = _points(polygon)
-            if len(points) >= 2:
-                pen.polygon(points, outline=1, fill=1)
-    return np.asarray(canvas) > 0
-
-
-def _points(polygon: Any) -> list[tuple[int, int]]:
     try:
-        return [(int(x), int(y)) for x, y in polygon]
-    except (TypeError, ValueError) as error:
+        drawn = [
+            [(int(x), int(y)) for x, y in polygon] for instance in polygons for polygon in instance
+        ]
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
-            "phrasecut: expected Polygons[instance][polygon][point] = [x, y]; found a polygon "
-            f"like {str(polygon)[:60]}: fetch refer_*.json again"
+            "expected Polygons[instance][polygon][point] = [x, y]; found Polygons like "
+            f"{str(polygons)[:60]}: fetch refer_*.json again"
         ) from error
+    for points in drawn:
+        if len(points) >= 2:
+            pen.polygon(points, outline=1, fill=1)
+    return np.asarray(canvas) > 0
 
 
 def _image_folders(home: Path, may_be_flat: bool) -> list[Path]:
@@ -155,25 +182,8 @@ def _image_folders(home: Path, may_be_flat: bool) -> list[Path]:
     return [home / name for name in names] + ([home] if may_be_flat else [])
 
 
-def _index(files: Sequence[Path]) -> TableBuilder:
-    builder, seen = TableBuilder(), set()
-    twice = uneven = 0
-    for file in files:
-        for record in scan(file):
-            task = _checked(record.value, file)
-            twice += task["task_id"] in seen
-            uneven += len(task["Polygons"]) != len(task["instance_boxes"])
-            if task["task_id"] not in seen:
-                seen.add(task["task_id"])
-                builder.add(task["image_id"], record)
-    if twice or uneven:
-        warnings.warn(
-            f"phrasecut: {twice:,} tasks occur twice and are left out, {uneven:,} have another "
-            "number of regions than of boxes; 0 and 0 are expected: fetch refer_*.json again",
-            DataWarning,
-            stacklevel=4,
-        )
-    return builder
+def _length(value: Any) -> int | None:
+    return len(value) if isinstance(value, list) else None
 
 
 def _checked(task: Any, file: Path) -> dict[str, Any]:
@@ -184,6 +194,12 @@ def _checked(task: Any, file: Path) -> dict[str, Any]:
             f"{file}: expected tasks with {', '.join(sorted(keys))}; found {found or 'nothing'}: "
             "give refer_*.json, which holds the regions (refer_input_*.json does not)"
         )
+    for key, kind in (("task_id", str), ("phrase", str), ("image_id", int)):
+        if not isinstance(task[key], kind):
+            raise DataError(
+                f"{file}, task {task['task_id']}: expected {key} to be {kind.__name__}, found "
+                f"{str(task[key])[:40]!r}: fetch it again"
+            )
     return task
 
 
@@ -193,7 +209,8 @@ def _read_infos(file: Path, wanted: Container[int]) -> dict[int, _Info]:
         image = record.value
         try:
             if image["image_id"] in wanted:
-                size = image["width"], image["height"]
+                place = f"{file}, image {image['image_id']}"
+                size = whole_size(image["width"], image["height"], place)
                 infos[image["image_id"]] = _Info(*size, image.get("coco_id"))
         except (KeyError, TypeError) as error:
             raise DataError(

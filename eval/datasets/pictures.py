@@ -11,6 +11,9 @@ from PIL import Image, ImageOps
 from eval.errors import DataError
 from regionlm.images import as_image
 
+# Sides of annotations are rounded: 2 % is a pixel or two of the smallest pictures.
+_SAME_PROPORTIONS = math.log(1.02)
+
 
 def read_photo(path: str | Path, size: tuple[int, int]) -> Image.Image:
     """Read a photo as RGB, the way up its annotations were made.
@@ -18,15 +21,26 @@ def read_photo(path: str | Path, size: tuple[int, int]) -> Image.Image:
     size: (W, H) of the annotations, pixels. Datasets were annotated on the stored pixels, so the
     EXIF orientation is ignored, unless turning by it is what gives the annotations' proportions.
 
-    Raises DataError: missing, damaged, not a picture.
+    Raises DataError: missing, damaged, not a picture, or of other proportions.
     """
     stored = _decode(path)
     turned = _turned(stored)
-    photo = turned if _mismatch(turned, size) < _mismatch(stored, size) else stored
+    better = _mismatch(turned.size, size) < _mismatch(stored.size, size)
+    photo = turned if better else stored
+    check_proportions(path, photo.size, size)
     try:
         return as_image(photo)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def check_proportions(path: str | Path, found: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Raise DataError if a picture, W x H, can't be another size of one of the wanted W x H."""
+    if _mismatch(found, wanted) > _SAME_PROPORTIONS:
+        raise DataError(
+            f"{path}: expected {wanted[0]} x {wanted[1]} pixels or the same proportions, found"
+            f" {found[0]} x {found[1]}: another picture, cut or squashed; fetch the original"
+        )
 
 
 def read_label_map(path: str | Path) -> np.ndarray:
@@ -59,7 +73,7 @@ def _decode(path: str | Path) -> Image.Image:
             picture.load()
             return picture
     except FileNotFoundError as error:
-        raise DataError(f"{path} is gone: it was there when the dataset was opened") from error
+        raise DataError(f"{path}: no such file") from error
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} cannot be decoded ({reason}): fetch it again") from error
@@ -72,6 +86,6 @@ def _turned(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _mismatch(picture: Image.Image, size: tuple[int, int]) -> float:
-    """How far the proportions are from those of `size`; 0: they agree."""
-    return abs(math.log(picture.width * size[1] / (picture.height * size[0])))
+def _mismatch(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """How far the proportions of two sizes are apart; 0: they agree."""
+    return abs(math.log(one[0] * other[1] / (one[1] * other[0])))

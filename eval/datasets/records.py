@@ -183,6 +183,11 @@ class RecordTable:
     images: np.ndarray
     places: np.ndarray
 
+    @property
+    def name(self) -> str:
+        """The files, as messages call them."""
+        return " or ".join(map(str, self.files))
+
     def of_image(self, image_id: int) -> list[Any]:
         """Read the records of an image, in file order; DataError if the file has changed."""
         low, high = np.searchsorted(self.images, [image_id, image_id + 1])
@@ -192,6 +197,16 @@ class RecordTable:
                 stream.seek(start)
                 found.append(_parse(stream.read(length), self.files[number]))
         return found
+
+
+def whole_size(width: Any, height: Any, place: str) -> tuple[int, int]:
+    """Return (W, H), pixels; DataError unless both are whole numbers of at least 1."""
+    if not all(type(side) is int and side > 0 for side in (width, height)):
+        raise DataError(
+            f"{place}: expected its width and height in whole pixels, found {width} and {height}:"
+            " fetch it again"
+        )
+    return width, height
 
 
 class TableBuilder:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.datasets.base import RegionDataset, check_choice
-from eval.datasets.files import check_counts, find_needed, locate
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate
 from eval.datasets.instances import Photo, annotation_masks, read_instances
 from eval.datasets.pictures import read_photo
 from eval.datasets.refs_pickle import Ref, Sentence, read_refs
@@ -59,7 +59,7 @@ class RefCoco(RegionDataset):
         split_by: str = "unc",
         images: str | Path | None = None,
         include_crowd: bool = False,
-        skip_missing: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Open a split.
 
@@ -72,7 +72,7 @@ class RefCoco(RegionDataset):
         images: folder of the images, if not `root`: `train2014/` in it, in `images/`, or where the
         official tools have it; or COCO's 2017 images, which have the same numbers.
         include_crowd: crowds (iscrowd 1) are candidates, too. No sentence refers to one.
-        skip_missing: leave out images whose files are not there, with a warning.
+        allow_missing: an image whose file is not there is an error when it is read, not now.
 
         Raises DataError: unknown name, split or text, missing or damaged files, a pickle that
         would run code.
@@ -88,6 +88,7 @@ class RefCoco(RegionDataset):
             "COCO's train2014 images": _image_folders(root, images, name),
         }
         found = find_needed(name, root, needs, download)
+        self.annotations = annotation_files(found)
         refs = _of_split(read_refs(found[pickled][0]), split, found[pickled][0])
         wanted = {ref.image_id for ref in refs}
         self._instances = read_instances(
@@ -98,7 +99,7 @@ class RefCoco(RegionDataset):
         known = {number: self._instances.photos[number] for number in self._refs}
         names = [_file_names(number, photo) for number, photo in known.items()]
         folders = found["COCO's train2014 images"]
-        photos = locate(name, "images", names, folders, download, skip_missing)
+        photos = locate(name, "images", names, folders, download, allow_missing)
         super().__init__([str(number) for number in known], photos)
 
     def _group(self, refs: Sequence[Ref]) -> dict[int, list[Ref]]:
@@ -131,7 +132,7 @@ class RefCoco(RegionDataset):
 
     def _load(self, row: int) -> Sample:
         number = int(self._ids[row])
-        photo = self._instances.photos[number]
+        photo, table = self._instances.photos[number], self._instances.table
         texts = [
             Text(str(sentence.id), self._words(sentence), str(ref.ann_id))
             for ref in self._refs[number]
@@ -139,8 +140,8 @@ class RefCoco(RegionDataset):
         ]
         return referring_sample(
             self._ids[row],
-            read_photo(self._photo(row), (photo.width, photo.height)),
-            annotation_masks(self._instances.table.of_image(number), photo),
+            read_photo(self._photos[row], (photo.width, photo.height)),
+            annotation_masks(table.of_image(number), photo, table.name),
             texts,
             {},
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,29 +37,36 @@ def open_dataset(
     *,
     limit: int | None = None,
     seed: int = 0,
+    allow_missing: bool = False,
     **options: Any,
 ) -> RegionDataset:
     """Open a dataset that is on this machine; annotations are read, images are not.
 
     name: a key of `DATASETS`. root: its folder, laid out as its authors do; None for one that
     ships (`mini`). split: None is the one that the MaskInversion paper most likely reports. limit:
-    only so many images, drawn with `seed`; None: all. options: those of the dataset's class.
+    only so many images, drawn with `seed`; None: all. allow_missing: whether an image of which a
+    file is missing is an error only when it is read. options: those of the dataset's class.
 
     Raises DataError: unknown name, split or option; missing or damaged files. Warns
     (`DataWarning`) where numbers differ from the published ones.
     """
+    check_request(name, root, options)
+    if split is not None:
+        options["split"] = split
+    dataset = DATASETS[name](root, allow_missing=allow_missing, **options)
+    return dataset if limit is None else dataset.limited(limit, seed)
+
+
+def check_request(name: str, root: str | Path | None, options: Iterable[str]) -> None:
+    """Raise DataError for a name or option that there is not, or where the folder is lacking."""
     check_choice("datasets", "name", name, tuple(DATASETS))
-    opener = DATASETS[name]
-    parameters = inspect.signature(opener).parameters
+    parameters = inspect.signature(DATASETS[name]).parameters
     if root is None and parameters["root"].default is inspect.Parameter.empty:
         raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
-    known = set(parameters) - {"root", "split", "name"}
+    known = set(parameters) - {"root", "split", "name", "allow_missing"}
     unknown = sorted(set(options) - known)
     if unknown:
         raise DataError(
-            f"{name}: expected options among {', '.join(sorted(known))}; found {unknown[0]!r}"
+            f"{name}: expected options among {', '.join(sorted(known)) or 'none'}; found"
+            f" {unknown[0]!r}"
         )
-    if split is not None:
-        options["split"] = split
-    dataset = opener(root, **options)
-    return dataset if limit is None else dataset.limited(limit, seed)

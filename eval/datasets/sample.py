@@ -23,7 +23,7 @@ class Sample:
     targets: T indices into `masks`: the one that each text describes.
     labels: M indices into the dataset's `classes`; () if it has none.
     tags: what a protocol may select images by, e.g. PhraseCut's `coco_id`; `annotated_size`, (W, H)
-    in pixels, is there where the annotations were made at another size than the image's.
+    in pixels, is there where masks were resized, since they were made at another size.
     dropped: ids of masks without a pixel and of texts without a word or mask; they are left out.
     """
 

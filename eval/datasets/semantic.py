@@ -24,7 +24,7 @@ class SemanticDataset(RegionDataset):
     def __init__(
         self,
         ids: Sequence[str],
-        photos: Sequence[str | None],
+        photos: Sequence[str],
         names: Sequence[str],
         style: str,
         spelled: Mapping[str, str],
@@ -59,7 +59,7 @@ class SemanticDataset(RegionDataset):
                 masks[f"{self._ids[row]}/{raw}"] = numbers == number
                 labels.append(label)
         height, width = numbers.shape
-        photo = read_photo(self._photo(row), (width, height))
+        photo = read_photo(self._photos[row], (width, height))
         return labelled_sample(self._ids[row], photo, masks, labels, self.classes)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.datasets.base import check_choice
-from eval.datasets.files import check_counts, find_needed, locate, read_ids
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
 from eval.datasets.pictures import read_label_map
 from eval.datasets.semantic import SemanticDataset, check_labels
 
@@ -46,7 +46,7 @@ class Voc2012(SemanticDataset):
         *,
         names: str = "spelled",
         drop_classes: Sequence[str] = (),
-        skip_missing: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Open a split.
 
@@ -54,7 +54,7 @@ class Voc2012(SemanticDataset):
         split: train, val or trainval.
         names: "spelled" ("dining table") or "raw" ("diningtable").
         drop_classes: names of classes to leave out, as candidates and as masks.
-        skip_missing: leave out images whose files are not there, with a warning.
+        allow_missing: an image whose file is not there is an error when it is read, not now.
 
         Raises DataError: unknown option, missing or damaged files.
         """
@@ -66,21 +66,21 @@ class Voc2012(SemanticDataset):
         parts = (listing, "SegmentationClass", "JPEGImages")
         needs = {part: [home / part for home in homes] for part in parts}
         found = find_needed(self.name, root, needs, DOWNLOAD)
+        self.annotations = annotation_files(found)
         ids = read_ids(found[listing][0])
         check_counts(f"voc2012 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
         photos = locate(
             self.name, "images", [(f"{i}.jpg",) for i in ids], found["JPEGImages"], DOWNLOAD,
-            skip_missing,
+            allow_missing,
         )  # fmt: skip
         self._maps = locate(
             self.name, "label maps", [(f"{i}.png",) for i in ids], found["SegmentationClass"],
-            DOWNLOAD, skip_missing,
+            DOWNLOAD, allow_missing,
         )  # fmt: skip
-        both = [p if m is not None else None for p, m in zip(photos, self._maps, strict=True)]
-        super().__init__(ids, both, CLASSES, names, SPELLED, drop_classes)
+        super().__init__(ids, photos, CLASSES, names, SPELLED, drop_classes)
 
     def _label_map(self, row: int) -> np.ndarray:
-        path = str(self._maps[row])
+        path = self._maps[row]
         numbers = read_label_map(path)
         allowed = (_BACKGROUND, *range(1, len(CLASSES) + 1), _VOID)
         hint = "not a label map of VOC 2012, unpack the original again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -38,6 +39,13 @@ class TableMetric(Metric):
         entries = getattr(self, name)
         joined = dim_zero_cat(entries) if len(entries) else torch.zeros(0, device=self.device)
         return joined.to(self._column_types[name])
+
+    def scalars(self, figures: Mapping[str, float]) -> dict[str, Tensor]:
+        """Figures as `compute` gives them: float64 scalars on the metric's device."""
+        return {
+            name: torch.tensor(value, dtype=torch.float64, device=self.device)
+            for name, value in figures.items()
+        }
 
     def sync(self, *args: Any, **options: Any) -> None:
         """Join the processes' states, as ``Metric.sync``; a process may have counted nothing."""

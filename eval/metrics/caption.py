@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import TableMetric
-from eval.metrics.functional import exact_mean
+from eval.metrics.functional import macro_accuracy, micro_accuracy
 
 
 class CaptionAccuracy(TableMetric):
     """Share of captions that are nearest to their own region's expression.
 
     ``micro`` is over regions (the paper's, as far as its figures tell), ``macro`` the mean of the
-    images' shares; ``*_multi`` leave out images with a single expression, where every caption is
-    right.
+    images' shares; ``*_multi`` leave out images with nothing to choose between, where every caption
+    is right.
 
     >>> metric = CaptionAccuracy()
     >>> metric.update(torch.tensor([True, False]), expressions=2)
@@ -39,7 +39,8 @@ class CaptionAccuracy(TableMetric):
 
         Args:
             correct: bool ``[M]``, one for each of its regions.
-            expressions: how many different expressions there were to choose from.
+            expressions: how many different expressions there were to choose from; where a region
+                has several, how many different sets of them.
         """
         self.append("right", correct.sum())
         self.append("regions", torch.tensor(len(correct)))
@@ -49,10 +50,8 @@ class CaptionAccuracy(TableMetric):
         """Shares in [0, 1], float64 scalars; NaN where no image counts."""
         right, regions = self.column("right"), self.column("regions")
         expressions = self.column("expressions")
-        result: dict[str, Tensor] = {}
+        figures = {}
         for suffix, chosen in (("", expressions > 0), ("_multi", expressions > 1)):
-            of, out_of = right[chosen], regions[chosen]
-            result["micro" + suffix] = of.sum().double() / out_of.sum()
-            mean = exact_mean(of.double() / out_of)
-            result["macro" + suffix] = torch.tensor(mean, dtype=torch.float64, device=self.device)
-        return result
+            figures["micro" + suffix] = micro_accuracy(right[chosen], regions[chosen])
+            figures["macro" + suffix] = macro_accuracy(right[chosen], regions[chosen])
+        return self.scalars(figures)

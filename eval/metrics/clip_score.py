@@ -38,11 +38,9 @@ class ClipScore(TableMetric):
     def compute(self) -> dict[str, Tensor]:
         """``clipscore`` [0, 2.5], ``refclipscore`` [0, 10/7], float64; NaN before any caption."""
         cosines, told = self.column("cosines"), self.column("reference_cosines")
-        found = {
-            "clipscore": exact_mean(clip_scores(cosines)),
-            "refclipscore": exact_mean(ref_clip_scores(cosines, told)),
-        }
-        return {
-            name: torch.tensor(mean, dtype=torch.float64, device=self.device)
-            for name, mean in found.items()
-        }
+        return self.scalars(
+            {
+                "clipscore": exact_mean(clip_scores(cosines)),
+                "refclipscore": exact_mean(ref_clip_scores(cosines, told)),
+            }
+        )

@@ -59,21 +59,61 @@ def overlap(chosen: np.ndarray, target: np.ndarray) -> tuple[int, int]:
     return int((chosen & target).sum()), int((chosen | target).sum())
 
 
-def caption_choice(similarities: Tensor, expressions: Sequence[str]) -> list[int]:
-    """Which expression each caption is nearest to.
+def caption_order(similarities: Tensor, expressions: Sequence[str]) -> list[list[int]]:
+    """The different expressions from the nearest to the farthest of each caption.
 
-    Equal expressions count as one, the first of them: then equal captions cannot part.
+    Equal expressions count as one, the first of them: then equal captions cannot part. Ties go to
+    the earlier expression.
 
     Args:
         similarities: ``[M, E]`` of captions with expressions.
         expressions: E texts.
 
     Returns:
-        M positions in ``expressions``; of equal texts always the first.
+        M lists of positions in ``expressions``; of equal texts always the first.
     """
     first = {text: i for i, text in reversed(list(enumerate(expressions)))}
     kept = torch.tensor(sorted(first.values()), device=similarities.device)
-    return kept[similarities[:, kept].argmax(1)].tolist()
+    return kept[similarities[:, kept].argsort(dim=1, descending=True, stable=True)].tolist()
+
+
+def accuracy_at(ranks: Tensor, top_k: int) -> float:
+    """Acc@k: share of ranks (int64 ``[Q]``, 0 first) below k, [0, 1]; NaN of no query."""
+    return _share(int((ranks < top_k).sum()), len(ranks))
+
+
+def expected_accuracy_at(above: Tensor, tied: Tensor, top_k: int) -> float:
+    """Mean of ``expected_hits``, [0, 1]; NaN of no query."""
+    return exact_mean(expected_hits(above, tied, top_k))
+
+
+def mean_iou(intersections: Tensor, unions: Tensor) -> float:
+    """mIoU: mean over queries of intersection / union, [0, 1]; NaN of no query.
+
+    Args:
+        intersections, unions: pixels, int64 ``[Q]`` each, as ``overlap`` gives them. An empty union
+            is an IoU of 0, as in the published evaluations.
+    """
+    return exact_mean(intersections.double() / unions.clamp_min(1))
+
+
+def overall_iou(intersections: Tensor, unions: Tensor) -> float:
+    """oIoU: all intersections over all unions, [0, 1]; NaN of no query. As ``mean_iou``."""
+    return _share(int(intersections.sum()), max(int(unions.sum()), 1)) if len(unions) else math.nan
+
+
+def micro_accuracy(right: Tensor, total: Tensor) -> float:
+    """Share of what is right among everything, [0, 1]; NaN of nothing.
+
+    Args:
+        right, total: int64 ``[G]`` each, counts in each group, such as an image.
+    """
+    return _share(int(right.sum()), int(total.sum()))
+
+
+def macro_accuracy(right: Tensor, total: Tensor) -> float:
+    """Mean of the groups' shares, [0, 1]; NaN of nothing. As ``micro_accuracy``, no group empty."""
+    return exact_mean(right.double() / total)
 
 
 def clip_scores(cosines: Tensor) -> Tensor:
@@ -103,3 +143,7 @@ def exact_mean(values: Sequence[float] | Tensor) -> float:
     """Mean, rounded once: the same digits in whatever order the values come. NaN of nothing."""
     numbers = values.tolist() if isinstance(values, Tensor) else list(values)
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import TableMetric
-from eval.metrics.functional import exact_mean, expected_hits
+from eval.metrics.functional import accuracy_at, expected_accuracy_at
 
 TOP_K = (1, 5, 10)  # the paper's
 
@@ -28,25 +28,21 @@ class RetrievalAccuracy(TableMetric):
     {'acc@1': 0.5, 'acc@5': 0.75}
     """
 
-    hits: Tensor
-    total: Tensor
+    ranks: list[Tensor]
 
     def __init__(self, top_k: Sequence[int] = TOP_K, **options: Any) -> None:
         super().__init__(**options)
         self.top_k = tuple(top_k)
-        self.add_state("hits", torch.zeros(len(self.top_k), dtype=torch.int64), "sum")
-        self.add_state("total", torch.tensor(0), "sum")
+        self.add_column("ranks", torch.int64)
 
     def update(self, ranks: Tensor) -> None:
         """Count queries by the ranks of their targets, int64 ``[Q]``, 0 first."""
-        limits = torch.tensor(self.top_k, device=ranks.device)
-        self.hits += (ranks[:, None] < limits).sum(0)
-        self.total += len(ranks)
+        self.append("ranks", ranks)
 
     def compute(self) -> dict[str, Tensor]:
         """``acc@k`` in [0, 1], float64 scalars; NaN before any query."""
-        shares = self.hits.double() / self.total
-        return {f"acc@{k}": share for k, share in zip(self.top_k, shares, strict=True)}
+        ranks = self.column("ranks")
+        return self.scalars({f"acc@{k}": accuracy_at(ranks, k) for k in self.top_k})
 
 
 class ExpectedAccuracy(TableMetric):
@@ -80,8 +76,6 @@ class ExpectedAccuracy(TableMetric):
     def compute(self) -> dict[str, Tensor]:
         """``expected_acc@k`` in [0, 1], float64 scalars; NaN before any query."""
         above, tied = self.column("above"), self.column("tied")
-        means = (exact_mean(expected_hits(above, tied, k)) for k in self.top_k)
-        return {
-            f"expected_acc@{k}": torch.tensor(mean, dtype=torch.float64, device=self.device)
-            for k, mean in zip(self.top_k, means, strict=True)
-        }
+        return self.scalars(
+            {f"expected_acc@{k}": expected_accuracy_at(above, tied, k) for k in self.top_k}
+        )

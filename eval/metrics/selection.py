@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import TableMetric
-from eval.metrics.functional import exact_mean
+from eval.metrics.functional import mean_iou, overall_iou
 
 
 class SelectionIoU(TableMetric):
@@ -38,10 +38,4 @@ class SelectionIoU(TableMetric):
     def compute(self) -> dict[str, Tensor]:
         """``miou`` and ``oiou`` in [0, 1], float64 scalars; NaN before any query."""
         both, either = self.column("intersections"), self.column("unions")
-        if not len(either):
-            nothing = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
-            return {"miou": nothing, "oiou": nothing}
-        # Rounded once, so that the order in which processes hand in their queries can't show.
-        mean = exact_mean(both.double() / either.clamp_min(1))
-        whole = both.sum().double() / either.sum().clamp_min(1)
-        return {"miou": torch.tensor(mean, dtype=torch.float64, device=self.device), "oiou": whole}
+        return self.scalars({"miou": mean_iou(both, either), "oiou": overall_iou(both, either)})

@@ -45,8 +45,7 @@ class Cider(TableMetric):
         """``cider`` in [0, 10], float64: 1.05 is what papers call 105; NaN before any caption."""
         lines = self.column("texts").cpu().numpy().tobytes().splitlines()
         captions, references = zip(*map(json.loads, lines), strict=True) if lines else ((), ())
-        mean = exact_mean(cider_scores(captions, references))
-        return {"cider": torch.tensor(mean, dtype=torch.float64, device=self.device)}
+        return self.scalars({"cider": exact_mean(cider_scores(captions, references))})
 
 
 class RougeL(TableMetric):
@@ -72,8 +71,7 @@ class RougeL(TableMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """``rouge_l`` in [0, 1], float64; NaN before any caption."""
-        mean = exact_mean(self.column("scores"))
-        return {"rouge_l": torch.tensor(mean, dtype=torch.float64, device=self.device)}
+        return self.scalars({"rouge_l": exact_mean(self.column("scores"))})
 
 
 class Bleu(TableMetric, BLEUScore):  # type: ignore[misc]  # plot takes a dict, as compute gives

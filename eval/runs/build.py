@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 
 from eval.datasets.base import RegionDataset
-from eval.degrade import make_degradation
 from eval.errors import DataError
 from eval.settings import ModelSource, Run
 from eval.tasks import ClassRetrieval, LocalizedCaptioning, ReferringRetrieval, Task
 from eval.tasks.classes import TEMPLATE
-from eval.tasks.task import Embed
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner
@@ -22,13 +20,13 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
     """Load what a task needs onto a device. Raises as `eval.runs.execute.evaluate`."""
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
-        embedder = _embedder(run, captioner.backbone, device)
+        embedder = make_embedder(run.embedder.name, captioner.backbone, **run.embedder.options)
         judge = captioner.backbone if run.judge is None else _backbone(run.judge, device)
         return LocalizedCaptioning(
             captioner, embedder, judge, run.decoding, clipscore=run.clipscore
         )
     backbone = _backbone(run.model, device)
-    embedder = _embedder(run, backbone, device)
+    embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
     if run.task == "referring":
         return ReferringRetrieval(backbone, embedder, run.template or "{}")
     if not dataset.classes:
@@ -37,13 +35,6 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
             " context59, coco, openimages or mini"
         )
     return ClassRetrieval(backbone, embedder, dataset.classes, run.template or TEMPLATE)
-
-
-def _embedder(run: Run, backbone: ClipViT, device: torch.device) -> Embed:
-    """The embedder, shown the masks that the run asks for in place of the annotated ones."""
-    embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
-    degrade = make_degradation(run.masks, run.sam, device)
-    return lambda image, masks: embedder(image, degrade(image, masks))
 
 
 def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:

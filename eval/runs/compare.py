@@ -16,6 +16,7 @@ RUN = "run"
 """The column of folders, where no setting tells two runs apart."""
 
 _ABOUT_THIS_MACHINE = ("data.root", "model.offline", "judge.offline", "sam.offline")
+_DIGESTS = "digests"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Finished:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Settings by dotted name, and counts; without task, dataset and what no figure needs."""
-        found = _flat(self.result["settings"])
+        settings = self.result["settings"]
+        found = _flat({name: value for name, value in settings.items() if name != _DIGESTS})
         for name in ("task", "data.name", "image_count", *_ABOUT_THIS_MACHINE):
             found.pop(name, None)
         return {**found, **self.result["counts"], RUN: self.name}
@@ -92,12 +94,14 @@ class Group:
         return [name for name in found if name != RUN]
 
     def _in_common(self) -> str:
-        """Settings that are given and the same in all runs."""
+        """Settings that are given and the same in all runs, and what was counted."""
         first = self.runs[0]
+        none = {name for name, count in first.result["counts"].items() if not count}
         shared = [
             f"{short_name(name)} {_text(first, name)}"
             for name in self._names
             if name not in self.columns and _text(first, name) not in ("", "false")
+            if name not in none
         ]
         return "Fixed: " + ", ".join(shared) + "."
 

@@ -12,9 +12,12 @@ import torch
 from eval.datasets import open_dataset
 from eval.datasets.base import RegionDataset
 from eval.datasets.sample import Sample
+from eval.degrade import make_degradation
 from eval.errors import DataError
 from eval.paper import paper_figures
 from eval.runs.build import build_task
+from eval.runs.check import check_run
+from eval.runs.digests import run_digests
 from eval.runs.report import Answer, write_results
 from eval.settings import Run
 from eval.tasks import METRICS
@@ -35,17 +38,24 @@ def evaluate(run: Run) -> dict[str, Any]:
     Raises:
         DataError, InputError, ModelError, PrefixModelError: settings or files that can't be used.
     """
+    check_run(run)
     data = run.data
-    dataset = open_dataset(data.name, data.root, data.split, limit=run.limit, **data.options)
+    dataset = open_dataset(
+        data.name, data.root, data.split,
+        limit=run.limit, allow_missing=run.skip_bad, **data.options,
+    )  # fmt: skip
     settings = _settings(run, dataset)
     journal = Journal(run.output, settings)
 
     def prepare(device: torch.device) -> Callable[[int, Sample], dict[str, Any]]:
+        degrade = make_degradation(run.masks, run.sam, device, run.mask_kernel)
         task = build_task(run, dataset, device)
 
         def answer(index: int, sample: Sample) -> dict[str, Any]:
-            records = task.answer(sample) if sample.texts else []
-            return asdict(Answer(dataset.id_of(index), records))
+            shown, replaced = degrade(sample.image, sample.masks) if sample.texts else (None, 0)
+            records = task.answer(sample, shown) if sample.texts else []
+            counts = _counts(run, sample, replaced)
+            return asdict(Answer(dataset.id_of(index), records, counts=counts))
 
         return answer
 
@@ -64,7 +74,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     trainer = new_trainer(
         where.accelerator, where.devices, num_nodes=where.num_nodes, strategy=where.strategy
     )
-    return answer_all(trainer, module, lambda: _finish(journal, settings))
+    machine = _machine(run, trainer.strategy.root_device)
+    return answer_all(trainer, module, lambda: _finish(journal, settings, machine))
 
 
 def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
@@ -76,11 +87,36 @@ def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
     settings["data"]["split"] = dataset.split  # which one null stands for
     if run.masks != "box_sam":
         del settings["sam"]
+    if run.masks not in ("erosion", "dilation"):
+        del settings["mask_kernel"]
+    settings["digests"] = run_digests(run, dataset)
     settings["image_count"] = len(dataset)
     return json.loads(json.dumps(settings, default=str))
 
 
-def _finish(journal: Journal, settings: dict[str, Any]) -> dict[str, Any]:
+def _counts(run: Run, sample: Sample, replaced: int) -> dict[str, int]:
+    """What else result.json counts, of one image."""
+    different = len(set(sample.texts))
+    of_expressions = {
+        "duplicate_texts": len(sample.texts) - different,
+        "single_text_images": int(different == 1),
+    }
+    return {
+        "dropped": len(sample.dropped),
+        "resized_images": int("annotated_size" in sample.tags),
+        **(of_expressions if run.task != "classes" else {}),
+        "replaced_masks": replaced,
+    }
+
+
+def _machine(run: Run, device: torch.device) -> dict[str, Any]:
+    """What no answer depends on: where, and how, the run was last started."""
+    found = asdict(run.trainer)
+    del found["progress"]
+    return {**found, "device": device.type, "workers": run.data.workers, "skip_bad": run.skip_bad}
+
+
+def _finish(journal: Journal, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     answers = [Answer(**answer) for _, answer in journal.answers()]
     if len(answers) != settings["image_count"]:
         raise DataError(
@@ -88,4 +124,5 @@ def _finish(journal: Journal, settings: dict[str, Any]) -> dict[str, Any]:
             f" {len(answers)}; do all processes see this folder?"
         )
     metrics = METRICS[settings["task"]]([answer.records for answer in answers if answer.records])
-    return write_results(journal.folder, answers, metrics, paper_figures(settings), settings)
+    paper = paper_figures(settings)
+    return write_results(journal.folder, answers, metrics, paper, settings, machine)

@@ -16,14 +16,15 @@ from regionlm.outputs import write_atomically
 _PANELS = 3  # side by side
 _PANEL_SIZE = (4.2, 3.4)  # inches
 _DPI = 110
+_NO_SHARES = ("cider", "clipscore", "refclipscore")  # they may be above 1
 
 
 def save_plot(path: Path, groups: Sequence[Group]) -> None:
     """Write a PNG: curves over the numeric setting that differs between runs, bars without one.
 
     Further settings that differ make further curves. Each group has a row of panels: the metrics
-    that the paper has, or the first three. Figures are in percent; what a run or the paper lacks is
-    left out. Raises InputError where the file can't be written.
+    that the paper has, or the first three. Figures are in percent, CIDEr and CLIPScore times 100;
+    what a run or the paper lacks is left out. Raises InputError where the file can't be written.
     """
     size = (_PANELS * _PANEL_SIZE[0], len(groups) * _PANEL_SIZE[1])
     figure = Figure(figsize=size, layout="constrained")
@@ -69,7 +70,7 @@ def _curves(axes: Any, group: Group, metric: str, along: str) -> None:
             style = {"marker": "x", "linestyle": "--", "color": line.get_color(), "alpha": 0.6}
             axes.plot(places, theirs, label=f"{label} paper".strip(), **style)
     axes.set_xlabel(group.label(along))
-    axes.set_ylabel("%")
+    axes.set_ylabel(_unit(metric))
     if len(axes.lines) > 1:
         axes.legend(fontsize="small")
 
@@ -85,12 +86,16 @@ def _bars(axes: Any, group: Group, metric: str) -> None:
         axes.legend(fontsize="small")
     axes.set_yticks(list(places), [_label(run, group.columns) for run in group.runs])
     axes.invert_yaxis()  # the first run on top, as in the table
-    axes.set_xlabel("%")
+    axes.set_xlabel(_unit(metric))
 
 
 def _label(run: Finished, names: Sequence[str]) -> str:
     values = [run.settings.get(name) for name in names]
     return ", ".join("default" if value is None else str(value) for value in values)
+
+
+def _unit(metric: str) -> str:
+    return "times 100" if metric in _NO_SHARES else "%"
 
 
 def _ours(runs: Sequence[Finished], metric: str) -> list[float]:

@@ -7,7 +7,7 @@ import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,11 +24,13 @@ _PACKAGES = ("regionlm", "torch", "open_clip_torch", "transformers", "lightning"
 
 @dataclass(frozen=True)
 class Answer:
-    """What one image gave: records, or in `bad` why it could not be read."""
+    """What one image gave: records, or in `bad` why it could not be read; `counts` are those of
+    the run that the images' add up to."""
 
     image: str
     records: list[Record]
     bad: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_results(
@@ -37,6 +39,7 @@ def write_results(
     metrics: Mapping[str, float],
     paper: Mapping[str, float],
     settings: Mapping[str, Any],
+    machine: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write all three files; each appears whole.
 
@@ -45,7 +48,8 @@ def write_results(
         answers: of every image, in the dataset's order.
         metrics: ours, [0, 1].
         paper: the paper's, [0, 1], by the same names; those it does not have are left out.
-        settings: of the run.
+        settings: of the run: all that the answers depend on.
+        machine: processes, devices and the like, on which they do not.
 
     Returns:
         What result.json holds.
@@ -59,9 +63,15 @@ def write_results(
     result = {
         "metrics": {name: None if math.isnan(v) else v for name, v in metrics.items()},
         "paper": dict(paper),
-        "counts": {"images": len(answers), "queries": len(lines), "bad_images": len(bad)},
+        "counts": {
+            "images": len(answers),
+            "queries": len(lines),
+            "bad_images": len(bad),
+            **_sums(answers),
+        },
         "bad_images": bad,
         "settings": dict(settings),
+        "machine": dict(machine),
         "versions": _versions(),
         "git": _revision(),
     }
@@ -73,6 +83,11 @@ def write_results(
     for name, text in texts.items():
         write_atomically(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return result
+
+
+def _sums(answers: Sequence[Answer]) -> dict[str, int]:
+    names = dict.fromkeys(name for answer in answers for name in answer.counts)
+    return {name: sum(answer.counts.get(name, 0) for answer in answers) for name in names}
 
 
 def _report(result: Mapping[str, Any]) -> str:

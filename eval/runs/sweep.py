@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import re
-from dataclasses import is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
+from jsonargparse import ArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
 
 from eval.errors import DataError
+from eval.runs.check import check_run
 from eval.runs.compare import Finished, compare, group_runs, short_name
 from eval.runs.execute import evaluate
 from eval.runs.plots import save_plot
 from eval.runs.report import REPORT, RESULT
 from eval.settings import Run
+from regionlm.cli_flags import option_kinds
+from regionlm.cli_parser import UsageError, new_parser
 from regionlm.outputs import write_atomically
 from regionlm.runs.journal import SETTINGS
 
@@ -39,7 +43,10 @@ def evaluate_sweep(run: Run) -> None:
             f"output folder {run.output}: expected an empty one or a sweep's, found a single run;"
             " give another --output"
         )
-    results = {one.output.name: evaluate(one) for one in expand(run)}
+    runs = expand(run)
+    for one in runs:
+        check_run(one)
+    results = {one.output.name: evaluate(one) for one in runs}
     if rank_zero_only.rank:
         return
     groups = group_runs([Finished(name, result) for name, result in results.items()])
@@ -57,17 +64,21 @@ def expand(run: Run) -> list[Run]:
     """The runs of a sweep, the last setting changing fastest; the run itself if it has none.
 
     Raises:
-        DataError: a dotted name that is no setting, or without values.
+        DataError: a dotted name that is no setting, without values, with one of the wrong type or
+            with one twice.
     """
     if not run.sweep:
         return [run]
-    runs = []
-    for values in itertools.product(*(_values(name, run.sweep[name]) for name in run.sweep)):
-        one = copy.deepcopy(run)
-        one.sweep = {}
-        for name, value in zip(run.sweep, values, strict=True):
-            _assign(one, name, value)
-        one.output = run.output / folder_name(dict(zip(run.sweep, values, strict=True)))
+    choices = [_values(name, run.sweep[name]) for name in run.sweep]
+    parser = new_parser("sweep", "")
+    parser.add_class_arguments(Run)
+    plain = json.dumps({**asdict(run), "sweep": {}}, default=str)
+    runs: list[Run] = []
+    taken: set[str] = set()
+    for values in itertools.product(*choices):
+        chosen = dict(zip(run.sweep, values, strict=True))
+        one = _typed(parser, json.loads(plain), chosen)
+        one.output = run.output / _untaken(folder_name(chosen), taken)
         runs.append(one)
     return runs
 
@@ -82,26 +93,48 @@ def folder_name(values: dict[str, Any]) -> str:
 
 
 def _values(name: str, values: Any) -> list[Any]:
+    kinds = option_kinds(Run)
+    inside = any(get_origin(kinds.get(group)) is dict for group in _groups(name))
+    if name in ("output", "sweep") or not (name in kinds or inside):
+        raise DataError(f"sweep: {name} is no setting of a run that can vary")
     if not isinstance(values, list) or not values:
         raise DataError(f"sweep: expected a list of values for {name}, found {values!r}")
+    texts = [json.dumps(value, default=str) for value in values]
+    if twice := [text for i, text in enumerate(texts) if text in texts[:i]]:
+        raise DataError(f"sweep: {name} has {twice[0]} twice; leave one out")
     return values
 
 
-def _assign(run: Run, name: str, value: Any) -> None:
-    *path, last = name.split(".")
-    holder: Any = run
-    for part in path:
-        holder = _get(holder, part, name)
-    if isinstance(holder, dict):
+def _groups(name: str) -> list[str]:
+    """What a dotted name is inside of: a, a.b for a.b.c."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _typed(parser: ArgumentParser, settings: dict[str, Any], chosen: Mapping[str, Any]) -> Run:
+    """The run of plain settings and some others by dotted name, checked as a YAML's would be."""
+    for name, value in chosen.items():
+        *path, last = name.split(".")
+        holder = settings
+        for part in path:
+            inner = holder.get(part)
+            holder[part] = inner if isinstance(inner, dict) else {}
+            holder = holder[part]
         holder[last] = value
-    else:
-        before = _get(holder, last, name)
-        setattr(holder, last, Path(value) if isinstance(before, Path) else value)
+    try:
+        return Run(**parser.instantiate(parser.parse_object(settings)))
+    except (UsageError, TypeError) as error:
+        reason = " ".join(str(error).split()).removesuffix(" (see regionlm --help)")
+        told = ", ".join(f"{name} {value}" for name, value in chosen.items())
+        raise DataError(f"sweep, {told}: {reason}") from error
 
 
-def _get(holder: Any, part: str, name: str) -> Any:
-    if is_dataclass(holder) and hasattr(holder, part):
-        return getattr(holder, part)
-    if isinstance(holder, dict) and part in holder:
-        return holder[part]
-    raise DataError(f"sweep: {name} is no setting of a run (nothing named {part})")
+def _untaken(name: str, taken: set[str]) -> str:
+    """The name, or it with a number: "a/b" and "a_b" read alike, and so may "A" and "a"."""
+    free = name
+    for number in itertools.count(2):
+        if free.casefold() not in taken:
+            break
+        free = f"{name}-{number}"
+    taken.add(free.casefold())
+    return free

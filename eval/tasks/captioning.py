@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from eval.datasets.sample import Sample
 from eval.metrics import Bleu, CaptionAccuracy, Cider, ClipScore, RougeL
-from eval.metrics.functional import caption_choice
-from eval.tasks.task import Embed, Record, cosines, rounded
+from eval.metrics.functional import caption_order
+from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
 from regionlm.embedders import make_embedder
@@ -26,7 +27,7 @@ BLEU_UP_TO = 4
 class LocalizedCaptioning:
     """Caption every mask; match the captions to the image's expressions with a text encoder.
 
-    A caption is right if the nearest expression is the text of its own mask. Masks that no
+    A caption is right if the nearest expression is one that means its own mask. Masks that no
     expression means are not asked about.
 
     Args:
@@ -52,34 +53,36 @@ class LocalizedCaptioning:
         self.decoding = dict(decoding or {})
         self.crop = make_embedder("crop", judge, size=judge.default_size) if clipscore else None
 
-    def answer(self, sample: Sample) -> list[Record]:
-        """One record an expression: its region's caption and the expression nearest to that."""
+    def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
+        """One record a region: its caption, its expressions, and the one nearest to the caption."""
         regions = list(dict.fromkeys(sample.targets))
-        found = self.embedder(sample.image, sample.masks[regions])
+        found = self.embedder(sample.image, shown_masks(sample, shown)[regions])
         prefixes = self.captioner.prefix_embeddings(found)
         captions = self.captioner.prefix_model.generate(prefixes, **self.decoding)
         said = [caption.text.rstrip(". ") for caption in captions]
         similarities = cosines(
             self.judge.embed_texts(said), self.judge.embed_texts(list(sample.texts))
         ).cpu()
-        nearest = caption_choice(similarities, sample.texts)
+        orders = caption_order(similarities, sample.texts)
+        own = [[i for i, target in enumerate(sample.targets) if target == r] for r in regions]
+        texts = [[sample.texts[i] for i in indices] for indices in own]
         looks = self._looks(sample, regions, said)
         tags = {name: sample.tags[name] for name in ("coco_id",) if name in sample.tags}
         records = []
-        for i, (text, target) in enumerate(zip(sample.texts, sample.targets, strict=True)):
-            row = regions.index(target)
-            choice = nearest[row]
+        for row, region in enumerate(regions):
+            order = [sample.texts[i] for i in orders[row]]
+            rank = next(i for i, text in enumerate(order) if text in texts[row])
             records.append(
                 {
-                    "text_id": sample.text_ids[i],
-                    "text": text,
-                    "mask": sample.mask_ids[target],
+                    "mask": sample.mask_ids[region],
+                    "text_ids": [sample.text_ids[i] for i in own[row]],
+                    "texts": texts[row],
                     "caption": captions[row].text,
                     "logprob": rounded(captions[row].logprob),
-                    "nearest": sample.texts[choice],
-                    "score": rounded(similarities[row, choice].item()),
-                    "correct": sample.texts[choice] == text,
-                    "expressions": len(set(sample.texts)),
+                    "nearest": order[0],
+                    "score": rounded(similarities[row, orders[row][0]].item()),
+                    "rank": rank,
+                    "expressions": len(set(map(frozenset, texts))),
                     **looks[row],
                     **tags,
                 }
@@ -110,11 +113,12 @@ class LocalizedCaptioning:
 def caption_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
     """The figures of Table 6 and, beyond the paper, of captions against references and pictures.
 
-    ``micro`` and ``macro`` accuracy, with and without (``*_multi``) images of a single expression;
-    where some of the images are in COCO, on which captioners are trained, ``micro`` of those and of
-    the others. ``cider``, ``bleu@1`` to ``bleu@4`` and ``rouge_l`` count a region once, whatever
-    the number of its expressions, all of which are its references. So do ``clipscore`` and
-    ``refclipscore``, which are there if the records have what they need.
+    All count a region once, whatever the number of its expressions. ``micro`` and ``macro``
+    accuracy, with and without (``*_multi``) images whose expressions all mean the same regions,
+    most often a single one; where some of the images are in COCO, on which captioners are trained,
+    ``micro`` of those and of the others. ``cider``, ``bleu@1`` to ``bleu@4`` and ``rouge_l``, whose
+    references are the region's expressions. ``clipscore`` and ``refclipscore``, which are there if
+    the records have what they need.
     """
     answered = [records for records in images if records]
     figures = _accuracy(answered)
@@ -130,8 +134,8 @@ def caption_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
 def _accuracy(images: Iterable[list[Record]]) -> dict[str, float]:
     metric = CaptionAccuracy(sync_on_compute=False)
     for records in images:
-        correct = torch.tensor([record["correct"] for record in records])
-        metric.update(correct, records[0]["expressions"])
+        right = torch.tensor([record["rank"] == 0 for record in records])
+        metric.update(right, records[0]["expressions"])
     return {name: float(value) for name, value in metric.compute().items()}
 
 
@@ -143,14 +147,13 @@ def _quality(images: Sequence[list[Record]]) -> dict[str, float]:
     pictures = ClipScore(sync_on_compute=False)
     looked = False
     for records in images:
-        regions = {record["mask"]: record for record in records}
-        captions = [record["caption"] for record in regions.values()]
-        references = [[r["text"] for r in records if r["mask"] == mask] for mask in regions]
+        captions = [record["caption"] for record in records]
+        references = [record["texts"] for record in records]
         for metric in texts:
             metric.update(captions, references)
         if looked := "clip_cosine" in records[0]:
             columns = (
-                torch.tensor([record[name] for record in regions.values()], dtype=torch.float64)
+                torch.tensor([record[name] for record in records], dtype=torch.float64)
                 for name in ("clip_cosine", "reference_cosine")
             )
             pictures.update(*columns)

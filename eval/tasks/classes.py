@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
 from eval.datasets.sample import Sample
 from eval.metrics import RetrievalAccuracy
 from eval.metrics.functional import target_ranks
-from eval.tasks.task import Embed, Record, cosines, rounded
+from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 
 TEMPLATE = "a photo of a {}"
@@ -35,9 +36,10 @@ class ClassRetrieval:
         self.embedder, self.classes = embedder, list(classes)
         self.words = backbone.embed_texts([template.format(name) for name in classes])
 
-    def answer(self, sample: Sample) -> list[Record]:
+    def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
         """One record a region: its class, the best class and the right one's rank."""
-        scores = cosines(self.embedder(sample.image, sample.masks).embeddings, self.words)
+        regions = self.embedder(sample.image, shown_masks(sample, shown)).embeddings
+        scores = cosines(regions, self.words)
         ranks = target_ranks(scores.cpu(), torch.tensor(sample.labels))
         best = scores.cpu().max(1)
         columns = (

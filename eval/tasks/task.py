@@ -25,9 +25,22 @@ DIGITS = 6  # of scores in records; ranks are taken before rounding
 class Task(Protocol):
     """A question about the regions of an image."""
 
-    def answer(self, sample: Sample) -> list[Record]:
-        """The records of one image. Depends on nothing but the sample and the task's settings."""
+    def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
+        """The records of one image.
+
+        Depends on nothing but its arguments and the task's settings.
+
+        Args:
+            sample: image, masks and texts.
+            shown: what the embedder gets to see in place of the sample's masks, as many; the
+                answers are still judged by those.
+        """
         ...
+
+
+def shown_masks(sample: Sample, shown: np.ndarray | None) -> np.ndarray:
+    """What an embedder gets to see: the sample's own masks, unless there are others."""
+    return sample.masks if shown is None else shown
 
 
 def cosines(left: Tensor, right: Tensor) -> Tensor:

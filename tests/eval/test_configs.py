@@ -31,12 +31,13 @@ def test_config_runs(name, build, tiny_sam, tmp_path, capsys):
     if config["data"]["name"] != "mini":
         config["data"]["root"] = str(_fixture(build, config["data"]["name"]))
         config["model"] = {"name": "mini"}
-        config.pop("judge", None)
+        if "judge" in config:
+            config["judge"] = {"name": "mini"}
         config["embedder"].get("options", {}).update(size=64, steps=2)
     if "sam" in config:
         config["sam"] = {"name": str(tiny_sam), "offline": True}
     config["sweep"] = {
-        key: values if key == "masks" else values[:2]
+        key: values if key == "masks" or name == "mini" else values[:2]
         for key, values in config.get("sweep", {}).items()
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))

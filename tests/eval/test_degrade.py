@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from transformers import SamModel
 
+from eval.datasets import open_dataset
 from eval.degrade import SHAPES, boxed, dilated, eroded, make_degradation
 from eval.errors import DataError
 from eval.runs.execute import evaluate
@@ -18,21 +19,23 @@ from eval.sam import BoxSam
 from eval.settings import Data, EmbedderSource, Machines, MaskQuality, Run, SamSource
 
 CPU = torch.device("cpu")
+PICTURE = Image.new("RGB", (11, 9))
+SQUARE = np.ones((5, 5), bool)
 MASKS = arrays(bool, (2, 9, 11)).filter(lambda masks: masks.any((1, 2)).all())
 
 
 @given(MASKS)
 def test_none_is_empty_and_sizes_stay(masks):
-    for change in SHAPES.values():
-        changed = change(masks)
+    for name in SHAPES:
+        changed, _ = make_degradation(name, SamSource(), CPU)(PICTURE, masks)
         assert changed.shape == masks.shape and changed.dtype == bool
         assert changed.any((1, 2)).all()
 
 
 @given(MASKS)
 def test_they_shrink_and_grow(masks):
-    assert not (eroded(masks) & ~masks).any()
-    assert not (masks & ~dilated(masks)).any()
+    assert not (eroded(masks, SQUARE) & ~masks).any()
+    assert not (masks & ~dilated(masks, SQUARE)).any()
     assert not (masks & ~boxed(masks)).any()
 
 
@@ -45,12 +48,36 @@ def test_boxes_are_those_of_the_extremes(top, left, bottom, right):
     assert (boxed(masks)[0] == wanted).all()
 
 
-def test_erosion_takes_two_pixels_but_not_at_the_frame():
-    masks = np.zeros((2, 12, 12), bool)
+def _squares():
+    """8 x 8 pixels, everything, one pixel."""
+    masks = np.zeros((3, 12, 12), bool)
     masks[0, 2:10, 2:10] = True
     masks[1] = True
-    thinner = eroded(masks)
-    assert thinner[0].sum() == 16 and thinner[1].all()
+    masks[2, 5, 5] = True
+    return masks
+
+
+@pytest.mark.parametrize(("kernel", "side"), [(3, 6), (5, 4), (7, 2), (9, None)])
+def test_erosion_takes_half_the_kernel_but_not_at_the_frame(kernel, side):
+    masks = _squares()
+    found = make_degradation("erosion", SamSource(), CPU, kernel)(PICTURE, masks)
+    assert found.masks[1].all()
+    # What nothing would be left of stays as it was, and is counted.
+    assert found.masks[0].sum() == (64 if side is None else side**2)
+    assert (found.masks[2] == masks[2]).all() and found.replaced == (2 if side is None else 1)
+
+
+@pytest.mark.parametrize(("kernel", "side"), [(3, 10), (5, 12)])
+def test_dilation_adds_half_the_kernel(kernel, side):
+    found = make_degradation("dilation", SamSource(), CPU, kernel)(PICTURE, _squares())
+    assert found.masks[0].sum() == side**2 and found.masks[2].sum() == kernel**2
+    assert found.replaced == 0
+
+
+@pytest.mark.parametrize("kernel", [-3, 0, 1, 4])
+def test_kernels_have_a_middle(kernel):
+    with pytest.raises(DataError, match=f"mask_kernel: expected 3, 5, .* odd .*found {kernel}"):
+        make_degradation("erosion", SamSource(), CPU, kernel)
 
 
 def _regions():
@@ -68,7 +95,7 @@ def test_sam_is_shown_the_bounding_boxes(tiny_sam):
     found = make_degradation("box_sam", SamSource(str(tiny_sam)), CPU)(image, masks)
     boxes = [(5, 5, 30, 20), (0, 20, 40, 30), (39, 7, 40, 8)]
     drawn = BoxSam.load(str(tiny_sam), CPU)(image, boxes)
-    assert drawn.any((1, 2)).all() and (found == drawn).all()
+    assert drawn.any((1, 2)).all() and (found.masks == drawn).all() and found.replaced == 0
 
 
 def test_where_sam_draws_nothing_the_box_stays(tiny_sam, tmp_path):
@@ -81,14 +108,14 @@ def test_where_sam_draws_nothing_the_box_stays(tiny_sam, tmp_path):
     model.save_pretrained(tmp_path / "sam")
     image, masks = _regions()
     found = make_degradation("box_sam", SamSource(str(tmp_path / "sam")), CPU)(image, masks)
-    assert (found == boxed(masks)).all()
+    assert (found.masks == boxed(masks)).all() and found.replaced == len(masks)
 
 
 @pytest.mark.parametrize("name", get_args(MaskQuality))
 def test_every_setting_gives_as_many_masks_none_empty(name, tiny_sam):
     image, masks = _regions()
     before = masks.copy()
-    changed = make_degradation(name, SamSource(str(tiny_sam)), CPU)(image, masks)
+    changed, _ = make_degradation(name, SamSource(str(tiny_sam)), CPU)(image, masks)
     assert changed.shape == masks.shape and changed.dtype == bool and changed.any((1, 2)).all()
     assert (masks == before).all()
 
@@ -115,3 +142,23 @@ def test_a_run_records_which_sam_it_used(tiny_sam, tmp_path):
         for masks in found
     ]
     assert scores[0] != scores[1]
+
+
+def test_a_run_counts_the_masks_it_could_not_erode(tmp_path):
+    """The kernel is a setting of erosion and dilation, and of no other run."""
+    machines, found = Machines(accelerator="cpu", progress=False), {}
+    dataset = open_dataset("mini", None, limit=2)
+    for masks, kernel in (("exact", 5), ("erosion", 3), ("erosion", 41)):
+        run = Run(
+            "classes", Data("mini", workers=0), tmp_path / f"{masks}-{kernel}",
+            embedder=EmbedderSource("cls"), masks=masks, mask_kernel=kernel, trainer=machines,
+            limit=2,
+        )  # fmt: skip
+        found[masks, kernel] = evaluate(run)
+    replaced = [result["counts"]["replaced_masks"] for result in found.values()]
+    samples = [dataset[i] for i in range(2)]
+    gone = sum((~eroded(s.masks, np.ones((41, 41), bool)).any((1, 2))).sum() for s in samples)
+    assert 0 < gone < sum(len(sample.masks) for sample in samples)
+    assert replaced == [0, 0, gone]
+    kernels = [result["settings"].get("mask_kernel") for result in found.values()]
+    assert kernels == [None, 3, 41]

@@ -57,6 +57,30 @@ def test_an_annotation_id_that_occurs_twice_is_an_error(build):
         Coco(build.coco(annotations=[*build.annotations, build.annotations[0]]))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("segmentation", ..., "polygons or of a run-length code, found None"),
+        ("segmentation", None, "polygons or of a run-length code, found None"),
+        ("segmentation", [5, 6], "polygons or of a run-length code, found"),
+        ("segmentation", [[1, 2, 3, 4, 5, 6, 7]], "polygons or of a run-length code, found"),
+        ("segmentation", [[1, 2, 3, "4", 5, 6]], "polygons or of a run-length code, found"),
+        ("segmentation", {"size": [30, 40], "counts": None}, "expected counts of whole numbers"),
+        ("category_id", ..., "expected the category_id of one of its 3 .* found None"),
+        ("category_id", 2, "expected the category_id of one of its 3 .* found 2"),
+        ("category_id", [1], r"expected the category_id of one of its 3 .* found \[1\]"),
+    ],
+)
+def test_a_damaged_annotation_is_an_error_that_names_file_and_id(build, key, value, message):
+    damaged = {**build.annotations[2], key: value}
+    if value is ...:
+        del damaged[key]
+    dataset = Coco(build.coco(annotations=[damaged, *build.annotations[3:]]))
+    with pytest.raises(DataError, match=rf"instances_val2017\.json, annotation 201: .*{message}"):
+        dataset[0]
+    assert dataset[1].id == "9"
+
+
 def test_a_file_of_another_kind_is_an_error(build):
     root = build.coco()
     build.write(root / "annotations/instances_val2017.json", {"annotations": [{"caption": "a"}]})

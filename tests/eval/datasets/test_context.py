@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,6 +116,28 @@ def test_a_damaged_or_foreign_mat_file_is_an_error(build):
     path.write_bytes(b"no MATLAB")
     with pytest.raises(DataError, match=r"2008_000512\.mat is no MATLAB file"):
         Context59(root)[0]
+
+
+@pytest.mark.parametrize("key", ["segmentation", "category_id"])
+def test_a_damaged_region_of_detail_is_an_error_that_names_file_and_id(build, key):
+    root = build.context("detail", CLASSES)
+    (path,) = root.rglob("trainval_merged.json")
+    whole = json.loads(path.read_text())
+    del whole["annos_segmentation"][1][key]
+    build.write(path, whole)
+    dataset = Context59(root, "trainval")
+    bad = next(i for i in range(2) if dataset.id_of(i) == "2008_000512")
+    with pytest.raises(DataError, match=r"merged\.json, annotation 1: expected a .*, found None"):
+        dataset[bad]
+    assert dataset[1 - bad].texts
+
+
+def test_a_label_map_that_is_gone_is_named(build):
+    root = build.context("mat", CLASSES)
+    dataset = Context59(root)
+    (root / "trainval" / "2008_000512.mat").unlink()
+    with pytest.raises(DataError, match=r"2008_000512\.mat: no such file"):
+        dataset[0]
 
 
 def test_without_any_form_all_three_are_listed(tmp_path):

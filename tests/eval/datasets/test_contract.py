@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from eval.datasets import DATASETS, Sample, open_dataset
 from eval.datasets.context_classes import CLASSES
 from eval.datasets.mini import FOLDER
-from eval.errors import DataError
+from eval.errors import DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
 
@@ -110,9 +110,43 @@ def test_a_loader_decodes_in_its_workers(dataset):
 
 def test_missing_files_are_one_line(name, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"Download: .*http") as caught:
+    source = "ships with regionlm" if name == "mini" else "http"
+    with pytest.raises(DataError, match=rf"Download: .*{source}") as caught:
         open_dataset(name, tmp_path / "empty")
     assert "\n" not in str(caught.value) and str(tmp_path / "empty") in str(caught.value)
+
+
+def test_a_missing_image_is_an_error_on_opening_or_else_when_it_is_read(name, root):
+    dataset = open_dataset(name, root)
+    lost = dataset.id_of(0)
+    (photo,) = [path for path in root.rglob("*.jpg") if _number(path) == lost]
+    photo.unlink()
+    some = rf"1 of {len(dataset)} images are missing, for example \S*{photo.name}"
+    with pytest.raises(DataError, match=some):
+        open_dataset(name, root)
+    if len(dataset) == 1:  # none is left: another folder was meant
+        with pytest.raises(DataError, match=some):
+            open_dataset(name, root, allow_missing=True)
+        return
+    with pytest.warns(DataWarning, match=some):
+        part = open_dataset(name, root, allow_missing=True)
+    assert [part.id_of(i) for i in range(len(part))] == [
+        dataset.id_of(i) for i in range(len(dataset))
+    ]
+    with pytest.raises(DataError, match=rf"{photo.name}: no such file"):
+        part[0]
+    same(part[1], dataset[1])
+
+
+def _number(photo):
+    stem = photo.stem.removeprefix("COCO_train2014_")
+    return stem.lstrip("0") if len(stem) == 12 else stem
+
+
+def test_its_annotations_are_files_and_no_pictures(dataset, root):
+    assert dataset.annotations and all(path.is_file() for path in dataset.annotations)
+    assert all(root in path.parents for path in dataset.annotations)
+    assert not {path.suffix for path in dataset.annotations} & {".jpg", ".png"}
 
 
 def test_a_limit_draws_the_same_images_again(name, root):
@@ -128,8 +162,8 @@ def test_a_limit_draws_the_same_images_again(name, root):
 
 
 def test_unknown_options_name_those_there_are(name, root):
-    known = "" if name == "mini" else ".*skip_missing.*"
-    with pytest.raises(DataError, match=rf"options among {known}; found 'colour'"):
+    one = {"mini": "style", "voc2012": "drop_classes", "context59": "form"}.get(name, "images")
+    with pytest.raises(DataError, match=rf"options among .*{one}.*; found 'colour'"):
         open_dataset(name, root, colour=1)
     with pytest.raises(DataError, match=r"to be one of|expected a split among"):
         open_dataset(name, root, "no such split")

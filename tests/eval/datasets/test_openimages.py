@@ -30,7 +30,7 @@ def test_masks_of_any_mode_are_resized_to_the_image(build):
     left[:, :20], top[:15] = True, True
     assert np.array_equal(dataset[0].masks, np.stack([left, left]))  # 1-bit and colour
     assert np.array_equal(dataset[1].masks, top[None])  # grey
-    assert all(sample.tags == {} for sample in dataset)
+    assert all(sample.tags == {"annotated_size": (80, 60)} for sample in dataset)
 
 
 def test_a_mask_of_0_and_1_is_read(build):
@@ -69,18 +69,25 @@ def test_class_files_of_all_releases_with_a_header_or_without(build, names, clas
     assert dataset.classes == ("Man, tall", "Person")
 
 
-def test_proportions_within_rounding_are_the_same_and_others_are_told(build):
-    assert OpenImages(build.openimages(size=(81, 60)))[0].tags == {}
-    sample = OpenImages(build.openimages(size=(60, 60)))[0]
-    assert sample.tags == {"aspect_differs": (60, 60)}
-    assert sample.masks.shape == (2, 30, 40)
+def test_proportions_within_rounding_are_the_same_and_others_are_an_error(build):
+    assert OpenImages(build.openimages(size=(81, 60)))[0].masks.shape == (2, 30, 40)
+    with pytest.raises(DataError, match=r"45\.jpg: expected 60 x 60 pixels .* found 40 x 30"):
+        OpenImages(build.openimages(size=(60, 60)))[0]
+
+
+def test_a_mask_of_other_proportions_than_its_neighbours_is_an_error(build):
+    root = build.openimages()
+    (path,) = root.rglob("*9a041d53.png")
+    Image.new("1", (60, 60)).save(path)
+    with pytest.raises(DataError, match=r"9a041d53\.png: expected 40 x 30 .* found 60 x 60"):
+        OpenImages(root)[0]
 
 
 def test_an_image_stored_on_its_side_is_turned_when_the_masks_say_so(build):
     root = build.openimages()
     build.photo(root / "validation" / "0000000000000456.jpg", (30, 40), turn=6)
     sample = OpenImages(root)[1]
-    assert sample.image.size == (40, 30) and sample.tags == {}
+    assert sample.image.size == (40, 30)
 
 
 def test_splits(build):
@@ -95,14 +102,16 @@ def test_images_may_lie_elsewhere(build, tmp_path):
     assert len(list(OpenImages(root, images=tmp_path / "jpgs"))) == 3
 
 
-def test_an_image_that_lacks_one_of_its_masks_is_left_out_whole(build):
+def test_an_image_that_lacks_one_of_its_masks_cannot_be_read(build):
     root = build.openimages()
     (path,) = root.rglob("*9a041d53.png")
     path.unlink()
     with pytest.raises(DataError, match="1 of 4 masks are missing"):
         OpenImages(root)
-    dataset = OpenImages(root, skip_missing=True)
-    assert [sample.id for sample in dataset] == ["0000000000000456", "a77c122b0eaa5d16"]
+    dataset = OpenImages(root, allow_missing=True)
+    with pytest.raises(DataError, match=r"9a041d53\.png: no such file"):
+        dataset[0]
+    assert [dataset[i].id for i in (1, 2)] == ["0000000000000456", "a77c122b0eaa5d16"]
 
 
 def test_masks_of_classes_that_are_not_listed_are_left_out_with_a_warning(build):

@@ -93,6 +93,40 @@ def test_masks_are_drawn_at_the_annotated_size_and_resized_to_the_photo(build):
     assert np.array_equal(sample.masks[0], expected)
 
 
+@pytest.mark.parametrize("size", [(30, 20), (20, 29), (40, 58)])
+def test_a_photo_of_other_proportions_is_an_error_that_names_it(build, size):
+    root = build.phrasecut()
+    build.photo(root / "images" / "3.jpg", size)
+    with pytest.raises(DataError, match=rf"3\.jpg: expected 20 x 30 .* found {size[0]} x"):
+        by_id(PhraseCut(root))
+
+
+@pytest.mark.parametrize("polygons", [None, [1, 2], "text", 5, [[[[float("nan"), 1.0], [2, 3]]]]])
+def test_damaged_polygons_are_an_error_that_names_file_and_task(build, polygons):
+    damaged = build.task(1, 1, "hat", [])
+    damaged["Polygons"] = polygons
+    with pytest.warns(DataWarning):
+        dataset = PhraseCut(build.phrasecut(tasks={"val": [damaged]}))
+    with pytest.raises(DataError, match=r"refer_val\.json, task 1__1: expected Polygons"):
+        dataset[0]
+
+
+@pytest.mark.parametrize(("key", "value"), [("phrase", None), ("image_id", "1"), ("task_id", [])])
+def test_tasks_of_wrong_types_are_an_error_on_opening(build, key, value):
+    damaged = {**build.task(1, 1, "hat", []), key: value}
+    with pytest.raises(DataError, match=rf"refer_val\.json, task .*: expected {key} to be"):
+        PhraseCut(build.phrasecut(tasks={"val": [damaged]}))
+
+
+def test_a_size_that_is_none_is_an_error(build):
+    root = build.phrasecut()
+    infos = json.loads((root / "image_data_split.json").read_text())
+    infos[1]["width"] = None
+    build.write(root / "image_data_split.json", infos)
+    with pytest.raises(DataError, match=r"split\.json, image 2: expected its width .* found None"):
+        PhraseCut(root)
+
+
 @pytest.mark.parametrize(
     ("split", "ids"), [("val", "123"), ("miniv", "4"), ("val_miniv", "1234"), ("miniv_val", "4123")]
 )
@@ -159,14 +193,6 @@ def test_missing_images_are_counted(build):
     (root / "images" / "3.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 3 images are missing, for example 3\.jpg"):
         PhraseCut(root)
-
-
-def test_missing_images_can_be_left_out_with_a_warning(build):
-    root = build.phrasecut()
-    (root / "images" / "1.jpg").unlink()
-    with pytest.warns(DataWarning, match="1 of 3 images are missing"):
-        dataset = PhraseCut(root, skip_missing=True)
-    assert [sample.id for sample in dataset] == ["2", "3"]
 
 
 def test_other_counts_than_published_are_a_warning_with_both(build):

@@ -1,4 +1,5 @@
 import builtins
+import json
 import os
 import pickle
 
@@ -34,6 +35,16 @@ def test_overlapping_polygons_of_one_object_are_one_mask(build):
     expected = build.block(30, 40, 2, 2, 12, 12) | build.block(30, 40, 8, 8, 20, 20)
     assert np.array_equal(sample.masks[0], expected)
     assert np.array_equal(sample.masks[1], build.block(30, 40, 5, 25, 15, 35))
+
+
+def test_a_damaged_annotation_is_an_error_that_names_file_and_id(build):
+    root = build.refcoco()
+    path = root / "refcoco" / "instances.json"
+    whole = json.loads(path.read_text())
+    next(one for one in whole["annotations"] if one["id"] == 103)["segmentation"] = [None]
+    build.write(path, whole)
+    with pytest.raises(DataError, match=r"instances\.json, annotation 103: expected a segm"):
+        RefCoco(root)[0]
 
 
 def test_crowds_can_be_candidates(build):

@@ -98,7 +98,10 @@ def test_missing_files_are_listed_with_their_address(build, tmp_path):
     path.unlink()
     with pytest.raises(DataError, match=r"1 of 2 label maps are missing.*2007_000042\.png"):
         Voc2012(root)
-    assert [sample.id for sample in Voc2012(root, skip_missing=True)] == ["2007_000033"]
+    dataset = Voc2012(root, allow_missing=True)
+    assert dataset[0].id == "2007_000033"
+    with pytest.raises(DataError, match=r"2007_000042\.png: no such file"):
+        dataset[1]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,19 @@ def test_only_what_varies_is_a_column():
     assert "brackets" not in text
 
 
+def test_counts_are_shown_where_there_is_something_to_count():
+    runs = steps([0, 10])
+    for run in runs:
+        run.result["counts"].update(dropped=3, replaced_masks=0)
+    text = compare(group_runs(runs))
+    assert "queries 9, dropped 3." in text
+    runs[1].result["counts"].update(replaced_masks=2)
+    rows = table_of(compare(group_runs(runs)))
+    assert rows[0].startswith("| steps | replaced_masks | acc@1") and rows[2].startswith(
+        "| 0 | 0 |"
+    )
+
+
 def test_a_table_for_each_task_and_dataset():
     runs = [
         finished(task=task, embedder__name=name, embedder__options={}, metrics=own)
@@ -199,6 +212,22 @@ def test_bars_for_settings_that_are_no_numbers(tmp_path, monkeypatch):
     drawn.clear()
     _colours(group_runs(runs), tmp_path / "paper.png")
     assert len(drawn) == 2 and drawn[1][0] == pytest.approx(44.7)  # the metric that the paper has
+
+
+def test_what_is_no_share_is_not_called_percent(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    named = []
+    for axis in ("set_xlabel", "set_ylabel"):
+        monkeypatch.setattr(Axes, axis, lambda self, text: named.append((self.get_title(), text)))
+    captions = {"micro": 0.9, "cider": 4.5, "clipscore": 1.5}
+    for runs in ([finished()], steps([0, 5])):
+        named.clear()
+        for run in runs:
+            run.result["metrics"] = captions
+        _colours(group_runs(runs), tmp_path / "plot.png")
+        units = {title.split(": ")[1]: text for title, text in named if text != "steps"}
+        assert units == {"micro": "%", "cider": "times 100", "clipscore": "times 100"}
 
 
 def test_a_row_of_panels_for_each_task(tmp_path):

@@ -73,8 +73,21 @@ def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
 
 def test_other_settings_do_not_mix(tmp_path):
     evaluate(_run(tmp_path / "run"))
-    with pytest.raises(InputError, match=r"steps.*2.*steps.*3.*another --output"):
+    with pytest.raises(InputError, match=r"options\.steps was 2, is 3\); give another --output"):
         evaluate(_run(tmp_path / "run", embedder=EmbedderSource("maskinversion", {"steps": 3})))
+
+
+def test_the_machine_is_told_and_decides_nothing(tmp_path):
+    first = evaluate(_run(tmp_path / "run"))
+    assert first["machine"] == {
+        "accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "device": "cpu",
+        "workers": 0, "skip_bad": False,
+    }  # fmt: skip
+    other = _run(tmp_path / "run", skip_bad=True)
+    other.data.workers = 2
+    again = evaluate(other)
+    assert again["machine"] == {**first["machine"], "workers": 2, "skip_bad": True}
+    assert {**again, "machine": 0} == {**first, "machine": 0}
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -96,6 +109,29 @@ def _same(left, right):
     assert results[0]["metrics"] == results[1]["metrics"]
     assert results[0]["counts"] == results[1]["counts"]
     assert (left / "samples.jsonl").read_bytes() == (right / "samples.jsonl").read_bytes()
+
+
+TWO_TASKS = [
+    "--embedder.name", "cls", "--sweep", '{"task": ["referring", "classes"]}',
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both_alone(tmp_path_factory):
+    output = tmp_path_factory.mktemp("both") / "run"
+    subprocess.run(_command(output, *TWO_TASKS), check=True, env=ONE_THREAD, cwd=ROOT)
+    return output
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_change_no_digit_of_the_other_tasks(processes, both_alone, tmp_path):
+    command = _command(tmp_path / "run", *TWO_TASKS, "--trainer.devices", str(processes))
+    subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, timeout=300)
+    for task in ("task-referring", "task-classes"):
+        _same(both_alone / task, tmp_path / "run" / task)
+        assert len(list((tmp_path / "run" / task).glob("answers-*.jsonl"))) == processes
+    report = (tmp_path / "run/report.md").read_text()
+    assert report == (both_alone / "report.md").read_text()
 
 
 @pytest.mark.parametrize("processes", [2, 3])
@@ -126,33 +162,71 @@ def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
     _same(alone, output)
 
 
+def test_killed_on_two_processes_and_started_again_it_ends_the_same(alone, tmp_path):
+    output = tmp_path / "run"
+    command = _command(output, "--trainer.devices", "2")
+    process = subprocess.Popen(command, env=ONE_THREAD, cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not any(file.stat().st_size for file in output.glob("answers-*.jsonl")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)  # both of them
+    process.wait()
+    assert not (output / "result.json").exists()
+    subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, timeout=300)
+    _same(alone, output)
+
+
 @pytest.fixture
 def damaged(tmp_path):
-    """The benchmark's first images, one of them cut short."""
+    """The benchmark's first images: 1 is cut short, 2 another picture, 3 gone, 4 twice as large."""
     root = tmp_path / "data"
     shutil.copytree(FOLDER, root)
-    photo = root / "images" / "1.jpg"
-    photo.write_bytes(photo.read_bytes()[:2000])
+    photos = root / "images"
+    (photos / "1.jpg").write_bytes((photos / "1.jpg").read_bytes()[:2000])
+    Image.new("RGB", (256, 200)).save(photos / "2.jpg")
+    (photos / "3.jpg").unlink()
+    with Image.open(photos / "4.jpg") as photo:
+        photo.resize((512, 512)).save(photos / "4.jpg")
     tasks = json.loads((root / "refer_test.json").read_text())
-    kept = [task for task in tasks if task["image_id"] < 3]
+    kept = [task for task in tasks if task["image_id"] < 6]
     (root / "refer_test.json").write_text(json.dumps(kept))
     return root
 
 
-def test_a_bad_image_stops_the_run_with_its_name(damaged, tmp_path):
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_bad_image_stops_the_run_with_its_name(number, damaged, tmp_path):
+    for other in {1, 2, 3} - {number}:
+        shutil.copy(FOLDER / "images" / f"{other}.jpg", damaged / "images")
     run = _run(tmp_path / "run", limit=None)
     run.data.root = damaged
-    with pytest.raises(DataError, match=r"1\.jpg"):
+    with pytest.raises(DataError, match=rf"{number}\.jpg"):
         evaluate(run)
 
 
+@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
 def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
     run = _run(tmp_path / "run", limit=None, skip_bad=True)
     run.data.root = damaged
     result = evaluate(run)
-    assert result["counts"]["bad_images"] == 1 and result["counts"]["images"] == 3
-    assert "1.jpg" in result["bad_images"]["1"]
-    assert "1.jpg" in (tmp_path / "run/report.md").read_text()
+    assert result["counts"]["bad_images"] == 3 and result["counts"]["images"] == 6
+    assert result["counts"]["resized_images"] == 1
+    assert list(result["bad_images"]) == ["1", "2", "3"]
+    reasons = ("cannot be decoded", "expected 256 x 256 pixels", "no such file")
+    for number, reason in enumerate(reasons, start=1):
+        assert f"{number}.jpg" in result["bad_images"][str(number)]
+        assert reason in result["bad_images"][str(number)]
+    report = (tmp_path / "run/report.md").read_text()
+    assert all(f"Not read: {number}: " in report for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize("flag", [["--skip-bad"], ["--skip_bad"], ["--skip_bad", "true"]])
+def test_skip_bad_needs_no_value(flag, damaged, tmp_path, capsys):
+    from regionlm.cli import main
+
+    options = ["--data.root", str(damaged), "--embedder.name", "cls", *flag, "--limit", "6"]
+    assert main([*_command(tmp_path / "run", task="classes")[3:], *options]) == 0
+    assert capsys.readouterr().out.count("Not read") == 3
 
 
 def test_sweeps_and_configs_from_the_command_line(tmp_path):
@@ -220,7 +294,25 @@ def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path)
         (["--data.name", "phrasecut"], "data.root"),
         (["--task", "dancing"], "dancing"),
         (["--limit", "0"], "limit"),
+        (["--data.options", '{"limit": 3}'], "found 'limit'"),
+        (["--embedder.options", '{"nothing": 3}'], "nothing: not an option of the embedder"),
+        (["--template", "{x}"], "template: expected words with {} once"),
+        (["--template", "no braces"], "template: expected words with {} once"),
+        (["--template", "{} and {}"], "template: expected words with {} once"),
+        (["--template", "{} {"], "template: expected words with {} once"),
         (["--sweep", '{"embedder.nothing": [1]}'], "embedder.nothing"),
+        (["--sweep", '{"output": ["a"]}'], "output is no setting of a run that can vary"),
+        (["--sweep", '{"limit": [2, "x"]}'], "limit: expected int, found 'x'"),
+        (["--sweep", '{"clipscore": [true, 3]}'], "clipscore 3"),
+        (["--sweep", '{"task": ["classes", "dancing"]}'], "task dancing"),
+        (["--sweep", '{"masks": ["exact", "worn"]}'], "masks worn"),
+        (["--sweep", '{"embedder.name": ["cls", "nothing"]}'], "nothing"),
+        (["--sweep", '{"embedder.options.size": [64], "data.name": ["mini", "x"]}'], "found 'x'"),
+        (["--sweep", '{"embedder.options.nothing": [64]}'], "nothing: not an option"),
+        (["--sweep", '{"template": ["a {}", "b"]}'], "found 'b'"),
+        (["--sweep", '{"judge.nothing": ["mini"]}'], "judge.nothing is no setting"),
+        (["--sweep", '{"limit": []}'], "expected a list of values for limit"),
+        (["--sweep", '{"limit": [1, 2, 1]}'], "limit has 1 twice"),
     ],
 )
 def test_bad_settings_are_one_line(options, message, tmp_path, capsys):
@@ -229,4 +321,4 @@ def test_bad_settings_are_one_line(options, message, tmp_path, capsys):
     assert main([*_command(tmp_path / "run")[3:], *options]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
-    assert not (tmp_path / "run" / "result.json").exists()
+    assert not (tmp_path / "run").exists()

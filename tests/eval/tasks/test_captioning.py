@@ -11,6 +11,7 @@ from eval.datasets.mini import Mini
 from eval.datasets.phrasecut import PhraseCut
 from eval.metrics.references import bleu, cider_scores, rouge_l_scores
 from eval.tasks import LocalizedCaptioning, caption_metrics
+from prefix_models.decoding.options import Generation
 from regionlm.captioner import RegionCaptioner
 from regionlm.embedders import make_embedder
 
@@ -46,7 +47,7 @@ def answers(captioner, samples):
 def test_a_region_counts_once_with_all_its_expressions(samples, answers):
     captions, references = [], []
     for sample, records in zip(samples, answers, strict=True):
-        assert len(records) == len(sample.texts) == len(sample.masks) + 1
+        assert len(records) == len(sample.masks) == len(sample.texts) - 1
         said = {record["mask"]: record["caption"] for record in records}
         for target in dict.fromkeys(sample.targets):
             captions.append(said[sample.mask_ids[target]])
@@ -81,8 +82,7 @@ def test_clip_score_looks_at_the_crop_of_the_region(captioner, samples, answers)
         crop = sample.image.crop([int(edge) for edge in box])
         picture = judge.embed_images(judge.preprocess(crop)[None])
         words = record["caption"].rstrip(". ")
-        own = [r["text"] for r in records if r["mask"] == record["mask"]]
-        texts = judge.embed_texts([f"A photo depicts {text}" for text in (words, *own)])
+        texts = judge.embed_texts([f"A photo depicts {text}" for text in (words, *record["texts"])])
         cosine = torch.nn.functional.cosine_similarity
         assert record["clip_cosine"] == pytest.approx(cosine(texts[:1], picture).item(), abs=2e-6)
         nearest = cosine(texts[:1], texts[1:]).max().item()
@@ -90,8 +90,7 @@ def test_clip_score_looks_at_the_crop_of_the_region(captioner, samples, answers)
 
 
 def test_clip_score_is_the_mean_of_what_the_records_say(answers):
-    regions = {(i, r["mask"]): r for i, a in enumerate(answers) for r in a}.values()
-    wanted = np.mean([2.5 * max(record["clip_cosine"], 0) for record in regions])
+    wanted = np.mean([2.5 * max(r["clip_cosine"], 0) for records in answers for r in records])
     assert caption_metrics(answers)["clipscore"] == pytest.approx(wanted)
 
 
@@ -108,9 +107,64 @@ def test_without_clip_score_nothing_else_changes(captioner, samples, answers):
 
 def _record(correct, **more):
     return {
-        "mask": "m", "text": "a fox", "caption": "a fox.", "correct": correct, "expressions": 1,
-        **more,
+        "mask": "m", "texts": ["a fox"], "caption": "a fox.", "rank": int(not correct),
+        "expressions": 1, **more,
     }  # fmt: skip
+
+
+def _saying(monkeypatch, captioner, *captions):
+    """The captioner with these captions for the regions of an image."""
+
+    def generate(prefixes, **decoding):
+        assert len(prefixes) == len(captions)
+        return [Generation(text) for text in captions]
+
+    monkeypatch.setattr(captioner.prefix_model, "generate", generate)
+
+
+def _answer(captioner, sample):
+    embedder = make_embedder("cls", captioner.backbone)
+    task = LocalizedCaptioning(captioner, embedder, captioner.backbone, clipscore=False)
+    return task.answer(sample)
+
+
+def _meaning(sample, *texts):
+    """The sample with other texts: pairs of a text and the mask it means."""
+    ids = tuple(str(i) for i in range(len(texts)))
+    return replace(
+        sample, texts=tuple(t for t, _ in texts), text_ids=ids, targets=tuple(m for _, m in texts)
+    )
+
+
+THREE = ("a red fox", "the animal on the left", "fox")
+
+
+def test_any_expression_of_its_region_is_right(captioner, samples, monkeypatch):
+    sample = _meaning(samples[0], *((text, 0) for text in THREE), ("a blue lamp", 1))
+    for perfect in THREE:
+        _saying(monkeypatch, captioner, f"{perfect}.", "a blue lamp")
+        records = _answer(captioner, sample)
+        assert [(r["nearest"], r["rank"]) for r in records] == [(perfect, 0), ("a blue lamp", 0)]
+        assert records[0]["texts"] == list(THREE) and records[0]["text_ids"] == ["0", "1", "2"]
+        assert caption_metrics([records])["micro"] == caption_metrics([records])["macro"] == 1
+    _saying(monkeypatch, captioner, "a blue lamp", "a blue lamp")
+    records = _answer(captioner, sample)
+    assert records[0]["rank"] > 0 and records[1]["rank"] == 0
+    # Two regions, one of them right: their three expressions and one do not weigh.
+    assert caption_metrics([records])["micro"] == 0.5
+
+
+def test_an_image_of_one_region_has_nothing_to_choose_between(captioner, samples, monkeypatch):
+    sample = _meaning(samples[0], *((text, 0) for text in THREE))
+    _saying(monkeypatch, captioner, "something else")
+    alone = _answer(captioner, sample)
+    assert len(alone) == 1
+    other = _meaning(samples[1], ("a fox", 0), ("a blue lamp", 1), ("a fox", 2))
+    _saying(monkeypatch, captioner, "a blue lamp", "a blue lamp", "a fox")
+    several = _answer(captioner, other)
+    assert [r["rank"] for r in several] == [1, 0, 0]  # equal texts are one expression
+    figures = caption_metrics([alone, several])
+    assert (figures["micro"], figures["micro_multi"]) == (3 / 4, 2 / 3)
 
 
 def test_images_in_coco_are_told_apart():

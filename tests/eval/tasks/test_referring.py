@@ -65,6 +65,58 @@ def test_equal_vectors_tie_to_the_last_bit(backbone, samples, masks):
     assert {record["tied"] for record in answers} == {int((rows == 0).sum())}
 
 
+def _placed(backbone, sample, order, *texts):
+    """Records of a sample with other texts, pairs of a text and the mask it means; each mask's
+    vector is that of one of the texts, by position."""
+    words = backbone.embed_texts([text for text, _ in texts])
+    changed = replace(
+        sample,
+        texts=tuple(text for text, _ in texts),
+        text_ids=tuple(map(str, range(len(texts)))),
+        targets=tuple(mask for _, mask in texts),
+        masks=sample.masks[: len(order)],
+        mask_ids=sample.mask_ids[: len(order)],
+    )
+    task = ReferringRetrieval(backbone, lambda *shown: RegionEmbeddings(words[order], words[0]))
+    return task.answer(changed)
+
+
+THREE = (("a red fox", 0), ("a whale", 0), ("an old lamp", 0), ("a truck on the snow", 1))
+
+
+def test_a_mask_with_several_expressions_counts_once(backbone, samples):
+    """It finds any of them, and is no worse for having more."""
+    for own in range(3):
+        records = _placed(backbone, samples[1], [own, 3], *THREE)
+        assert {r["rank_mask_to_text"] for r in records} == {0}
+    wrong = _placed(backbone, samples[1], [3, 3], *THREE)
+    assert {r["mask"]: r["rank_mask_to_text"] for r in wrong} == {
+        samples[1].mask_ids[0]: 1, samples[1].mask_ids[1]: 0,
+    }  # fmt: skip
+    assert referring_metrics([wrong])["mask_to_text_acc@1"] == 0.5
+
+
+def test_objects_can_count_alike_whatever_the_number_of_their_expressions(backbone, samples):
+    records = _placed(backbone, samples[1], [0, 3], *THREE)
+    for record, rank in zip(records, (0, 1, 1, 0), strict=True):
+        record["rank"] = rank
+    figures = referring_metrics([records])
+    assert figures["acc@1"] == 2 / 4 and figures["acc@1_per_object"] == (1 / 3 + 1) / 2
+    single = [[record] for record in records]  # as many images, an object and a text in each
+    assert "acc@1_per_object" not in referring_metrics(single)
+
+
+def test_images_with_a_single_mask_can_be_left_out(backbone, samples):
+    alone = _placed(backbone, samples[1], [0], ("a whale", 0))
+    several = _placed(backbone, samples[1], [1, 0], ("a whale", 0), ("a truck", 1))
+    figures = referring_metrics([alone, several])
+    assert figures["acc@1"] == figures["mask_to_text_acc@1"] == 1 / 3
+    assert figures["acc@1_multi"] == figures["mask_to_text_acc@1_multi"] == 0
+    assert figures["miou_multi"] < figures["miou"] and figures["acc@5_multi"] == 1
+    # Where all images have several, there is nothing to leave out.
+    assert not any("multi" in name for name in referring_metrics([several, several]))
+
+
 def test_without_ties_the_expected_accuracy_is_the_accuracy(backbone, samples):
     records = _records(backbone, make_embedder("masked_crop", backbone), samples)
     assert all(r["tied"] == 1 and r["rank"] == r["above"] for rs in records for r in rs)

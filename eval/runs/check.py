@@ -1,0 +1,30 @@
+"""What can be said of a run before anything of it is loaded."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from eval.datasets.base import check_choice
+from eval.datasets.registry import check_request
+from eval.errors import DataError
+from eval.settings import MaskQuality, Run, TaskName
+from regionlm.embedders.registry import check_embedder
+
+
+def check_run(run: Run) -> None:
+    """Raise DataError or InputError for a name, an option or a template that can't be meant."""
+    check_choice("run", "task", run.task, get_args(TaskName))
+    check_choice("run", "masks", run.masks, get_args(MaskQuality))
+    check_request(run.data.name, run.data.root, run.data.options)
+    check_embedder(run.embedder.name, run.embedder.options)
+    if run.template is not None:
+        _check_template(run.template)
+
+
+def _check_template(template: str) -> None:
+    around = template.split("{}")
+    if len(around) != 2 or any(brace in part for part in around for brace in "{}"):
+        raise DataError(
+            "template: expected words with {} once, where the name or expression goes, and no other"
+            f" braces; found {template!r}"
+        )
