@@ -41,7 +41,7 @@ MINI_OVERRIDES = {
 }
 FIT = (
     "first_hour", "let_adapt", "global", "mix", "clipcap_coco", "clipcap_coco_original",
-    "llava_projector",
+    "clipcap_transformer", "llava_projector", "llava_mini",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
+from regionlm.cli_flags import spell_out
 from training.settings import Fit
 
 
@@ -17,14 +18,14 @@ def run_train(parser: ArgumentParser, argv: Sequence[str]) -> None:
         command.add_argument("--config", action="config", help="YAML file with any of these.")
         command.add_class_arguments(Fit)
         subcommands.add_subcommand(name, command, help=summary)
-    options = parser.parse_args(list(argv))
+    options = parser.parse_args(spell_out(argv, Fit))
     name = options.subcommand
     options = parser.instantiate(options)[name]
     options.pop("config", None)
     settings = Fit(**options)
     from regionlm.extras import require
 
-    require("train", "lightning", "torchmetrics")
+    require("train", "lightning", "torchmetrics", "pycocotools")
     if name == "embed":
         from training.run import embed
 

@@ -14,7 +14,6 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from prefix_models.errors import PrefixModelError
 from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable
@@ -63,7 +62,7 @@ def fit_pairs(
     Args:
         model: what is trained.
         recipe: how.
-        train, validation: pairs.
+        train, validation: pairs; `training.texts` finds those that can't be used.
         folder: for checkpoints and loss curve.
         options: arguments of Lightning's Trainer, of those that `training.lightning_options` lets
             through.
@@ -87,9 +86,6 @@ def _fit(
     folder: RunFolder,
     options: Mapping[str, Any],
 ) -> Fitted:
-    for pairs in (train, validation):
-        if pairs is not None:
-            check_texts(model, pairs)
     module = PrefixTrainer(model, recipe, train, validation, _objective(model, recipe, train))
     curve = LossCurve(folder.curve)
     trainer = _new_trainer(module, recipe, folder, curve, options, validation is not None)
@@ -99,25 +95,13 @@ def _fit(
         for expected in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=expected)
         _run(trainer, module, last, folder.folder)
+    if not module.started:  # a finished run, whose end Lightning leaves out
+        _take_averages(trainer, module)
     model.eval()
     rows = read_curve(folder.curve)
     return Fitted(
         trainer.global_step, _last(rows, "loss"), _last(rows, "val_loss"), trainer.is_global_zero
     )
-
-
-def check_texts(model: PrefixModel, pairs: PairDataset) -> None:
-    """Raise PrefixModelError, with its number, for a text that the model cannot be trained on."""
-    room = model.room
-    for index in range(len(pairs)):
-        text = pairs[index][1]
-        # No tokenizer makes more tokens than bytes; tokenizing all would take minutes.
-        if len(text) < room // 4 and text.strip():
-            continue
-        try:
-            model.encode([text])
-        except PrefixModelError as error:
-            raise PrefixModelError(f"pair {index} of the data: {error}") from error
 
 
 def _objective(model: PrefixModel, recipe: Recipe, train: PairDataset) -> Objective:
@@ -182,6 +166,13 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
         ) from error
     if trainer.interrupted:  # Lightning makes a SystemExit(1) of it, or nothing
         raise KeyboardInterrupt
+
+
+def _take_averages(trainer: L.Trainer, module: PrefixTrainer) -> None:
+    averaging = getattr(L.pytorch.callbacks, "WeightAveraging", ())  # from Lightning 2.6 on
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        if isinstance(callback, averaging):
+            callback.on_train_end(trainer, module)
 
 
 def _step_of(checkpoint: Path | None) -> int:

@@ -76,6 +76,8 @@ class OriginalClipCapLoss:
         # The original masks its padding; behind the text, that changes no score that counts.
         logits = self.model.lm(inputs_embeds=torch.cat((prefix, words), dim=1)).logits
         scores = logits[:, prefix.shape[1] - 1 : -1].flatten(0, 1).float()
+        if not tokens.any():  # the mean over no token is NaN
+            return scores.sum() * 0.0
         return F.cross_entropy(scores, tokens.flatten(), ignore_index=0)
 
     def _rows(self, texts: Sequence[str]) -> list[Tensor]:
@@ -88,5 +90,5 @@ def original_max_tokens(model: PrefixModel, texts: Iterable[str]) -> int:
     rows = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     lengths = torch.tensor([len(row) for row in rows]).float()
     if len(lengths) < 2:
-        return int(lengths.max())
+        return int(lengths.sum())
     return min(int(lengths.mean() + lengths.std() * 10), int(lengths.max()))

@@ -9,18 +9,23 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
-from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
 from regionlm.hub import check_access
 from training.card import Facts, write_card
 from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
-from training.lightning_options import deciding_options, machine_options, trainer_options
+from training.lightning_options import (
+    check_monitored,
+    deciding_options,
+    machine_options,
+    trainer_options,
+)
 from training.prefix import trained_names
 from training.run_folder import RunFolder
 from training.settings import Fit, PairSet
 from training.start import load_start
+from training.texts import keep_usable, text_room
 
 
 def fit(settings: Fit) -> RegionCaptioner:
@@ -33,18 +38,19 @@ def fit(settings: Fit) -> RegionCaptioner:
         UsageError: a wrong trainer argument.
     """
     options = trainer_options(settings.trainer)
+    check_monitored(options.get("callbacks"), validates=bool(settings.validation))
     if settings.push_to_hub is not None:
         check_access(settings.push_to_hub)
     backbone, model = load_start(settings.start, settings.recipe)
-    train, validation = _pairs(settings, backbone, options)
+    name = settings.name or settings.output.resolve().name
+    captioner = RegionCaptioner(backbone, model, name=name)  # refuses parts that do not fit
+    train, validation = _pairs(settings, captioner, options)
     folder = RunFolder(settings.output, _deciding(settings, train, validation))
     names = set(trained_names(model, settings.recipe.trains))
     trained = sum(p.numel() for name, p in model.named_parameters() if name in names)
     L.seed_everything(settings.recipe.seed, verbose=False)
     fitted = fit_pairs(model, settings.recipe, train, validation, folder, options)
     model.to("cpu")
-    name = settings.name or settings.output.resolve().name
-    captioner = RegionCaptioner(backbone, model, name=name)
     facts = Facts(
         name=name,
         backbone=backbone.name,
@@ -68,8 +74,8 @@ def fit(settings: Fit) -> RegionCaptioner:
 def embed(settings: Fit) -> None:
     """Only compute the embeddings that `fit` would; raises as it does."""
     options = trainer_options(settings.trainer)
-    backbone, _ = load_start(settings.start, settings.recipe)
-    train, validation = _pairs(settings, backbone, options)
+    captioner = RegionCaptioner(*load_start(settings.start, settings.recipe), name="start")
+    train, validation = _pairs(settings, captioner, options)
     count = 0 if validation is None else len(validation)
     if rank_zero_only.rank == 0:
         print(f"{settings.store}: {len(train)} pairs to train on, {count} to validate")
@@ -77,18 +83,26 @@ def embed(settings: Fit) -> None:
 
 
 def _pairs(
-    settings: Fit, backbone: ClipViT, options: dict[str, Any]
+    settings: Fit, captioner: RegionCaptioner, options: dict[str, Any]
 ) -> tuple[PairSets, PairSets | None]:
     if not settings.data:
         raise InputError("data: expected at least one set of pairs, found none")
+    model, recipe = captioner.prefix_model, settings.recipe
 
     def opened(sets: list[PairSet]) -> PairSets:
         return open_pairs(
-            sets, backbone, settings.store, machine_options(options),
+            sets, captioner.backbone, settings.store, machine_options(options),
             progress=options.get("enable_progress_bar") is not False,
+            check=text_room(model, recipe).check,
         )  # fmt: skip
 
-    return opened(settings.data), opened(settings.validation) if settings.validation else None
+    train = opened(settings.data)
+    validation = opened(settings.validation) if settings.validation else None
+    room = text_room(model, recipe, train)
+    kept = keep_usable(settings.data, train, room)
+    if validation is None:
+        return kept, None
+    return kept, keep_usable(settings.validation, validation, room)
 
 
 def _say_skipped(train: PairSets, validation: PairSets | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable, write_atomically
+from regionlm.runs.settings import check_same
 from training.curve import read_curve
 
 SETTINGS, CURVE, CHECKPOINTS, BUNDLE = "run.json", "curve.csv", "checkpoints", "bundle"
@@ -52,7 +53,7 @@ class RunFolder:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path}: expected JSON, found something else; delete it") from error
-        self._check_same(before, json.loads(text))
+        check_same(folder, before, json.loads(text))
 
     @property
     def curve(self) -> Path:
@@ -86,23 +87,3 @@ class RunFolder:
         for folder in (self.checkpoints, self.folder):
             with contextlib.suppress(OSError):  # not there, or something else is in it
                 folder.rmdir()
-
-    def _check_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        old, new = _flat(before), _flat(now)
-        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-        if changed:
-            raise InputError(
-                f"output folder {self.folder}: holds a run with other settings ("
-                + "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:3])
-                + "); give another --output, or delete it to start anew"
-            )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found.update(_flat(value, f"{prefix}{key}."))
-        else:
-            found[prefix + key] = value
-    return found

@@ -6,13 +6,25 @@ Nothing but the standard library may be imported here: jsonargparse resolves the
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from regionlm.errors import InputError
+
 Trains = Literal["mapper", "all", "lora"]
 Schedule = Literal["cosine", "linear", "constant"]
 Kind = Literal["clipcap", "projector"]
+# Any would let jsonargparse make objects of a class_path, which no card can show.
+Plain = bool | int | float | str | list | dict | None
+
+_LEAST = {
+    "warmup": 0, "weight_decay": 0, "noise": 0, "seed": 0,
+    "checkpoint_every": 1, "validate_every": 1,
+}  # fmt: skip
+_LAST_SEED = 2**32 - 1  # NumPy's
 
 
 @dataclass
@@ -29,6 +41,9 @@ class PairSet:
         skip_bad: Leave out images, regions and captions that can't be used, and count them, instead
             of stopping there.
         workers: Threads that decode images, for each device that embeds.
+
+    Raises:
+        InputError: a number out of range.
     """
 
     source: str
@@ -39,6 +54,10 @@ class PairSet:
     skip_bad: bool = False
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        given = {"limit": self.limit, "workers": self.workers}
+        check_least("data", given, {"limit": 1, "workers": 0})
+
 
 @dataclass
 class Start:
@@ -48,11 +67,13 @@ class Start:
         bundle: mini, a preset, or a bundle's folder or hub id; brings backbone and prefix model.
         prefix: Which of the bundle's prefixes; null takes its default.
         new_prefix: Train a copy of it under this name, and keep the old one.
+        kind: Of a new prefix model. With a bundle it stands in front of the bundle's language
+            model; null keeps the bundle's prefix model. Without one null means clipcap.
         backbone: Without a bundle: an open_clip model's name, or the folder of one.
         pretrained: open_clip's tag or a checkpoint file, for an open_clip name.
-        kind: Of the new prefix model.
-        language_model: Hub id or folder of any causal language model, for a new prefix model.
-        options: Of ClipCapConfig or ProjectorConfig, such as mapper and prefix_length.
+        language_model: Without a bundle: hub id or folder of any causal language model.
+        options: Of a new prefix model: ClipCapConfig's or ProjectorConfig's, such as mapper and
+            prefix_length.
         store_language_model: Whether the bundle holds the language model, or only says where it
             came from (a projector's can).
         offline: Use files of this machine only.
@@ -61,9 +82,9 @@ class Start:
     bundle: str | None = None
     prefix: str | None = None
     new_prefix: str | None = None
+    kind: Kind | None = None
     backbone: str | None = None
     pretrained: str | None = None
-    kind: Kind = "clipcap"
     language_model: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     store_language_model: bool = True
@@ -72,7 +93,8 @@ class Start:
 
 @dataclass
 class Recipe:
-    """How to train. Nothing depends on how a batch is split over processes and micro-batches.
+    """How to train. How a batch is split over processes and micro-batches decides nothing but
+    dropout's masks.
 
     Args:
         trains: mapper, with the language model as it is; all, both; or lora, the mapper and
@@ -92,6 +114,9 @@ class Recipe:
         seed: Of initialisation, order, noise and dropout.
         checkpoint_every: Steps; a run that was stopped goes on from the last of these.
         validate_every: Steps.
+
+    Raises:
+        InputError: a number out of range, or LoRA's options where no LoRA is trained.
     """
 
     trains: Trains = "mapper"
@@ -108,6 +133,17 @@ class Recipe:
     seed: int = 1
     checkpoint_every: int = 500
     validate_every: int = 500
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"recipe.lr: expected a number above 0, found {self.lr}")
+        check_least("recipe", vars(self), _LEAST)
+        if self.seed > _LAST_SEED:
+            raise InputError(f"recipe.seed: expected at most {_LAST_SEED}, found {self.seed}")
+        if self.lora and self.trains != "lora":
+            raise InputError(
+                f"recipe.lora: goes with recipe.trains lora, found {self.trains}; leave it out"
+            )
 
 
 @dataclass
@@ -148,9 +184,17 @@ class Fit:
     start: Start
     recipe: Recipe = field(default_factory=Recipe)
     validation: list[PairSet] = field(default_factory=list)
-    trainer: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Plain] = field(default_factory=dict)
     store: Path = Path("runs/embeddings")
     name: str | None = None
     card: Card = field(default_factory=Card)
     push_to_hub: str | None = None
     private: bool = False
+
+
+def check_least(section: str, given: Mapping[str, Any], least: Mapping[str, float]) -> None:
+    """Raise InputError for a number below its least, for infinity and NaN; None is let through."""
+    for name, low in least.items():
+        value = given.get(name)
+        if value is not None and not low <= value < math.inf:
+            raise InputError(f"{section}.{name}: expected at least {low}, found {value}")

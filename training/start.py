@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from prefix_models.language_model import (
     read_tokenizer,
     reference_of,
 )
-from prefix_models.llava import ProjectorModel
 from prefix_models.lora import add_lora
 from prefix_models.prefix_model import PrefixModel
 from prefix_models.projector_config import ProjectorConfig
+from prefix_models.projector_model import ProjectorModel
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner
@@ -38,8 +39,8 @@ def load_start(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone, model = _from_bundle(start) if start.bundle is not None else _new(start, recipe)
-        if recipe.trains == "lora" and not is_adapted(model.lm):
-            model.lm = add_lora(model.lm, **recipe.lora)
+        if recipe.trains == "lora":
+            model.lm = _with_adapters(model.lm, recipe.lora)
     if not start.store_language_model:
         if not isinstance(model, ProjectorModel):
             raise InputError("start.store_language_model: only a projector can leave it out")
@@ -48,34 +49,39 @@ def load_start(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
 
 
 def _check(start: Start) -> None:
-    with_bundle = {"prefix": start.prefix, "new_prefix": start.new_prefix}
-    without = {
-        "backbone": start.backbone,
-        "pretrained": start.pretrained,
-        "language_model": start.language_model,
-        "options": start.options or None,
-    }
-    wrong = with_bundle if start.bundle is None else without
-    given = [name for name, value in wrong.items() if value is not None]
-    if given:
-        what = "goes with start.bundle" if start.bundle is None else "is what the bundle brings"
-        raise InputError(f"start.{given[0]}: {what}; found start.bundle {start.bundle}")
     if start.bundle is None:
+        _forbid(start, ("prefix", "new_prefix"), "goes with start.bundle; found none")
         for name in ("backbone", "language_model"):
             if getattr(start, name) is None:
                 raise InputError(f"start.{name}: give one, or else a start.bundle")
+        return
+    brought = f"is what the bundle brings; found start.bundle {start.bundle}"
+    _forbid(start, ("backbone", "pretrained", "language_model"), brought)
+    if start.kind is None:
+        _forbid(start, ("options",), "of a new prefix model; say which start.kind, or leave it out")
+    else:
+        replaced = f"of the bundle's prefix model; start.kind {start.kind} asks for a new one"
+        _forbid(start, ("prefix", "new_prefix"), replaced)
+
+
+def _forbid(start: Start, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if getattr(start, name) not in (None, {}):
+            raise InputError(f"start.{name}: {why}")
 
 
 def _from_bundle(start: Start) -> tuple[ClipViT, PrefixModel]:
     captioner = RegionCaptioner.from_pretrained(
         str(start.bundle), prefix=start.prefix, device="cpu", offline=start.offline
     )
-    model = captioner.prefix_model
+    backbone, model = captioner.backbone, captioner.prefix_model
+    if start.kind is not None:
+        model = _new_model(start, backbone, model.lm, model.tokenizer)
     if start.new_prefix is not None:
         if not isinstance(model, ClipCap):
             raise InputError("start.new_prefix: only a ClipCap has several; leave it out")
         model = model.add_prefix(start.new_prefix)
-    return captioner.backbone, model
+    return backbone, model
 
 
 def _new(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
@@ -86,16 +92,35 @@ def _new(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
     dtype = torch.float32 if recipe.trains == "all" else None  # AdamW's steps vanish in bfloat16
     lm = _language_model(source, start.offline, dtype)
     tokenizer = load_tokenizer(source, start.offline)
+    return backbone, _new_model(start, backbone, lm, tokenizer)
+
+
+def _new_model(start: Start, backbone: ClipViT, lm: Any, tokenizer: Any) -> PrefixModel:
     options = {"embedding_dim": backbone.dim, "encoder": backbone.name, **start.options}
     if start.kind == "projector":
-        return backbone, ProjectorModel(lm, tokenizer, ProjectorConfig.from_dict(options))
-    return backbone, ClipCap(lm, tokenizer, ClipCapConfig.from_dict(options))
+        return ProjectorModel(lm, tokenizer, ProjectorConfig.from_dict(options))
+    return ClipCap(lm, tokenizer, ClipCapConfig.from_dict(options))
 
 
 def _language_model(source: str, offline: bool, dtype: torch.dtype | None) -> Any:
     folder = Path(source)
     found = str(folder.resolve()) if folder.is_dir() else source
     return read_referenced({"source": found, "revision": None}, offline, dtype)
+
+
+def _with_adapters(lm: Any, options: dict[str, Any]) -> Any:
+    if is_adapted(lm):
+        if options:
+            raise InputError(
+                "recipe.lora: the bundle's language model has adapters already, which are trained"
+                " further as they are; leave recipe.lora out"
+            )
+        return lm
+    known = list(signature(add_lora).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise InputError(f"recipe.lora: expected {', '.join(known)}; found {name!r}")
+    return add_lora(lm, **options)
 
 
 def load_tokenizer(source: str, offline: bool) -> Any:

@@ -115,3 +115,13 @@ def test_parts_of_a_step_weigh_by_the_tokens_that_count():
         losses = [objective.loss(p.embeddings, p.texts) * p.weight for p in parts]
     assert whole.weight == 1 and len(parts) == 4
     torch.testing.assert_close(torch.stack(losses).mean(), expected)
+
+
+def test_captions_of_which_no_token_counts_have_no_loss():
+    model = tiny_clipcap(stop="period")
+    embeddings, texts = torch.randn(2, DIM), ["<pad>", "<pad> <pad>"]
+    objective = OriginalClipCapLoss(model, 20)
+    loss = objective.loss(embeddings, texts)
+    loss.backward()
+    assert loss.item() == 0 and objective.count_tokens(texts) == [0, 0]
+    assert all(not p.grad.any() for p in model.mapper.parameters())

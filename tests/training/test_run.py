@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefix_models import ClipCap
+from prefix_models import ClipCap, ProjectorModel
 from regionlm import RegionCaptioner
 from regionlm.cli import main
 from regionlm.errors import InputError, ModelError
@@ -112,6 +112,27 @@ def test_other_settings_need_another_folder(capsys):
     assert "license: mit" in Path("run/bundle/README.md").read_text()
 
 
+EMA = {
+    "class_path": "lightning.pytorch.callbacks.EMAWeightAveraging",
+    "init_args": {"decay": 0.5},
+}
+CSV = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "logs"}}
+
+
+def test_callbacks_and_loggers_come_by_class_path():
+    changes = {"trainer": {**SETTINGS["trainer"], "callbacks": [EMA], "logger": CSV}}
+    assert _train(**changes) == 0
+    assert f"class_path: {EMA['class_path']}" in Path("run/bundle/README.md").read_text()
+    assert json.loads(Path("run/run.json").read_text())["trainer"]["callbacks"] == [EMA]
+    assert list(Path("logs").rglob("metrics.csv"))
+    (mine,) = Path("run/bundle").rglob("mine.safetensors")
+    averaged = mine.read_bytes()
+    assert _train(**changes) == 0  # a finished run has the averages, not the last weights
+    assert mine.read_bytes() == averaged
+    assert _train("--output", "plain") == 0
+    assert next(Path("plain/bundle").rglob("mine.safetensors")).read_bytes() != averaged
+
+
 def test_a_folder_of_something_else_is_refused(capsys):
     Path("run").mkdir()
     Path("run/thesis.tex").write_text("mine")
@@ -140,6 +161,20 @@ def test_any_language_model_and_its_tokenizer_from_a_folder():
     assert isinstance(found, ClipCap) and hasattr(found.lm, "peft_config")
 
 
+def test_a_new_prefix_model_before_the_language_model_of_a_bundle():
+    options = {"tokens_per_region": 2, "prompt": "<region>", "template": "{prompt}"}
+    assert _train(start={"bundle": "mini", "kind": "projector", "options": options}) == 0
+    mine = RegionCaptioner.from_pretrained("run/bundle", device="cpu")
+    mini = RegionCaptioner.from_pretrained("mini", device="cpu")
+    assert isinstance(mine.prefix_model, ProjectorModel)
+    assert mine.prefix_model.context_length == 2
+    weights = mini.prefix_model.lm.state_dict()
+    for name, value in mine.prefix_model.lm.state_dict().items():
+        assert value.equal(weights[name])
+    assert mine.prefix_model.tokenizer.get_vocab() == mini.prefix_model.tokenizer.get_vocab()
+    assert mine.backbone.inversion_defaults == mini.backbone.inversion_defaults
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -148,6 +183,9 @@ def test_any_language_model_and_its_tokenizer_from_a_folder():
         ({"start": {"bundle": "mini", "new_prefix": "adapted"}}, "already a prefix"),
         ({"start": {}}, "start.backbone: give one, or else a start.bundle"),
         ({"start": {"bundle": "mini", "backbone": "ViT-B-32"}}, "is what the bundle brings"),
+        ({"start": {"bundle": "mini", "options": {"mapper": "mlp"}}}, "say which start.kind"),
+        ({"start": {"bundle": "mini", "kind": "clipcap", "prefix": "adapted"}}, "asks for a new"),
+        ({"start": {"bundle": "mini", "kind": "projector", "options": {"mapper": 1}}}, "mapper"),
         ({"recipe": {"steps": 3, "trains": "none"}}, "expected one of"),
         ({"recipe": {"steps": 3, "batch_size": 7}}, "number of pairs, 6; found 7"),
         ({"trainer": {"max_steps": 3}}, "max_steps"),
@@ -180,6 +218,17 @@ def test_a_prefix_model_of_another_width_is_one_line(capsys):
     captioner.save_pretrained("bundle")
     tiny_clipcap().save_pretrained("bundle/prefix_model")
     assert "width 12" in _refused(capsys, start={"bundle": "bundle"})
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [({"encoder": "another/clip"}, "trained on another/clip"), ({"embedding_dim": 12}, "width 12")],
+)
+def test_options_that_do_not_fit_the_backbone_are_refused_before_anything_is_made(
+    option, said, capsys
+):
+    assert said in _refused(capsys, start={"bundle": "mini", "kind": "clipcap", "options": option})
+    assert os.listdir() == ["config.yaml"]
 
 
 def test_weights_that_were_cut_off_are_one_line(capsys):

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regionlm.digests import file_digest
 from regionlm.errors import InputError
-from training.data.example import check_text, file_digest
+from training.data.example import check_text
 from training.data.pairs import Pairs
 
 
@@ -40,7 +41,7 @@ def clipcap_pairs(
     _check_embeddings(path, embeddings, dim)
     if not isinstance(captions, list) or not captions:
         raise InputError(f"{path}: expected a list of captions, found {str(captions)[:40]}")
-    texts, owners, bad = [], [], []
+    texts, owners, numbers, bad = [], [], [], []
     for number, caption in enumerate(captions[:limit]):
         try:
             text, owner = _read(caption, len(embeddings))
@@ -51,8 +52,11 @@ def clipcap_pairs(
             continue
         texts.append(text)
         owners.append(owner)
-    digest = file_digest(Path(path))
-    return Pairs(embeddings, texts, owners, len(bad), bad[0] if bad else None, digest)
+        numbers.append(number)
+    return Pairs(
+        embeddings, texts, owners, len(bad), bad[0] if bad else None, file_digest(Path(path)),
+        str(path), numbers,
+    )  # fmt: skip
 
 
 def _read(caption: Any, rows: int) -> tuple[str, int]:

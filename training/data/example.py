@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,13 +21,14 @@ class Example:
 
     image: RGB. masks: bool [M, H, W], none without a pixel; None stands for the whole image.
     texts: for each of the M masks (one list for a whole image) at least one caption.
-    bad: why parts of it were left out, a line each.
+    bad: why parts of it were left out, a line each. place: how messages call it.
     """
 
     image: Image.Image
     masks: np.ndarray | None
     texts: list[list[str]]
     bad: list[str] = field(default_factory=list)
+    place: str = ""
 
 
 class Source(Protocol):
@@ -62,6 +61,7 @@ class Parts:
 
     def __init__(self, place: str, skip_bad: bool) -> None:
         self.place, self.skip_bad = place, skip_bad
+        self._whole = place  # sources name single parts in `place`
         self.bad: list[str] = []
         self._masks: list[np.ndarray] = []
         self._texts: list[list[str]] = []
@@ -93,12 +93,12 @@ class Parts:
     def example(self, image: Image.Image) -> Example:
         """The regions that were added; InputError: none."""
         self.check_any(self._texts)
-        return Example(image, np.stack(self._masks), self._texts, self.bad)
+        return Example(image, np.stack(self._masks), self._texts, self.bad, self._whole)
 
     def whole(self, image: Image.Image, texts: list[str]) -> Example:
         """An example without regions; InputError: no text."""
         self.check_any(texts)
-        return Example(image, None, [texts], self.bad)
+        return Example(image, None, [texts], self.bad, self._whole)
 
     def check_any(self, found: list[Any]) -> None:
         """Raise InputError if nothing is left."""
@@ -123,15 +123,3 @@ def check_text(value: Any) -> str:
             f"caption: expected Unicode text, found half a surrogate pair at {error.start}"
         ) from error
     return value
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file; InputError: it can't be read."""
-    try:
-        with path.open("rb") as stream:
-            digest = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()

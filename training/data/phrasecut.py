@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets.phrasecut import PhraseCut
+from regionlm.digests import file_digest
 from regionlm.errors import InputError
-from training.data.example import Example, Parts, file_digest
+from training.data.example import Example, Parts
 
 
 class PhraseCutExamples:
@@ -25,17 +26,14 @@ class PhraseCutExamples:
         skip_bad: bool = False,
     ) -> None:
         """Open a split; arguments as `eval.datasets.phrasecut.PhraseCut` takes them."""
-        self.root, self.split, self.skip_bad = Path(root), split, skip_bad
+        self.split, self.skip_bad = split, skip_bad
         self.home = Path(images or root)
-        self._data = PhraseCut(root, split, images=images, skip_missing=skip_bad)
-        names = [f"refer_{part}.json" for part in dict.fromkeys(split.split("_"))]
-        infos = ("image_data_split.json", "image_data_split3000.json")
-        names += [name for name in infos if (self.root / name).exists()][:1]
-        self._digests = {name: file_digest(self.root / name) for name in names}
+        self._data = PhraseCut(root, split, images=images, allow_missing=skip_bad)
+        self._digests = {file.name: file_digest(file) for file in self._data.annotations}
 
     @property
     def key(self) -> dict[str, Any]:
-        """Digests of the annotations, which images are there, and their folder."""
+        """Digests of the annotations, how many images they name, and the images' folder."""
         return {"files": self._digests, "images": str(self.home.resolve()), "count": len(self)}
 
     def __len__(self) -> int:

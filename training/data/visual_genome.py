@@ -12,9 +12,10 @@ import numpy as np
 
 from eval.datasets.files import find_needed, locate
 from eval.datasets.records import TableBuilder, scan
+from regionlm.digests import file_digest
 from regionlm.errors import InputError
 from regionlm.images import open_image
-from training.data.example import Example, Parts, file_digest
+from training.data.example import Example, Parts
 
 _DOWNLOAD = "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html"
 
@@ -69,8 +70,6 @@ class VisualGenome:
         """Decode an image; InputError: it or all its regions can't be used."""
         number, photo = self._ids[index], self._photos[index]
         place = f"{self.file}, image {number}"
-        if photo is None:
-            raise InputError(f"{place}: its file is missing in {self.home}")
         try:
             image = open_image(photo)
         except InputError as error:

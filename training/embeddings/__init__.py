@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.registry import make_embedder
 from regionlm.errors import InputError
 from training.data import PAIR_SOURCES, SOURCES, open_pair_source, open_source
-from training.data.example import Source
-from training.data.pairs import Pairs
+from training.data.example import Example, Source
+from training.data.pairs import PairPart, Pairs
 from training.embeddings.key import backbone_key, embedder_key, store_folder
 from training.embeddings.predict import Embed, compute_shards, whole_and_regions
 from training.embeddings.shards import Shards
@@ -29,8 +29,10 @@ class PairSets(ConcatDataset[tuple[Tensor, str]]):
     the first one was.
     """
 
-    def __init__(self, sets: Sequence[Shards | Pairs]) -> None:
+    def __init__(self, sets: Sequence[PairPart]) -> None:
         super().__init__(sets)
+        self.sets = sets
+        """One by one."""
         self.digests = [one.digest for one in sets]
         self.skipped = sum(one.skipped for one in sets)
         reasons = (one.first_skipped for one in sets if one.first_skipped is not None)
@@ -44,6 +46,7 @@ def open_pairs(
     machines: Mapping[str, Any],
     *,
     progress: bool = True,
+    check: Callable[[Example], None] | None = None,
 ) -> PairSets:
     """All pairs of all sets, in order; what is missing in the store is computed first.
 
@@ -53,12 +56,14 @@ def open_pairs(
         store: folder for embeddings.
         machines: Lightning's accelerator, devices, num_nodes, strategy.
         progress: show a bar.
+        check: raises InputError for an example that is of no use, before it is embedded; not asked
+            where a set skips what is bad.
 
     Raises:
         InputError: a source, example or option that can't be used. ModelError: a checkpoint that
             can't be.
     """
-    return PairSets([_open(one, backbone, store, machines, progress) for one in sets])
+    return PairSets([_open(one, backbone, store, machines, progress, check) for one in sets])
 
 
 def embed(
@@ -74,6 +79,7 @@ def embed(
     skip_bad: bool = False,
     workers: int = 0,
     progress: bool = True,
+    check: Callable[[Example], None] | None = None,
 ) -> Shards:
     """The embeddings of a source's examples, computed where they are not in the store.
 
@@ -85,7 +91,7 @@ def embed(
         store: folder for all embeddings.
         machines: Lightning's accelerator, devices, num_nodes, strategy.
         limit: at most so many examples, from the front.
-        skip_bad, workers, progress: see `compute_shards`.
+        skip_bad, workers, progress, check: see `compute_shards`.
 
     Raises:
         InputError, ModelError: an example, option or model that can't be used.
@@ -108,7 +114,7 @@ def embed(
     try:
         shards = compute_shards(
             source, prepare, folder, machines,
-            count=count, skip_bad=skip_bad, workers=workers, progress=progress,
+            count=count, skip_bad=skip_bad, workers=workers, progress=progress, check=check,
         )  # fmt: skip
     finally:
         backbone.to(before)
@@ -119,10 +125,13 @@ def embed(
 
 
 def _open(
-    one: PairSet, backbone: ClipViT, store: Path, machines: Mapping[str, Any], progress: bool
+    one: PairSet,
+    backbone: ClipViT,
+    store: Path,
+    machines: Mapping[str, Any],
+    progress: bool,
+    check: Callable[[Example], None] | None,
 ) -> Shards | Pairs:
-    if one.limit is not None and one.limit < 1:
-        raise InputError(f"data.limit: expected at least 1, found {one.limit}")
     if one.source in PAIR_SOURCES:
         return open_pair_source(
             one.source, one.options, dim=backbone.dim, limit=one.limit, skip_bad=one.skip_bad
@@ -136,6 +145,7 @@ def _open(
         open_source(one.source, one.options, skip_bad=one.skip_bad), one.source,
         one.embedder, one.embedder_options, backbone, store, machines,
         limit=one.limit, skip_bad=one.skip_bad, workers=one.workers, progress=progress,
+        check=None if one.skip_bad else check,
     )  # fmt: skip
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.digests import file_digest
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.registry import EMBEDDERS
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable, write_atomically
-from training.data.example import file_digest
 
-_LAYOUT = 1  # of shards; another number makes all of them anew
+_LAYOUT = 2  # of shards; another number makes all of them anew
 
 
 def backbone_key(backbone: ClipViT) -> dict[str, Any]:

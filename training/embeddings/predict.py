@@ -12,10 +12,11 @@ import torch
 
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
+from regionlm.outputs import unwritable
 from regionlm.runs.execute import answer_all, device_count, new_trainer
 from regionlm.runs.module import AnswerModule
 from training.data.example import Example, Source
-from training.embeddings.shards import shard_path, write_shard
+from training.embeddings.shards import read_bad, shard_path, storable, write_shard
 
 TOGETHER = 8  # examples in one call of the embedder
 SHARD = 32  # such groups in a shard, whatever the number of devices: 256 examples
@@ -34,11 +35,13 @@ def compute_shards(
     skip_bad: bool = False,
     workers: int = 0,
     progress: bool = True,
+    check: Callable[[Example], None] | None = None,
 ) -> int:
     """Write those shards of the first `count` examples that are not there; returns how many are.
 
-    Every process of a distributed run calls it; all must see ``folder``. What is in a shard does
-    not depend on how many processes there are, nor on stops in between.
+    Shards that were made without examples which can be used now are made again. Every process of a
+    distributed run calls it; all must see ``folder``. What is in a shard does not depend on how
+    many processes there are, nor on stops in between.
 
     Args:
         source: examples.
@@ -49,18 +52,20 @@ def compute_shards(
         skip_bad: leave out what can't be used, and count it.
         workers: threads that decode images, in each process.
         progress: show a bar.
+        check: raises InputError for an example that is of no use, before it is embedded.
 
     Raises:
         InputError, ModelError: an example or model that can't be used; finished shards stay.
     """
     groups = _Groups(source, count, skip_bad)
     shards = -(-len(groups) // SHARD)
+    _remove_repaired(groups, folder, shards)
     if all(shard_path(folder, number).exists() for number in range(shards)):
         return shards
 
     def prepare_answer(device: torch.device) -> Callable[[int, list[Example | str]], dict]:
         embed = prepare(device)
-        return lambda number, read: _answer(embed, read)
+        return lambda number, read: _answer(embed, number, read, check)
 
     module = AnswerModule(
         groups,
@@ -96,13 +101,43 @@ class _Groups:
                 found.append(" ".join(str(error).split()))
         return found
 
+    def repaired(self, number: int, bad: list[str]) -> bool:
+        """Whether an example can be used now that was left out, or parts of it, for reasons."""
+        try:
+            found = self.source[number].bad
+        except InputError as error:
+            found = [" ".join(str(error).split())]
+        return storable(found) != bad if self.skip_bad else not found
 
-def _answer(embed: Embed, read: list[Example | str]) -> dict[str, Any]:
+
+def _remove_repaired(groups: _Groups, folder: Path, shards: int) -> None:
+    for number in range(shards):
+        path = shard_path(folder, number)
+        if path.exists() and any(groups.repaired(*one) for one in read_bad(path)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from error
+
+
+def _answer(
+    embed: Embed,
+    number: int,
+    read: list[Example | str],
+    check: Callable[[Example], None] | None,
+) -> dict[str, Any]:
     examples = [one for one in read if isinstance(one, Example)]
-    bad = [reason for one in read for reason in ([one] if isinstance(one, str) else one.bad)]
+    if check is not None:
+        for one in examples:
+            check(one)
+    reasons = [[one] if isinstance(one, str) else one.bad for one in read]
     embeddings = [found.float().cpu() for found in embed(examples)] if examples else []
-    texts = [captions for one in examples for captions in one.texts]
-    return {"embeddings": embeddings, "texts": texts, "bad": bad}
+    return {
+        "embeddings": embeddings,
+        "texts": [captions for one in examples for captions in one.texts],
+        "places": [(one.place, sum(map(len, one.texts))) for one in examples],
+        "bad": [one for one in enumerate(reasons, number * TOGETHER) if one[1]],
+    }
 
 
 class _ShardJournal:
@@ -157,13 +192,14 @@ class _ShardWriter:
         parts, self._collected = self._collected, []
         embeddings = [found for part in parts for found in part["embeddings"]]
         captions = [texts for part in parts for texts in part["texts"]]
-        bad = [reason for part in parts for reason in part["bad"]]
+        bad, places = ([one for part in parts for one in part[name]] for name in ("bad", "places"))
         owners = [owner for owner, texts in enumerate(captions) for _ in texts]
         joined = torch.cat(embeddings) if embeddings else torch.zeros(0, 0)
         if len(joined) != len(captions):
             raise AssertionError("an embedding for each list of captions")
         texts = [text for texts in captions for text in texts]
-        write_shard(shard_path(self.folder, number // SHARD), joined, texts, owners, bad)
+        path = shard_path(self.folder, number // SHARD)
+        write_shard(path, joined, texts, owners, bad, places)
 
     def close(self) -> None:
         """A shard that is not full is made again."""

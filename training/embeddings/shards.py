@@ -2,8 +2,8 @@
 
 One safetensors file each: ``embeddings`` float32 [n, d]; ``texts`` the UTF-8 bytes of m texts one
 after another, uint8; ``offsets`` int64 [m + 1] where each starts and the last one ends; ``owners``
-int64 [m] the embedding of each. Its metadata say how many examples or parts were left out, and why
-the first one was.
+int64 [m] the embedding of each. Its metadata say which examples or parts were left out and why, and
+where the others are from.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,21 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.safetensors"
 
 
+Bad = Sequence[tuple[int, list[str]]]
+"""Numbers of examples that could not be used, or parts of them, and why: a line each."""
+
+
 def write_shard(
-    path: Path, embeddings: Tensor, texts: Sequence[str], owners: Sequence[int], bad: Sequence[str]
+    path: Path,
+    embeddings: Tensor,
+    texts: Sequence[str],
+    owners: Sequence[int],
+    bad: Bad,
+    places: Sequence[tuple[str, int]] = (),
 ) -> None:
     """Write a shard; it appears whole or not at all.
+
+    places: where the texts are from, such as "m.jsonl, line 3", and how many are, in their order.
 
     Raises InputError: the system refuses, such as for want of room.
     """
@@ -52,9 +63,12 @@ def write_shard(
         "owners": torch.tensor(list(owners), dtype=torch.int64),
     }
     # One entry: safetensors writes several in no fixed order, and equal shards have equal bytes.
-    bad_ones = json.dumps({"skipped": len(bad), "first": _storable(bad[0]) if bad else ""})
+    examples = {
+        "bad": [(number, storable(reasons)) for number, reasons in bad],
+        "places": [(*storable([place]), count) for place, count in places],
+    }
     # Not save_file: its error does not say that the disk is full.
-    data = save(tensors, {"bad": bad_ones})
+    data = save(tensors, {"examples": json.dumps(examples)})
     write_atomically(path, lambda aside: _write(aside, data))
 
 
@@ -79,21 +93,37 @@ class Shards(Dataset[tuple[Tensor, str]]):
         for number in range(count):
             shard = _Shard(shard_path(folder, number))
             lengths.append(len(shard.owners))
-            self.skipped += shard.bad["skipped"]
-            self.first_skipped = self.first_skipped or shard.bad["first"] or None
+            reasons = [reason for _, found in shard.bad for reason in found]
+            self.skipped += len(reasons)
+            self.first_skipped = self.first_skipped or next(iter(reasons), None)
         self._ends = list(accumulate(lengths))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> tuple[Tensor, str]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        number = bisect_right(self._ends, index)
-        return self._shard(number).pair(index - (self._ends[number - 1] if number else 0))
+        shard, place = self._find(index)
+        return shard.pair(place)
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All texts, in order."""
+        for number in range(len(self._ends)):
+            yield from _Shard(shard_path(self.folder, number)).all_texts()
+
+    def place(self, index: int) -> str:
+        """Where a text is from, such as "m.jsonl, line 3"."""
+        shard, place = self._find(index)
+        return shard.place(place) or f"{self.folder.name}, pair {index}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": OrderedDict()}  # open files can't be sent
+
+    def _find(self, index: int) -> tuple[_Shard, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect_right(self._ends, index)
+        return self._shard(number), index - (self._ends[number - 1] if number else 0)
 
     def _shard(self, number: int) -> _Shard:
         if number not in self._opened:
@@ -113,7 +143,9 @@ class _Shard:
             self.embeddings, self.texts = file.get_slice("embeddings"), file.get_slice("texts")
             self.offsets = file.get_tensor("offsets").tolist()
             self.owners = file.get_tensor("owners").tolist()
-            self.bad = json.loads(file.metadata()["bad"])
+            examples = json.loads(file.metadata()["examples"])
+            self.bad: Bad = examples["bad"]
+            self.places: list[tuple[str, int]] = examples["places"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"embeddings {path}: missing or damaged ({error}); delete it, and it is made again"
@@ -126,6 +158,23 @@ class _Shard:
             start:end
         ].numpy().tobytes().decode()
 
+    def all_texts(self) -> Iterator[str]:
+        if not self.owners:
+            return
+        joined = self.texts[:].numpy().tobytes()
+        for start, end in pairwise(self.offsets):
+            yield joined[start:end].decode()
+
+    def place(self, index: int) -> str:
+        ends = list(accumulate(count for _, count in self.places))
+        number = bisect_right(ends, index)
+        return self.places[number][0] if number < len(ends) else ""
+
+
+def read_bad(path: Path) -> Bad:
+    """What a shard says it was made without."""
+    return _Shard(path).bad
+
 
 def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as stream:
@@ -134,6 +183,6 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _storable(text: str) -> str:
+def storable(texts: Sequence[str]) -> list[str]:
     """A path may not be UTF-8, and safetensors' metadata must be."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return [text.encode("utf-8", "backslashreplace").decode() for text in texts]

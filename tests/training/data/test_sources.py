@@ -122,9 +122,9 @@ def test_coco_says_what_is_wrong_where(tmp_path):
     (tmp_path / "pics/0.jpg").unlink()
     with pytest.raises(InputError, match="1 of 2 images are missing, for example"):
         open_source("coco_captions", options)
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="1 of 2 images are missing"):
         source = open_source("coco_captions", options, skip_bad=True)
-    with pytest.raises(InputError, match="image 0: its file is missing"):
+    with pytest.raises(InputError, match=r"captions\.json, image 0: .*0\.jpg does not exist"):
         source[0]
     write(tmp_path / "captions.json", '{"annotations": [{"image_id": 1, "caption": "cut of')
     with pytest.raises(InputError):
@@ -179,6 +179,26 @@ def test_phrasecut_phrases_keep_their_regions(tmp_path):
         open_source("phrasecut", options)[0]
     example = open_source("phrasecut", options, skip_bad=True)[0]
     assert example.texts == [["red car"]] and example.masks.sum() == 64 and len(example.bad) == 1
+
+
+@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+def test_a_missing_image_of_phrasecut_stays_in_its_place(tmp_path):
+    shape = [[[2, 2], [9, 2], [9, 9]]]
+    tasks = [
+        {"task_id": f"{i}__0", "image_id": i, "phrase": "car", "Polygons": [shape],
+         "instance_boxes": [[0, 0, 1, 1]]}
+        for i in (1, 2)
+    ]  # fmt: skip
+    write(tmp_path / "refer_train.json", tasks)
+    infos = [{"image_id": i, "width": 20, "height": 16} for i in (1, 2)]
+    write(tmp_path / "image_data_split.json", infos)
+    picture(tmp_path / "images/2.jpg")
+    with pytest.raises(InputError, match="1 of 2 images are missing"):
+        open_source("phrasecut", {"root": str(tmp_path)})
+    source = open_source("phrasecut", {"root": str(tmp_path)}, skip_bad=True)
+    with pytest.raises(InputError, match=r"1\.jpg: no such file"):
+        source[0]
+    assert source[1].texts == [["car"]]
 
 
 def tar(path, members):

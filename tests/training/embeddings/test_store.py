@@ -246,6 +246,34 @@ def test_what_was_skipped_is_counted_and_stays_an_error_for_who_did_not_ask(
         opened(manifest, mini, tmp_path / "s")
 
 
+def test_what_was_repaired_is_taken_in_and_nothing_else_is_made_again(
+    manifest, mini, tmp_path, small_shards
+):
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    picture, lines[0]["image"], lines[3]["image"] = lines[0]["image"], "soon.jpg", "never.jpg"
+    manifest.write_text("\n".join(json.dumps(line) for line in lines))
+    before = opened(manifest, mini, tmp_path / "s", skip_bad=True)
+    files = sorted((tmp_path / "s").rglob("*.safetensors"))
+    made = [file.stat().st_mtime_ns for file in files]
+    assert (len(before), before.skipped, len(files)) == (7, 2, 3)
+    (tmp_path / "soon.jpg").write_bytes(Path(picture).read_bytes())
+    after = opened(manifest, mini, tmp_path / "s", skip_bad=True)
+    assert (len(after), after.skipped) == (8, 1) and "never.jpg" in after.first_skipped
+    same = [file.stat().st_mtime_ns == one for file, one in zip(files, made, strict=True)]
+    assert same == [False, True, True]
+    with pytest.raises(InputError, match=r"line 4: image .*never\.jpg"):
+        opened(manifest, mini, tmp_path / "s")
+    (tmp_path / "never.jpg").write_bytes(Path(picture).read_bytes())
+    assert len(opened(manifest, mini, tmp_path / "s")) == 9
+
+
+def test_texts_say_where_they_are_from(manifest, mini, tmp_path, small_shards):
+    (found,) = opened(manifest, mini, tmp_path / "s").sets
+    numbers = [found.place(i).removeprefix(f"{manifest}, line ") for i in range(len(found))]
+    assert numbers == ["1", "2", "2", "3", "3", "3", "4", "5", "6"]
+    assert list(found.texts) == [found[i][1] for i in range(len(found))]
+
+
 def test_an_example_that_stops_a_run_leaves_nothing_half_done(manifest, mini, tmp_path):
     manifest.write_text('{"image": "gone.jpg", "caption": "a"}')
     with pytest.raises(InputError, match=r"some\.jsonl, line 1: image .*gone\.jpg does not exist"):
