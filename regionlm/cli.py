@@ -328,10 +328,20 @@ def _quieten_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.warnoptions:
+        from eval.errors import DataWarning
+
         warnings.simplefilter("ignore")
-        warnings.simplefilter("default", ModelWarning)
+        for ours in (ModelWarning, DataWarning):
+            warnings.simplefilter("default", ours)
+        warnings.showwarning = _show_warning  # until `main`'s catch_warnings ends
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """One line, without the place in our code that pointed it out."""
+    if is_first_process():
+        print("regionlm: warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _version() -> str:

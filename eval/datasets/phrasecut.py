@@ -45,6 +45,13 @@ class _Info(NamedTuple):
     coco_id: int | None
 
 
+# Published files of Visual Genome that are not of the size they were annotated at (CLIPSeg's list).
+_OTHER_SIZES = {
+    61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093,
+    498010, 498042, 498187, 498246, 498269,
+}  # fmt: skip
+
+
 class PhraseCut(RegionDataset):
     """A sample per image: its phrases, and as masks the region of each phrase.
 
@@ -144,7 +151,7 @@ class PhraseCut(RegionDataset):
                 masks[task["task_id"]] = phrase_mask(task["Polygons"], size)
         return referring_sample(
             self._ids[row],
-            read_photo(self._photos[row], size),
+            read_photo(self._photos[row], size, any_proportions=number in _OTHER_SIZES),
             masks,
             [Text(task["task_id"], task["phrase"], task["task_id"]) for task in tasks],
             {"coco_id": info.coco_id},

@@ -15,11 +15,14 @@ from regionlm.images import as_image
 _SAME_PROPORTIONS = math.log(1.02)
 
 
-def read_photo(path: str | Path, size: tuple[int, int]) -> Image.Image:
+def read_photo(
+    path: str | Path, size: tuple[int, int], *, any_proportions: bool = False
+) -> Image.Image:
     """Read a photo as RGB, the way up its annotations were made.
 
     size: (W, H) of the annotations, pixels. Datasets were annotated on the stored pixels, so the
     EXIF orientation is ignored, unless turning by it is what gives the annotations' proportions.
+    any_proportions: take it as it is, though its annotations are of another shape.
 
     Raises DataError: missing, damaged, not a picture, or of other proportions.
     """
@@ -27,7 +30,8 @@ def read_photo(path: str | Path, size: tuple[int, int]) -> Image.Image:
     turned = _turned(stored)
     better = _mismatch(turned.size, size) < _mismatch(stored.size, size)
     photo = turned if better else stored
-    check_proportions(path, photo.size, size)
+    if not any_proportions:
+        check_proportions(path, photo.size, size)
     try:
         return as_image(photo)
     except ValueError as error:

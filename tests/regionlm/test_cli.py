@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import regionlm.cli
+from eval.errors import DataWarning
 from regionlm.cli import COMMANDS, main
 from regionlm.cli_options import Bulk, EmbedderName
 from regionlm.cli_parser import UsageError, parse
@@ -424,15 +425,18 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         _main_with(monkeypatch, ValueError("a bug"))
 
 
-def test_doubts_about_weights_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doubts_about_weights_and_data_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def command() -> None:
         warnings.warn("a developer's notice", FutureWarning, stacklevel=1)
         warnings.warn("which GELU?", ModelWarning, stacklevel=1)
+        warnings.warn("2 images\n instead of 3", DataWarning, stacklevel=1)
 
     monkeypatch.setattr(regionlm.cli, "COMMANDS", {"doubt": command})
-    with pytest.warns() as seen:
-        assert main(["doubt"]) == 0
-    assert [str(one.message) for one in seen] == ["which GELU?"]
+    assert main(["doubt"]) == 0
+    said = ["which GELU?", "2 images instead of 3"]
+    assert capsys.readouterr().err.splitlines() == [f"regionlm: warning: {one}" for one in said]
 
 
 def test_interrupting_is_quiet(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from eval.datasets import phrasecut
 from eval.datasets.phrasecut import PhraseCut, phrase_mask
 from eval.errors import DataError, DataWarning
 
@@ -99,6 +100,15 @@ def test_a_photo_of_other_proportions_is_an_error_that_names_it(build, size):
     build.photo(root / "images" / "3.jpg", size)
     with pytest.raises(DataError, match=rf"3\.jpg: expected 20 x 30 .* found {size[0]} x"):
         by_id(PhraseCut(root))
+
+
+def test_a_published_photo_of_other_proportions_is_taken_as_it_is(build, monkeypatch):
+    monkeypatch.setattr(phrasecut, "_OTHER_SIZES", {3})
+    root = build.phrasecut()
+    build.photo(root / "images" / "3.jpg", (30, 20))
+    sample = by_id(PhraseCut(root))["3"]
+    assert sample.image.size == (30, 20) and sample.masks.shape[1:] == (20, 30)
+    assert sample.tags["annotated_size"] == (20, 30)
 
 
 @pytest.mark.parametrize("polygons", [None, [1, 2], "text", 5, [[[[float("nan"), 1.0], [2, 3]]]]])
