@@ -37,14 +37,12 @@ def make_degradation(
         quality: a value of `masks`.
         sam: for box_sam.
         device: for its model.
-        kernel: side of the square for erosion and dilation, pixels.
+        kernel: side of the square for erosion and dilation, pixels; odd.
 
     Raises:
-        DataError: unknown name, or a kernel without a middle.
+        DataError: unknown name.
         ModelError: SAM can't be used.
     """
-    if kernel < 3 or kernel % 2 == 0:
-        raise DataError(f"mask_kernel: expected 3, 5, 7 or another odd number, found {kernel}")
     if quality in SHAPES:
         change, square = SHAPES[quality], np.ones((kernel, kernel), bool)
         return lambda image, masks: _unless_empty(change(masks, square), masks)

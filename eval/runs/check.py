@@ -15,6 +15,10 @@ def check_run(run: Run) -> None:
     """Raise DataError or InputError for a name, an option or a template that can't be meant."""
     check_choice("run", "task", run.task, get_args(TaskName))
     check_choice("run", "masks", run.masks, get_args(MaskQuality))
+    if run.mask_kernel < 3 or run.mask_kernel % 2 == 0:
+        raise DataError(
+            f"mask_kernel: expected 3, 5, 7 or another odd number, found {run.mask_kernel}"
+        )
     check_request(run.data.name, run.data.root, run.data.options)
     check_embedder(run.embedder.name, run.embedder.options)
     if run.template is not None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import SamModel
 from eval.datasets import open_dataset
 from eval.degrade import SHAPES, boxed, dilated, eroded, make_degradation
 from eval.errors import DataError
+from eval.runs.check import check_run
 from eval.runs.execute import evaluate
 from eval.sam import BoxSam
 from eval.settings import Data, EmbedderSource, Machines, MaskQuality, Run, SamSource
@@ -77,7 +79,7 @@ def test_dilation_adds_half_the_kernel(kernel, side):
 @pytest.mark.parametrize("kernel", [-3, 0, 1, 4])
 def test_kernels_have_a_middle(kernel):
     with pytest.raises(DataError, match=f"mask_kernel: expected 3, 5, .* odd .*found {kernel}"):
-        make_degradation("erosion", SamSource(), CPU, kernel)
+        check_run(Run("classes", Data("mini"), Path("unused"), mask_kernel=kernel))
 
 
 def _regions():

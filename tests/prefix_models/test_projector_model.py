@@ -247,7 +247,7 @@ def test_bad_arguments(llama: ProjectorModel, arguments: tuple, message: str) ->
 def test_bad_answers(llama: ProjectorModel) -> None:
     with pytest.raises(PrefixModelError, match="one answer for each of 2 prompts, got 1"):
         llama.answer_loss(PROMPTS[:2], REGIONS[:2], ["a"])
-    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, got 81"):
+    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, got 80"):
         llama.answer_loss(PROMPTS[:1], REGIONS[:1], ["a " * 80])
     with pytest.raises(PrefixModelError, match="unknown decoding option 'max_length'"):
         llama.answer(PROMPTS[:1], REGIONS[:1], max_length=3)

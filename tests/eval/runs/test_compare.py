@@ -71,13 +71,14 @@ def test_only_what_varies_is_a_column():
 
 
 def test_counts_are_shown_where_there_is_something_to_count():
-    runs = steps([0, 10])
-    for run in runs:
-        run.result["counts"].update(dropped=3, replaced_masks=0)
-    text = compare(group_runs(runs))
-    assert "queries 9, dropped 3." in text
-    runs[1].result["counts"].update(replaced_masks=2)
-    rows = table_of(compare(group_runs(runs)))
+    def tables(*replaced):
+        runs = steps([0, 10])
+        for run, count in zip(runs, replaced, strict=True):
+            run.result["counts"].update(dropped=3, replaced_masks=count)
+        return compare(group_runs(runs))
+
+    assert "queries 9, dropped 3." in tables(0, 0)
+    rows = table_of(tables(0, 2))
     assert rows[0].startswith("| steps | replaced_masks | acc@1") and rows[2].startswith(
         "| 0 | 0 |"
     )
