@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
 
 from eval.datasets import open_dataset
 from eval.datasets.sample import Sample
@@ -17,52 +16,90 @@ from eval.mini_regions import noun
 from eval.tasks import LocalizedCaptioning, caption_metrics
 from eval.tasks.task import cosines
 from regionlm.captioner import RegionCaptioner
-from regionlm.embedders import make_embedder
+from regionlm.embedders import Embedder, make_embedder
 
-PREFIXES = ("zero-shot", "adapted")
-THICKNESSES = (0.004, 0.01, 0.02, 0.04)
+THICKNESSES = (0.004, 0.01, 0.02, 0.04)  # of the short side; 0.01 is the default
 
 
-def circles(captioner: RegionCaptioner, samples: Sequence[Sample]) -> Iterable[str]:
-    """What a picture with a circle around one thing is near to, against the picture as it is."""
-    plain = make_embedder("cls", captioner.backbone)
-    yield "| picture | own text nearest | cosine: own text | other texts | plain picture |" + (
-        " captions: own thing | another of the scene | none of it | \"red\" |"
+def circles(samples: Sequence[Sample]) -> Iterable[str]:
+    """What pictures with a circle around one thing are near to, against the picture as it is."""
+    captioner = RegionCaptioner.from_pretrained("mini", offline=True)
+    yield (
+        "| picture | nearest text is the circled thing's | its cosine | the others' | the plain"
+        " picture's | caption names the circled thing | another | none of the scene |"
     )
-    yield "|---" * 9 + "|"
+    yield "|---" * 8 + "|"
+    plain = make_embedder("cls", captioner.backbone)
     yield _row("as it is", captioner, samples, plain, plain)
     for thickness in THICKNESSES:
         drawn = make_embedder("red_circle", captioner.backbone, thickness=thickness)
-        yield _row(f"circle, {thickness} of the side", captioner, samples, drawn, plain)
+        yield _row(f"line of {100 * thickness:g} % of the side", captioner, samples, drawn, plain)
 
 
-def _row(name, captioner, samples, embedder, plain) -> str:  # noqa: ANN001
-    found: list[list[float]] = []
+def _row(
+    name: str,
+    captioner: RegionCaptioner,
+    samples: Sequence[Sample],
+    embedder: Embedder,
+    plain: Embedder,
+) -> str:
+    found = []
     for sample in samples:
         shown = embedder(sample.image, sample.masks)
-        before = plain(sample.image, sample.masks).embeddings
+        kept = cosines(shown.embeddings, plain(sample.image, sample.masks).embeddings)[:, 0]
         scores = cosines(shown.embeddings, captioner.backbone.embed_texts(list(sample.texts)))
-        own = torch.eye(len(scores), dtype=torch.bool)
         captions = captioner.prefix_model.generate(captioner.prefix_embeddings(shown))
-        names = [noun(text) for text in sample.texts]
-        for i, caption in enumerate(captions):
-            said = noun(caption.text)
-            found.append(
-                [
-                    float(scores[i].argmax() == i),
-                    scores[i][own[i]].mean().item(),
-                    scores[i][~own[i]].mean().item(),
-                    cosines(shown.embeddings, before)[i, i].item(),
-                    float(said == names[i]),
-                    float(said != names[i] and said in names),
-                    float(said not in names),
-                    float("red" in caption.text.split()),
-                ]
+        things = [noun(text) for text in sample.texts]
+        for i, said in enumerate(noun(caption.text) for caption in captions):
+            others = torch.cat([scores[i, :i], scores[i, i + 1 :]])
+            named = [said == things[i], said != things[i] and said in things, said not in things]
+            found.append([scores[i].argmax() == i, scores[i, i], others.mean(), kept[i], *named])
+    nearest, *near, a, b, c = torch.tensor(found, dtype=torch.float64).mean(0).tolist()
+    cells = [_percent(nearest), *(f"{cosine:.3f}" for cosine in near), *map(_percent, (a, b, c))]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def norms(samples: Sequence[Sample]) -> Iterable[str]:
+    """Captions from LETs as they are found, against LETs of the image embedding's norm."""
+    yield "| prefix | LETs | norm, median | image's | micro | CIDEr | BLEU@1 |"
+    yield "|---" * 7 + "|"
+    for prefix in ("zero-shot", "adapted"):
+        captioner = RegionCaptioner.from_pretrained("mini", prefix=prefix, offline=True)
+        embedder = make_embedder("maskinversion", captioner.backbone)
+        task = LocalizedCaptioning(captioner, embedder, captioner.backbone, clipscore=False)
+        every = [embedder(sample.image, sample.masks) for sample in samples]
+        image = torch.stack([found.image_embedding.norm() for found in every]).median()
+        for name, rescale in (("as found", False), ("rescaled", True)):
+            captioner.rescale = rescale
+            length = torch.cat([captioner.prefix_embeddings(one).norm(dim=1) for one in every])
+            figures = caption_metrics([task.answer(sample) for sample in samples])
+            cells = [_percent(figures[key]) for key in ("micro", "cider", "bleu@1")]
+            yield (
+                f"| {prefix} | {name} | {length.median():.2f} | {image:.2f} | "
+                + " | ".join(cells)
+                + " |"
             )
-    share, own_text, others, same, *told = torch.tensor(found).mean(0).tolist()
-    cells = [f"{100 * share:.1f} %", f"{own_text:.3f}", f"{others:.3f}", f"{same:.3f}"]
-    return f"| {name} | " + " | ".join([*cells, *(f"{100 * x:.1f} %" for x in told)]) + " |"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def main(limit: int = 40) -> None:
+    """Print both tables; shares in percent, CIDEr times 100.
+
+    Args:
+        limit: scenes of the bundled benchmark.
+    """
+    dataset = open_dataset("mini", None, limit=limit)
+    samples = [dataset[i] for i in range(len(dataset))]
+    regions = sum(len(sample.masks) for sample in samples)
+    print(f"{len(samples)} scenes, {regions} regions\n")
+    for part in (circles, norms):
+        print(*part(samples), "", sep="\n")
 
 
 if __name__ == "__main__":
-    pass
+    from jsonargparse import auto_cli
+
+    auto_cli(main, as_positional=False)
