@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +43,8 @@ def test_the_region_is_the_union_of_all_polygons_of_all_instances(build):
     assert np.array_equal(mask, expected | (np.asarray(canvas) > 0))
 
 
+REFERENCE = Path(__file__).parents[1] / "reference" / "phrasecut.npz"
+
 point = st.tuples(st.floats(-9, 49), st.floats(-9, 39)).map(list)
 nested = st.lists(
     st.lists(st.lists(point, min_size=1, max_size=6), min_size=1, max_size=3), max_size=3
@@ -59,6 +62,15 @@ def test_drawing_is_the_official_rule(polygons):
             ImageDraw.Draw(canvas).polygon(corners, outline=1, fill=1)
             total += np.asarray(canvas)
     assert np.array_equal(phrase_mask(polygons, (40, 30)), total > 0)
+
+
+def test_masks_are_those_of_the_datasets_own_tool():
+    """Made by `benchmarks/published_phrasecut.py` with PhraseCutDataset's `polygons_to_mask`."""
+    with np.load(REFERENCE) as reference:
+        phrases, masks = json.loads(str(reference["polygons"])), reference["masks"]
+    assert len(phrases) == len(masks) == 20 and 0.05 < masks.mean() < 0.95
+    for polygons, mask in zip(phrases, masks, strict=True):
+        assert np.array_equal(phrase_mask(polygons, (40, 30)), mask)
 
 
 def test_points_are_cut_towards_zero_and_are_x_then_y():
