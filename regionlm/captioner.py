@@ -18,7 +18,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.text_tokenizers import refuse_unknown
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
-from regionlm.embedders.registry import make_embedder
+from regionlm.embedders.registry import as_embedder
 from regionlm.errors import InputError, ModelError
 from regionlm.images import as_image
 from regionlm.masks import Region, named_masks
@@ -322,20 +322,13 @@ class RegionCaptioner:
         return found.rescaled() if self.rescale else found.embeddings
 
     def _embedder(self, embedder: str | Embedder, **options: Any) -> Embedder:
-        given = {name: value for name, value in options.items() if value is not None}
-        if not isinstance(embedder, Embedder):
-            return make_embedder(embedder, self.backbone, **given)
-        if given:
-            raise InputError(
-                f"{next(iter(given))}: the embedder that was given has options of its own; set it"
-                " there"
-            )
-        if embedder.backbone.dim != self.backbone.dim:
+        chosen = as_embedder(embedder, self.backbone, **options)
+        if chosen.backbone.dim != self.backbone.dim:
             raise ModelError(
-                f"{self.name}: the embedder makes vectors of width {embedder.backbone.dim}, the"
+                f"{self.name}: the embedder makes vectors of width {chosen.backbone.dim}, the"
                 f" backbone {self.backbone.name} of {self.backbone.dim}"
             )
-        return embedder
+        return chosen
 
 
 def region_caption(

@@ -40,7 +40,7 @@ from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.inputs import check_number
 from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
-from regionlm.embedders.registry import make_embedder
+from regionlm.embedders.registry import as_embedder
 from regionlm.errors import InputError
 from regionlm.images import as_image
 from regionlm.masks import named_masks
@@ -234,25 +234,18 @@ class LlavaCaptioner:
         return RegionPatches([name for _, name in named], found, tokens, weights)
 
     def _inversion(self, embedder: str | Embedder, **options: Any) -> MaskInversion:
-        given = {name: value for name, value in options.items() if value is not None}
-        if isinstance(embedder, str):
-            embedder, given = make_embedder(embedder, self.backbone, **given), {}
-        if not isinstance(embedder, MaskInversion):
+        chosen = as_embedder(embedder, self.backbone, **options)
+        if not isinstance(chosen, MaskInversion):
             raise InputError(
                 f"embedder: {self.name} reads relevance maps, which only maskinversion has, got"
-                f" {type(embedder).__name__}; leave it out"
+                f" {type(chosen).__name__}; leave it out"
             )
-        if given:
-            raise InputError(
-                f"{next(iter(given))}: the embedder that was given has options of its own; set it"
-                " there"
-            )
-        if embedder.size != self.backbone.default_size:
+        if chosen.size != self.backbone.default_size:
             raise InputError(
                 f"size: {self.name} sees {self.backbone.default_size[0]} pixels a side, got"
-                f" {embedder.size[0]} x {embedder.size[1]}; leave the size out"
+                f" {chosen.size[0]} x {chosen.size[1]}; leave the size out"
             )
-        return embedder
+        return chosen
 
     # --- the processor's geometry: squash, crop or pad, whatever it does to pictures
 

@@ -54,6 +54,22 @@ def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedd
     return EMBEDDERS[name](backbone, **options)
 
 
+def as_embedder(embedder: str | Embedder, backbone: VisionBackbone, **options: Any) -> Embedder:
+    """An embedder by name, with those options that are not None; or a ready one, as it is.
+
+    Raises:
+        InputError: as `make_embedder`, or options beside a ready embedder.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(embedder, Embedder):
+        return make_embedder(embedder, backbone, **given)
+    if given:
+        raise InputError(
+            f"{next(iter(given))}: the embedder that was given has options of its own; set it there"
+        )
+    return embedder
+
+
 def check_embedder(name: str, options: Iterable[str]) -> None:
     """Raise InputError, as `make_embedder` does, for an unknown name or option."""
     if name not in EMBEDDERS:
