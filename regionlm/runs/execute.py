@@ -46,6 +46,9 @@ def new_trainer(
             num_nodes=num_nodes,
             strategy=DDPStrategy(timeout=_PATIENCE) if distributed else strategy,
             use_distributed_sampler=False,  # it would repeat items to make shares equal
+            # Else a single process, and only that, reads its models in inference mode, and torch
+            # takes other kernels for such weights: other last digits.
+            inference_mode=False,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
