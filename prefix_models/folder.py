@@ -134,9 +134,13 @@ def _settings(config: dict[str, Any], path: Path) -> tuple[ClipCapConfig, list[s
 def check_device(device: str | torch.device) -> torch.device:
     """Return a device that this machine has; PrefixModelError otherwise."""
     try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise PrefixModelError(f"unknown device {device!r}; use 'cpu' or 'cuda'") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise PrefixModelError(f"device {str(device)!r} asked for, but torch sees no CUDA device")
-    return device
+        found = torch.device(device)
+        torch.empty(0, device=found)  # asks for it: a cuda:7 may be missing where there is a cuda
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
+        reason = str(error).split("\n")[0].split(". ")[0]  # torch goes on for pages
+        raise PrefixModelError(
+            f"device {str(device)!r} can't be used ({reason}); use 'cpu', or 'cuda' if you have it"
+        ) from error
+    if found.type == "meta":
+        raise PrefixModelError("device 'meta' holds no weights; use 'cpu' or 'cuda'")
+    return found

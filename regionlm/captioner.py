@@ -284,6 +284,7 @@ class RegionCaptioner:
         **decoding: Unpack[DecodeKeywords],
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
+        DecodeOptions.from_dict(decoding)
         found = self.embed(
             image, mask, embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size
         )

@@ -183,6 +183,7 @@ class LlavaCaptioner:
         **decoding: Unpack[DecodeKeywords],
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
+        DecodeOptions.from_dict(decoding)
         seen = self.look(image, mask, embedder=embedder, steps=steps, lr=lr, alpha=alpha)
         if len(seen.names) != 1:
             raise InputError(f"stream: expected one region, got {len(seen.names)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,17 +91,10 @@ def caption_manifest(
     journal = Journal(parts, settings)
     before = journal.done()
 
-    def prepare(device: torch.device) -> LineCaptions:
-        from regionlm.bulk.captions import LineCaptions
-        from regionlm.bundle import load_captioner
-        from regionlm.embedders.registry import make_embedder
-
-        captioner = load_captioner(
-            model, prefix=prefix, prompt=prompt, device=device, offline=offline
-        )
-        chosen = make_embedder(embedder, captioner.backbone, **options)
-        return LineCaptions(captioner, chosen, decoding)
-
+    prepare = partial(
+        _prepare, source=model, prefix=prefix, prompt=prompt, offline=offline, embedder=embedder,
+        options=options, decoding=decoding,
+    )  # fmt: skip
     pictures = Pictures(opened, skip_bad)
     module = AnswerModule(
         pictures,
@@ -118,6 +112,25 @@ def caption_manifest(
         return summary
 
     return answer_all(trainer, module, finish)
+
+
+def _prepare(
+    device: torch.device,
+    *,
+    source: str,
+    prefix: str | None,
+    prompt: str | None,
+    offline: bool,
+    embedder: str,
+    options: dict[str, Any],
+    decoding: dict[str, Any],
+) -> LineCaptions:
+    from regionlm.bulk.captions import LineCaptions
+    from regionlm.bundle import load_captioner
+    from regionlm.embedders.registry import make_embedder
+
+    captioner = load_captioner(source, prefix=prefix, prompt=prompt, device=device, offline=offline)
+    return LineCaptions(captioner, make_embedder(embedder, captioner.backbone, **options), decoding)
 
 
 def _check(manifest: str | Path, output: Path, parts: Path, devices: int, workers: int) -> None:

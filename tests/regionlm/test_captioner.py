@@ -77,6 +77,12 @@ def test_stream_is_the_caption(mini):
     assert "".join(pieces) == mini.caption(*arguments)[0].text
 
 
+def test_a_bad_option_is_named_before_the_image_is_read(mini):
+    for call in (mini.caption, mini.stream):
+        with pytest.raises(PrefixModelError, match="temperature"):
+            call("missing.png", "missing.png", temperature=-1)
+
+
 @pytest.mark.parametrize("decoding", ["beam", "sample"])
 def test_other_decodings(mini, decoding):
     arguments = (EXAMPLES / "snow.png", EXAMPLES / "snow-pineapple.png")

@@ -1,4 +1,4 @@
-"""Opening images: what is accepted and what it becomes (refusals: test_bad_input.py)."""
+"""Opening images: what is accepted and what it becomes (refusals: `bad_input/`)."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Regions from mask files, boxes and arrays (refusals of files and boxes: test_bad_input.py)."""
+"""Regions from mask files, boxes and arrays (refusals of files and boxes: `bad_input/`)."""
 
 import math
 from pathlib import Path

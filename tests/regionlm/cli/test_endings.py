@@ -1,0 +1,79 @@
+"""The command line: how it ends."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import regionlm.cli
+from eval.errors import DataWarning
+from regionlm.cli import main
+from regionlm.errors import InputError, ModelWarning
+
+_ROOT = Path(__file__).parents[3]
+
+
+def _raise(error: BaseException) -> Callable[..., None]:
+    def command(*parts: object) -> None:
+        raise error
+
+    return command
+
+
+def _main_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    command = _raise(error)
+    command.__annotations__ = {}
+    monkeypatch.setattr(regionlm.cli, "COMMANDS", {"fail": command})
+    return main(["fail"])
+
+
+def test_messages_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main_with(monkeypatch, InputError("first\n  second")) == 2
+    assert capsys.readouterr().err == "regionlm: error: first second\n"
+
+
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="a bug"):
+        _main_with(monkeypatch, ValueError("a bug"))
+
+
+def test_doubts_about_weights_and_data_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        warnings.warn("a developer's notice", FutureWarning, stacklevel=1)
+        warnings.warn("which GELU?", ModelWarning, stacklevel=1)
+        warnings.warn("2 images\n instead of 3", DataWarning, stacklevel=1)
+
+    monkeypatch.setattr(regionlm.cli, "COMMANDS", {"doubt": command})
+    assert main(["doubt"]) == 0
+    said = ["which GELU?", "2 images instead of 3"]
+    assert capsys.readouterr().err.splitlines() == [f"regionlm: warning: {one}" for one in said]
+
+
+def test_interrupting_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main_with(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    code = (
+        "import sys, regionlm.cli as cli\n"
+        "def flood() -> None:\n    print('x' * 1_000_000)\n"
+        "cli.COMMANDS = {'flood': flood}\nsys.exit(cli.main(['flood']))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, cwd=_ROOT
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
