@@ -21,13 +21,16 @@ class RegionDataset(Dataset[Sample], ABC):
     decodes in its workers; give it `collate_fn=list`, since samples differ in size.
 
     name: as `open_dataset` knows it. split: as given. classes: names of all classes, () if the
-    dataset has texts of its own. annotations: the files they were read from, but for label maps.
+    dataset has texts of its own. relatives: for each class those that contain it and those that it
+    contains, as indices; () where no hierarchy is known. annotations: the files they were read
+    from, but for label maps.
     """
 
     name: str
     split: str
     annotations: tuple[Path, ...]
     classes: tuple[str, ...] = ()
+    relatives: tuple[frozenset[int], ...] = ()
 
     def __init__(self, ids: Sequence[str], photos: Sequence[str]) -> None:
         """Number the images. ids: of all images of the split. photos: their files."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from eval.datasets.base import RegionDataset, check_choice
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate
+from eval.datasets.hierarchy import read_relatives
 from eval.datasets.pictures import check_proportions, read_binary_mask, read_photo
 from eval.datasets.sample import Sample, labelled_sample
 from eval.errors import DataError, DataWarning
@@ -23,6 +24,8 @@ _PUBLISHED = {
     "test": {"images": 40_386, "masks": 74_102, "classes": 350},
     "train": {"images": 944_037, "masks": 2_686_666, "classes": 350},
 }
+_HIERARCHY = "bbox_labels_600_hierarchy.json"
+_TREE = f"https://storage.googleapis.com/openimages/2018_04/{_HIERARCHY}"
 _COLUMNS = ("MaskPath", "ImageID", "LabelName")
 
 
@@ -45,6 +48,7 @@ class OpenImages(RegionDataset):
         split: str = "validation",
         *,
         images: str | Path | None = None,
+        hierarchy: str | Path | None = None,
         allow_missing: bool = False,
     ) -> None:
         """Open a split.
@@ -54,6 +58,8 @@ class OpenImages(RegionDataset):
         holds the files of the 16 zips, together or in a folder each.
         split: validation, test or train.
         images: folder of the images, or of `SPLIT/`; root by default.
+        hierarchy: which classes are kinds of others; by default `bbox_labels_600_hierarchy.json`
+        beside the annotations. Without it `relatives` is ().
         allow_missing: an image of which a file is not there is an error when it is read, not now.
 
         Raises DataError: unknown split, missing or damaged files.
@@ -66,9 +72,11 @@ class OpenImages(RegionDataset):
         needs["images"] = [home / split, home / "images" / split] + ([home] if images else [])
         found = find_needed(self.name, root, needs, download)
         listed = ("masks list", "classes", "class names")
-        self.annotations = annotation_files({what: found[what] for what in listed})
         mids = _read_mids(found["classes"][0])
         self.classes = _names_of(mids, found["class names"])
+        trees = _hierarchies(root, hierarchy)
+        self.relatives = read_relatives(trees[0], mids) if trees else ()
+        self.annotations = (*annotation_files({what: found[what] for what in listed}), *trees)
         rows = _read_rows(found["masks list"][0])
         self._check(rows)
         rows = _of_classes(rows, set(mids))
@@ -108,7 +116,7 @@ class OpenImages(RegionDataset):
 
 
 def _needs(root: Path, split: str) -> dict[str, list[Path]]:
-    folders = (root, root / "annotations", root / "metadata")
+    folders = _folders(root)
     listing = f"{split}-annotations-object-segmentation.csv"
     classes = ("classes-segmentation.txt", "oidv7-classes-segmentation.txt")
     names = ("*class-descriptions-boxable.csv", "*class-descriptions.csv")
@@ -119,6 +127,18 @@ def _needs(root: Path, split: str) -> dict[str, list[Path]]:
         "class names": [folder / name for name in names for folder in folders],
         "masks": [root / name for name in masks],
     }
+
+
+def _hierarchies(root: Path, given: str | Path | None) -> list[Path]:
+    """The file, if there is one."""
+    if given is not None and not Path(given).is_file():
+        raise DataError(f"openimages: expected the file {given}; {_HIERARCHY} is one, at {_TREE}")
+    places = [Path(given)] if given else [folder / _HIERARCHY for folder in _folders(root)]
+    return [place for place in places if place.is_file()][:1]
+
+
+def _folders(root: Path) -> tuple[Path, ...]:
+    return (root, root / "annotations", root / "metadata")
 
 
 def _mask_places(row: dict[str, str], split: str) -> tuple[str, ...]:

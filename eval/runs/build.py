@@ -34,7 +34,9 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
             f"{dataset.name}: has expressions and no classes; the task classes needs voc2012,"
             " context59, coco, openimages or mini"
         )
-    return ClassRetrieval(backbone, embedder, dataset.classes, run.template or TEMPLATE)
+    return ClassRetrieval(
+        backbone, embedder, dataset.classes, run.template or TEMPLATE, dataset.relatives
+    )
 
 
 def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:

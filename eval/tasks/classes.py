@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from eval.datasets.sample import Sample
 from eval.metrics import RetrievalAccuracy
@@ -23,6 +24,8 @@ class ClassRetrieval:
         backbone: embeds the class names.
         embedder: embeds the regions, on the same backbone.
         classes: all names.
+        relatives: for each class those that contain it or that it contains, as indices. Records
+            then hold, besides the exact class's rank, that of the first which is it or one of them.
         template: prompt, ``{}`` where the name goes. The paper shows this one and names no list.
     """
 
@@ -32,16 +35,18 @@ class ClassRetrieval:
         embedder: Embed,
         classes: Sequence[str],
         template: str = TEMPLATE,
+        relatives: Sequence[Collection[int]] = (),
     ) -> None:
+        self.relatives = relatives
         self.embedder, self.classes = embedder, list(classes)
         self.words = backbone.embed_texts([template.format(name) for name in classes])
 
     def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
         """One record a region: its class, the best class and the right one's rank."""
         regions = self.embedder(sample.image, shown_masks(sample, shown)).embeddings
-        scores = cosines(regions, self.words)
-        ranks = target_ranks(scores.cpu(), torch.tensor(sample.labels))
-        best = scores.cpu().max(1)
+        scores = cosines(regions, self.words).cpu()
+        ranks = target_ranks(scores, torch.tensor(sample.labels))
+        best = scores.max(1)
         columns = (
             sample.mask_ids, sample.labels, best.indices.tolist(), best.values.tolist(),
             ranks.tolist(),
@@ -53,14 +58,34 @@ class ClassRetrieval:
                 "best": self.classes[choice],
                 "score": rounded(score),
                 "rank": rank,
+                **self._tolerantly(row, label),
             }
-            for mask, label, choice, score, rank in zip(*columns, strict=True)
+            for mask, label, choice, score, rank, row in zip(*columns, scores, strict=True)
         ]
+
+    def _tolerantly(self, scores: Tensor, label: int) -> dict[str, int]:
+        if not self.relatives:
+            return {}
+        right = torch.tensor([label, *self.relatives[label]])
+        ranks = target_ranks(scores.expand(len(right), -1), right)
+        return {"rank_tolerant": int(ranks.min())}
 
 
 def class_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
-    """``acc@1``, ``acc@5``, ``acc@10`` over all regions, from the records of all images."""
+    """``acc@1``, ``acc@5``, ``acc@10`` over all regions, from the records of all images.
+
+    Where the classes' hierarchy is known, ``acc@k_tolerant`` too: a class that contains the right
+    one, or that it contains, counts as well.
+    """
+    records = [record for image in images for record in image]
+    figures = _accuracy(records, "rank")
+    if records and "rank_tolerant" in records[0]:
+        tolerant = _accuracy(records, "rank_tolerant")
+        figures |= {f"{name}_tolerant": value for name, value in tolerant.items()}
+    return figures
+
+
+def _accuracy(records: Iterable[Record], rank: str) -> dict[str, float]:
     metric = RetrievalAccuracy(sync_on_compute=False)
-    for records in images:
-        metric.update(torch.tensor([record["rank"] for record in records], dtype=torch.int64))
+    metric.update(torch.tensor([record[rank] for record in records], dtype=torch.int64))
     return {name: float(value) for name, value in metric.compute().items()}
