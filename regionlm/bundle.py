@@ -95,6 +95,9 @@ def _folder(source: str | Path, offline: bool) -> Path:
         return MINI
     if source != "" and Path(source).is_dir():
         return Path(source)
+    here = str(source).startswith((".", "~"))
+    if here and not Path(source).exists():
+        raise ModelError(f"there is no folder {str(source)!r}: check the path")
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
         return _download(source, offline)
     raise ModelError(

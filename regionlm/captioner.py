@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ImageLike = Image.Image | np.ndarray | str | Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
 class RegionCaption:
     """What a region shows, and how far to trust it.
 
@@ -249,6 +249,7 @@ class RegionCaptioner:
         **decoding: Unpack[DecodeKeywords],
     ) -> list[list[RegionCaption]]:
         """`caption` for several images at once, decoded in one batch; same results."""
+        images, masks_per_image = list(images), list(masks_per_image)
         if len(images) != len(masks_per_image):
             raise InputError(
                 f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
@@ -306,6 +307,7 @@ class RegionCaptioner:
 
         Raises as there, and InputError for a text with words that the model does not know.
         """
+        texts = texts if isinstance(texts, str) else list(texts)  # a generator is read once
         picture = as_image(image)
         regions = [Region(name, mask) for mask, name in named_masks(masks, picture.size)]
         words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)

@@ -6,6 +6,7 @@ torch is imported only after the picture, the regions and the output paths have 
 
 from __future__ import annotations
 
+import errno
 import json as json_format
 import logging
 import os
@@ -155,7 +156,7 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
     from regionlm.outputs import check_writable, save_tensors
 
     _check_embedding(embedding)
-    check_writable(output.output, inputs=_files(query, embedding))
+    check_writable(output.output, (".safetensors",), inputs=_files(query, embedding))
     image, regions = _read(query)
     captioner = _load(model)
     found = captioner.embed(image, regions, embedder=_embedder(embedding, captioner))
@@ -198,20 +199,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             _quieten_libraries()
             _run(sys.argv[1:] if argv is None else argv)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is where the shell closed it
+                sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
         return 130 if is_first_process() else 0
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 141
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _discard_stdout()
+        return _complain(InputError(f"standard output cannot be written: {error.strerror}"))
     except UsageError as error:
         return _complain(error)
     except ValueError as error:
         if not _is_users(error):
             raise
         return _complain(error)
+
+
+def _discard_stdout() -> None:
+    """Python flushes stdout once more at exit; let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str]) -> None:

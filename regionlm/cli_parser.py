@@ -41,6 +41,15 @@ class _Parser(ArgumentParser):
         )
         raise UsageError(_one_line(message)) from ex
 
+    def parse_args(self, *args: Any, **options: Any) -> Any:
+        """As the base class, which lets a file of another encoding be a bug."""
+        try:
+            return super().parse_args(*args, **options)
+        except UnicodeDecodeError as error:
+            self.error(
+                f"--config: expected a file of UTF-8 text, found other bytes ({error})", error
+            )
+
     def dump(self, cfg: Namespace, **options: Any) -> str:
         """Write the image before all else, and null where there is none, as of other options."""
         is_whole = not (options.get("skip_default") or options.get("skip_unset"))

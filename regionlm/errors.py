@@ -10,4 +10,4 @@ class ModelError(ValueError):
 
 
 class ModelWarning(UserWarning):
-    """A checkpoint that can be used in more than one way, so that the vectors may be wrong."""
+    """A checkpoint or picture that can be read in more than one way, so results may be wrong."""

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from regionlm.errors import InputError
+from regionlm.errors import InputError, ModelWarning
 
 #: The most pixels an image or mask may have. Pillow refuses files of twice its own warning limit,
 #: 178.9 million pixels; ours lies just below, so it holds whatever Pillow is set to.
@@ -183,5 +183,12 @@ def _to_8_bit(samples: np.ndarray, name: str) -> np.ndarray:
         raise InputError(
             f"{name} has integer samples from {low} to {high}, expected 0..65535: "
             "save it with 8 or 16 bits"
+        )
+    if 0 < high <= 255:
+        warnings.warn(
+            f"{name} has 16-bit samples of which none exceeds {high}, so it is nearly black; if 255"
+            " means white, save it with 8 bits",
+            ModelWarning,
+            stacklevel=4,
         )
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -33,11 +33,6 @@ def check_writable(
     if not str(path).strip():
         raise InputError(f"output {str(path)!r}: no name given: expected the name of a file")
     target = Path(path)
-    if suffixes and target.suffix.lower() not in suffixes:
-        raise InputError(
-            f"output {path}: expected a name ending in {', '.join(suffixes)}; "
-            f"found {target.suffix or 'no ending'}"
-        )
     try:
         if target.is_dir():
             raise InputError(f"output {path} is a folder: give the name of a file in it")
@@ -47,6 +42,11 @@ def check_writable(
             raise InputError(
                 f"output {path} is one of the input files, which it would replace: give another"
                 " name"
+            )
+        if suffixes and target.suffix.lower() not in suffixes:
+            raise InputError(
+                f"output {path}: expected a name ending in {', '.join(suffixes)}; "
+                f"found {target.suffix or 'no ending'}"
             )
         if not target.resolve().parent.is_dir():
             raise InputError(f"output {path}: the folder {target.parent} does not exist: create it")

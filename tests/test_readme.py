@@ -1,7 +1,10 @@
 """What the README tells people to type works."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,10 +35,32 @@ def test_readme_has_commands_and_snippets():
     assert len(COMMANDS) >= 4 and len(SNIPPETS) >= 2
 
 
+NAMES = {"sand-labels": ["fox", "fish", "book"], "--box": ["pineapple"], "snow-cheese": ["cheese"]}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, in_checkout, capsys):
+    argv = shlex.split(command)[1:]
+    if argv[0] == "eval":  # its two processes run the program's own command line again
+        command_line = [sys.executable, "-m", "regionlm", *argv]
+        said = subprocess.run(command_line, check=True, capture_output=True, text=True).stdout
+    else:
+        assert main(argv) == 0
+        said = capsys.readouterr().out
+    assert said.strip()
+    if "regionlm caption examples/" in command and "--embedder" not in command:
+        (names,) = (names for what, names in NAMES.items() if what in command)
+        assert all(name in said for name in names)
+
+
+def test_the_manifest_is_answered_rightly(in_checkout, capsys):
+    (command,) = (command for command in COMMANDS if "--manifest" in command)
     assert main(shlex.split(command)[1:]) == 0
-    assert capsys.readouterr().out.strip()
+    lines = [json.loads(line) for line in Path("captions.jsonl").read_text().splitlines()]
+    captions = [region["caption"] for line in lines for region in line["regions"]]
+    names = ["fox", "fish", "book", "cheese", "pineapple"]
+    assert len(captions) == len(names)
+    assert all(any(name in caption for caption in captions) for name in names), captions
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))

@@ -128,7 +128,10 @@ class MaskInversion(Embedder[Localized]):
         parts = lets.split(method.chunk)
         relevance = torch.cat([method.forward(F.normalize(part, dim=1)) for part in parts])
         if not (torch.isfinite(relevance).all() and torch.isfinite(lets).all()):
-            raise InputError(f"lr: the optimisation diverged with {self.lr}; use a smaller one")
+            decay = f" and weight_decay {self.weight_decay}" if self.weight_decay else ""
+            raise InputError(
+                f"lr: the optimisation diverged with lr {self.lr}{decay}; use smaller ones"
+            )
         final, _ = dice(relevance)
         return Localized(
             embeddings=lets,

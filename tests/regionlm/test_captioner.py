@@ -197,3 +197,17 @@ def test_a_bad_option_is_named_before_the_work(mini, monkeypatch):
     monkeypatch.setattr(mini.backbone, "encode", never)
     with pytest.raises(PrefixModelError, match="beam_size"):
         mini.caption(EXAMPLES / "sand.png", EXAMPLES / "sand-fox.png", beam_size=0)
+
+
+def test_texts_and_images_may_come_from_generators(mini):
+    arguments = (EXAMPLES / "snow.png", EXAMPLES / "snow-pineapple.png")
+    texts = ["a pineapple", "a dog"]
+    assert mini.match(*arguments, (text for text in texts)) == mini.match(*arguments, texts)
+    (found,) = mini.caption_batch(*((one for one in [argument]) for argument in arguments))
+    assert found[0].text == mini.caption(*arguments)[0].text
+
+
+def test_captions_can_be_compared_and_kept_in_sets(mini):
+    (caption,) = mini.caption(EXAMPLES / "snow.png", EXAMPLES / "snow-pineapple.png")
+    (again,) = mini.caption(EXAMPLES / "snow.png", EXAMPLES / "snow-pineapple.png")
+    assert caption != again and len({caption, again}) == 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from regionlm.errors import InputError
+from regionlm.errors import InputError, ModelWarning
 from regionlm.images import MAX_PIXELS, as_image, open_image
 
 _ORIENTATION = 0x0112
@@ -171,3 +171,9 @@ def test_truncated_files_are_refused(
     path.write_bytes(whole[: int(keep * len(whole))])
     with pytest.raises(InputError):
         open_image(path)
+
+
+def test_eight_bits_in_sixteen_are_doubted() -> None:
+    samples = np.array([[0, 255]], dtype=np.uint16)
+    with pytest.warns(ModelWarning, match="none exceeds 255, so it is nearly black"):
+        as_image(Image.fromarray(samples))

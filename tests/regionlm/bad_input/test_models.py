@@ -132,3 +132,8 @@ def test_pickled_code_is_not_run(
         file.write_bytes(pickle.dumps(state))
     assert str(file) in refused_model(bundle)
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_mistyped_folder_is_not_sought_on_the_hub(refused_model: Refused) -> None:
+    for name in ("./no-such-folder", "../none", "~/none"):
+        assert f"there is no folder '{name}'" in refused_model(name)

@@ -97,6 +97,8 @@ def test_unwritable_output(output: str, fragment: str, image: Path, refused: Ref
     (image.parent / "folder.png").mkdir()
     query = [image, "--box", "0,0,9,9"]
     assert fragment in refused("caption", *query, "--heatmap", suffixed)
+    tensors = output.removesuffix("h.png").removesuffix(".png") + "h.safetensors"
+    output = output if output == "." else tensors
     assert fragment in refused("embed", *query, "--output", output)
 
 
@@ -165,3 +167,14 @@ def test_the_process_itself(argv: list[str], tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("regionlm: error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["caption"], ["eval"], ["train", "fit"]])
+def test_a_config_of_another_encoding(command: list[str], tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "c.yaml").write_bytes("image: image.png\n".encode("utf-16"))
+    assert "--config: expected a file of UTF-8 text" in refused(*command, "--config", "c.yaml")
+
+
+def test_embeddings_under_a_foreign_ending(image: Path, refused: Refused) -> None:
+    query = [image, "--box", "0,0,9,9", "--output", "let.npy"]
+    assert "expected a name ending in .safetensors; found .npy" in refused("embed", *query)

@@ -77,3 +77,18 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_has_no_room_is_one_line() -> None:
+    code = (
+        "import sys, regionlm.cli as cli\n"
+        "def say() -> None: print('x')\n"
+        "cli.COMMANDS = {'say': say}\nsys.exit(cli.main(['say']))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, cwd=_ROOT
+        )
+    message = b"regionlm: error: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, message)
