@@ -11,13 +11,14 @@ from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable
 from training.batches import PairDataset
+from training.checkpoints import Checkpoints
 from training.curve import LossCurve, read_curve
 from training.objectives import (
     CaptionLoss,
@@ -26,7 +27,7 @@ from training.objectives import (
     original_max_tokens,
 )
 from training.prefix import PrefixTrainer
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, step_of
 from training.settings import Recipe
 
 _EXPECTED_WARNINGS = (
@@ -90,7 +91,7 @@ def _fit(
     curve = LossCurve(folder.curve)
     trainer = _new_trainer(module, recipe, folder, curve, options, validation is not None)
     last = folder.last_checkpoint()
-    curve.continue_from(_step_of(last))
+    curve.continue_from(step_of(last))
     with warnings.catch_warnings():
         for expected in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=expected)
@@ -121,13 +122,8 @@ def _new_trainer(
 ) -> L.Trainer:
     options = dict(options)
     callbacks, loggers = (_as_list(options.pop(name, None)) for name in ("callbacks", "logger"))
-    # The newest step is "best": the last one is removed only when the new one is written.
-    checkpoints = ModelCheckpoint(
-        folder.checkpoints, "{step:09d}", monitor="step", mode="max", save_top_k=1,
-        every_n_train_steps=min(recipe.checkpoint_every, module.steps),
-        save_on_train_epoch_end=False, enable_version_counter=False,
-    )  # fmt: skip
     every = min(recipe.validate_every, module.steps)
+    checkpoints = Checkpoints(folder, recipe.checkpoint_every, every if validates else None)
     micro = options.get("accumulate_grad_batches") or 1
     defaults = {"enable_model_summary": False, "log_every_n_steps": min(50, module.steps)}
     try:
@@ -144,7 +140,11 @@ def _new_trainer(
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+        raise _wrong_trainer(error) from error
+
+
+def _wrong_trainer(error: Exception) -> InputError:
+    return InputError(f"trainer: {' '.join(str(error).split())}")
 
 
 def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: Path) -> None:
@@ -157,6 +157,10 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
         if error.errno not in _NO_ROOM:
             raise
         raise unwritable(folder, error) from error
+    except (MisconfigurationException, ImportError) as error:
+        if module.started:
+            raise
+        raise _wrong_trainer(error) from error
     except (RuntimeError, KeyError, UnpicklingError) as error:
         if last is None or module.started:
             raise
@@ -169,15 +173,9 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
 
 
 def _take_averages(trainer: L.Trainer, module: PrefixTrainer) -> None:
-    averaging = getattr(L.pytorch.callbacks, "WeightAveraging", ())  # from Lightning 2.6 on
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-        if isinstance(callback, averaging):
+        if isinstance(callback, WeightAveraging):
             callback.on_train_end(trainer, module)
-
-
-def _step_of(checkpoint: Path | None) -> int:
-    """Steps done at a checkpoint, as its name says."""
-    return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step="))
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import lightning as L
+from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from regionlm.cli_parser import new_parser
 from regionlm.errors import InputError
@@ -27,6 +30,18 @@ _PLACE = (
     "enable_progress_bar", "enable_model_summary", "profiler", "benchmark",
 )  # fmt: skip
 MACHINES = ("accelerator", "strategy", "devices", "num_nodes")
+# They round all weights, also those that are not trained.
+_ROUNDING = ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
+# Callbacks that would train otherwise than the recipe says, and what to do instead.
+_REFUSED = {
+    lightning_callbacks.GradientAccumulationScheduler: "give trainer.accumulate_grad_batches",
+    lightning_callbacks.Timer: "recipe.steps or recipe.epochs says how long a run is",
+    lightning_callbacks.BaseFinetuning: "recipe.trains says what is trained",
+    lightning_callbacks.ModelPruning: "what it masks would not be trained",
+    lightning_callbacks.LearningRateFinder: "give recipe.lr",
+    lightning_callbacks.BatchSizeFinder: "give recipe.batch_size",
+    lightning_callbacks.StochasticWeightAveraging: "take EMAWeightAveraging, which goes by steps",
+}
 _LEAST = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "gradient_clip_val": 0}
 
 
@@ -35,7 +50,8 @@ def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         UsageError: an unknown key, a wrong value, or one that the recipe has to say.
-        InputError: a number out of range.
+        InputError: a number out of range, a precision that rounds weights, or a class that can't be
+            made of its arguments.
     """
     parser = new_parser("regionlm train fit", "")
     parser.add_class_arguments(
@@ -44,27 +60,69 @@ def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
     # jsonargparse puts instances where class_path was; the settings are written down later.
     parsed = parser.parse_object({"trainer": deepcopy(dict(given))})
     check_least("trainer", vars(parsed["trainer"]), _LEAST)
-    built = parser.instantiate(parsed)["trainer"]
-    return {name: value for name, value in dict(built).items() if name in given}
+    try:
+        built = parser.instantiate(parsed)["trainer"]
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        raise InputError(f"trainer: {_why_not_made(str(error))}") from error
+    options = {name: value for name, value in dict(built).items() if name in given}
+    _check_precision(options)
+    return options
 
 
-def check_monitored(callbacks: Any, *, validates: bool) -> None:
-    """Raise InputError for a callback that waits for a figure which no step reports.
+def _check_precision(options: Mapping[str, Any]) -> None:
+    plugins = options.get("plugins") or []
+    plugins = plugins if isinstance(plugins, Sequence) else [plugins]
+    for found in (options.get("precision"), *(getattr(one, "precision", None) for one in plugins)):
+        if found in _ROUNDING:
+            raise InputError(
+                "trainer.precision: expected 32-true, bf16-mixed, 16-mixed or 64-true; found"
+                f" {found}, which would round every weight of the bundle; take bf16-mixed"
+            )
+
+
+def check_callbacks(callbacks: Any, *, validates: bool) -> None:
+    """Raise InputError for a callback that overrules the recipe, or waits for what never comes.
 
     callbacks: the trainer's. validates: whether there are validation pairs.
     """
-    reported = ["loss", "lr", *(["val_loss"] if validates else [])]
     for callback in callbacks if isinstance(callbacks, Sequence) else [callbacks]:
-        # A callback of the user's own may report figures of its own.
-        if not isinstance(callback, EarlyStopping | ModelCheckpoint):
-            continue
-        known = reported if isinstance(callback, EarlyStopping) else [*reported, "step", "epoch"]
-        if callback.monitor is not None and callback.monitor not in known:
-            raise InputError(
-                f"trainer.callbacks: {type(callback).__name__} expected a monitor of"
-                f" {', '.join(known)}; found {callback.monitor!r}"
-                + ("" if validates else "; val_loss needs validation pairs")
-            )
+        name = f"trainer.callbacks: {type(callback).__name__}"
+        for refused, instead in _REFUSED.items():
+            if isinstance(callback, refused):
+                raise InputError(f"{name} can't be used: {instead}")
+        # A callback of the user's own may look where it likes.
+        if isinstance(callback, EarlyStopping):
+            _check_early_stopping(callback, name, validates)
+        if isinstance(callback, EarlyStopping | ModelCheckpoint):
+            _check_monitor(callback, name, validates)
+
+
+def _check_early_stopping(callback: EarlyStopping, name: str, validates: bool) -> None:
+    if not validates:
+        raise InputError(f"{name} looks at its figure after each validation; give validation pairs")
+    if callback._check_on_train_epoch_end:
+        raise InputError(
+            f"{name} expected check_on_train_epoch_end false, found true: it would not look at its"
+            " figure before the end of the run"
+        )
+
+
+def _check_monitor(callback: EarlyStopping | ModelCheckpoint, name: str, validates: bool) -> None:
+    reported = ["loss", "lr", *(["val_loss"] if validates else [])]
+    known = reported if isinstance(callback, EarlyStopping) else [*reported, "step", "epoch"]
+    if callback.monitor is not None and callback.monitor not in known:
+        raise InputError(
+            f"{name} expected a monitor of {', '.join(known)}; found {callback.monitor!r}"
+            + ("" if validates else "; val_loss needs validation pairs")
+        )
+
+
+def _why_not_made(message: str) -> str:
+    """Of jsonargparse's reasons, one for each type it tried, that of the class that was named."""
+    reasons = re.findall(r"^  - (.*(?:\n {4}.*)*)", message, re.MULTILINE)
+    others = ("Expected a", "Not a valid subclass", "Import path ")
+    own = [reason for reason in reasons if not reason.startswith(others)]
+    return " ".join((own or [message])[0].split())
 
 
 def deciding_options(given: Mapping[str, Any]) -> dict[str, Any]:

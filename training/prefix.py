@@ -149,9 +149,11 @@ class PrefixTrainer(L.LightningModule):
         reduced: Any = self.trainer.strategy.reduce(self._step_loss, reduce_op="mean")
         self._step_loss = torch.zeros(())
         if not torch.isfinite(reduced):
+            # A folder without a step is gone by then; see RunFolder.discard_if_unused.
+            elsewhere = ", and give another --output or delete this folder" if step else ""
             raise PrefixModelError(
                 f"the loss is {float(reduced)} at step {step}: lower recipe.lr, or give"
-                " trainer.gradient_clip_val, or bf16-mixed in place of 16-mixed"
+                f" trainer.gradient_clip_val, or bf16-mixed in place of 16-mixed{elsewhere}"
             )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict({"loss": reduced, "lr": rate}, batch_size=1, prog_bar=True)

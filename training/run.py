@@ -16,7 +16,7 @@ from training.card import Facts, write_card
 from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
 from training.lightning_options import (
-    check_monitored,
+    check_callbacks,
     deciding_options,
     machine_options,
     trainer_options,
@@ -38,7 +38,7 @@ def fit(settings: Fit) -> RegionCaptioner:
         UsageError: a wrong trainer argument.
     """
     options = trainer_options(settings.trainer)
-    check_monitored(options.get("callbacks"), validates=bool(settings.validation))
+    check_callbacks(options.get("callbacks"), validates=bool(settings.validation))
     if settings.push_to_hub is not None:
         check_access(settings.push_to_hub)
     backbone, model = load_start(settings.start, settings.recipe)
@@ -100,9 +100,24 @@ def _pairs(
     validation = opened(settings.validation) if settings.validation else None
     room = text_room(model, recipe, train)
     kept = keep_usable(settings.data, train, room)
+    _expect_some("data", kept)
     if validation is None:
         return kept, None
-    return kept, keep_usable(settings.validation, validation, room)
+    kept_validation = keep_usable(settings.validation, validation, room)
+    _expect_some("validation", kept_validation)
+    return kept, kept_validation
+
+
+def _expect_some(name: str, pairs: PairSets) -> None:
+    if len(pairs):
+        return
+    why = ""
+    if pairs.skipped:
+        why = (
+            f": skip_bad left out all {pairs.skipped} that can't be used; the first:"
+            f" {pairs.first_skipped}"
+        )
+    raise InputError(f"{name}: expected at least one pair, found none{why}")
 
 
 def _say_skipped(train: PairSets, validation: PairSets | None) -> None:

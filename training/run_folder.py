@@ -70,6 +70,10 @@ class RunFolder:
         """What the run is for."""
         return self.folder / BUNDLE
 
+    def checkpoint_at(self, step: int) -> Path:
+        """Where the checkpoint after `step` steps goes."""
+        return self.checkpoints / f"step={step:09d}.ckpt"
+
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint that was written to its end: a file, or a sharded one's folder."""
         for path in sorted(self.checkpoints.glob("*.ckpt"), reverse=True):
@@ -87,3 +91,8 @@ class RunFolder:
         for folder in (self.checkpoints, self.folder):
             with contextlib.suppress(OSError):  # not there, or something else is in it
                 folder.rmdir()
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Steps done at a checkpoint, as its name says; 0 without one."""
+    return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step="))

@@ -75,7 +75,7 @@ class Start:
         options: Of a new prefix model: ClipCapConfig's or ProjectorConfig's, such as mapper and
             prefix_length.
         store_language_model: Whether the bundle holds the language model, or only says where it
-            came from (a projector's can).
+            came from (a projector's can, unless recipe.trains is all).
         offline: Use files of this machine only.
     """
 

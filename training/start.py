@@ -25,30 +25,51 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
-from training.settings import Recipe, Start
+from training.prefix import trained_names
+from training.settings import Recipe, Start, Trains
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def load_start(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
     """Backbone and prefix model on the CPU, new parts drawn by the recipe's seed.
 
+    What the recipe trains is in float32 at least; all else keeps its precision.
+
     Raises:
         InputError: settings that contradict each other. ModelError, PrefixModelError: parts that
             are missing, damaged, or do not fit each other.
     """
-    _check(start)
+    _check(start, recipe.trains)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone, model = _from_bundle(start) if start.bundle is not None else _new(start, recipe)
         if recipe.trains == "lora":
             model.lm = _with_adapters(model.lm, recipe.lora)
-    if not start.store_language_model:
+    _widen(model, recipe.trains)
+    if recipe.trains == "all" and isinstance(model, ProjectorModel):
+        model.reference = None  # where it came from are the weights of before
+    elif not start.store_language_model:
         if not isinstance(model, ProjectorModel):
             raise InputError("start.store_language_model: only a projector can leave it out")
         model.reference = reference_of(model.lm)
     return backbone, model
 
 
-def _check(start: Start) -> None:
+def _widen(model: PrefixModel, trains: Trains) -> None:
+    """Put in float32 what is trained in half precision, where AdamW's steps vanish."""
+    names = set(trained_names(model, trains))
+    for name, parameter in model.named_parameters():
+        if name in names and parameter.dtype in _HALF:
+            parameter.data = parameter.data.float()
+
+
+def _check(start: Start, trains: Trains) -> None:
+    if trains == "all" and not start.store_language_model:
+        raise InputError(
+            "start.store_language_model: expected true with recipe.trains all, as the trained"
+            " language model is nowhere else; found false (recipe.trains lora can leave it out)"
+        )
     if start.bundle is None:
         _forbid(start, ("prefix", "new_prefix"), "goes with start.bundle; found none")
         for name in ("backbone", "language_model"):
@@ -89,7 +110,8 @@ def _new(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
         str(start.backbone), pretrained=start.pretrained, device="cpu", offline=start.offline
     )
     source = str(start.language_model)
-    dtype = torch.float32 if recipe.trains == "all" else None  # AdamW's steps vanish in bfloat16
+    # Not only widened later: transformers would round what config.json says to be half precision.
+    dtype = torch.float32 if recipe.trains == "all" else None
     lm = _language_model(source, start.offline, dtype)
     tokenizer = load_tokenizer(source, start.offline)
     return backbone, _new_model(start, backbone, lm, tokenizer)

@@ -70,7 +70,7 @@ def beam_search(lm: Any, task: Task) -> list[list[Hypothesis]]:
             f"beam_size must be at most the vocabulary's {vocabulary} tokens, got {beam_size}"
         )
     beams = _first(state.logits, task)
-    state.repeat(beam_size)
+    state.select(beams.rows.repeat_interleave(beam_size))
     source = torch.arange(beam_size, device=context.device).expand(len(context), -1)
     for step in range(1, task.max_new_tokens + 1):
         if task.control is not None and beams.ruled_out.all(1).any():

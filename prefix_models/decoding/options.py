@@ -106,7 +106,7 @@ class DecodeOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DecodeOptions":
-        """Build from keyword arguments, of which numpy's scalars count as Python's.
+        """Build from keyword arguments, where numpy's scalars and arrays count as Python's.
 
         Unknown names raise PrefixModelError.
         """
@@ -116,8 +116,7 @@ class DecodeOptions:
             raise PrefixModelError(
                 f"unknown decoding option {unknown[0]!r}; known ones are {', '.join(known)}"
             )
-        scalars = {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
-        return cls(**scalars)
+        return cls(**{name: _without_numpy(value) for name, value in values.items()})
 
     @property
     def end_ids(self) -> list[int]:
@@ -156,6 +155,16 @@ class DecodeOptions:
             )
         if not isinstance(self.opening, str):
             raise PrefixModelError(f"opening must be a text, got {self.opening!r}")
+
+
+def _without_numpy(value: Any) -> Any:
+    """Return numpy's scalars as Python's and its arrays as lists, inside lists and tuples too."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        plain = [_without_numpy(one) for one in value]
+        return tuple(plain) if isinstance(value, tuple) else plain
+    return value
 
 
 def _check_count(name: str, value: object, least: int) -> None:

@@ -69,3 +69,21 @@ def test_scalars_of_numpy_are_numbers() -> None:
     assert type(found.seed) is int
     with pytest.raises(PrefixModelError, match="top_k"):
         DecodeOptions.from_dict({"top_k": np.True_})
+
+
+def test_lists_of_numpy_are_lists() -> None:
+    options = {
+        "bad_words_ids": [np.array([3]), (np.int64(4), 5)],
+        "seed": list(np.arange(2)),
+        "eos_token_id": np.array([6, 7]),
+        "bad_words": np.array(["cat"]),
+    }
+    found = DecodeOptions.from_dict(options)
+    assert found.bad_words_ids == [[3], (4, 5)] and found.seed == [0, 1]
+    assert found.end_ids == [6, 7] and found.bad_words == ["cat"]
+    assert {type(one) for one in [*found.seed, *found.end_ids]} == {int}
+    for wrong in (np.array([[3.0]]), [[np.True_]], np.array([3])):
+        with pytest.raises(PrefixModelError, match="bad_words_ids must be a list of lists"):
+            DecodeOptions.from_dict({"bad_words_ids": wrong})
+    with pytest.raises(PrefixModelError, match=r"seed must be .* got 0\.5"):
+        DecodeOptions.from_dict({"seed": np.array([0.5])})

@@ -64,7 +64,7 @@ def test_rows_can_be_dropped_and_repeated(kind: str):
     mask = torch.rand(3, 6).clamp_min(0.1)
     with torch.no_grad():
         state = CachedLM(lm, context, mask)
-        state.repeat(2)
+        state.select(torch.tensor([0, 0, 1, 1, 2, 2]))
         state.feed(torch.full((6,), 3))
         state.select(torch.tensor([4, 0]))
         found = state.feed(torch.full((2,), 7))

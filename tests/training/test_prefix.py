@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 
 from prefix_models import PrefixModelError, add_lora
 from regionlm.errors import InputError
@@ -187,8 +188,6 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 
 def test_averaged_weights_resume_too(tmp_path):
-    from lightning.pytorch.callbacks import EMAWeightAveraging
-
     whole, again = tiny_clipcap(), tiny_clipcap()
     _fit(whole, tmp_path / "a", callbacks=[EMAWeightAveraging(decay=0.5)])
 
@@ -206,6 +205,98 @@ def test_averaged_weights_resume_too(tmp_path):
     _fit(plain, tmp_path / "c")
     with pytest.raises(AssertionError):
         _same_weights(plain, whole)
+
+
+def test_a_run_cut_before_a_validation_makes_it_up(tmp_path):
+    recipe = replace(RECIPE, validate_every=4)
+    whole, again = tiny_clipcap(), tiny_clipcap()
+    expected = _fit(whole, tmp_path / "a", recipe, validation=pairs())
+
+    class Stop(L.Callback):
+        def on_validation_start(self, trainer, *args):
+            if trainer.global_step == 8:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tiny_clipcap(), tmp_path / "b", recipe, validation=pairs(), callbacks=[Stop()])
+    run = _fit(again, tmp_path / "b", recipe, validation=pairs())
+    assert run.curve.read_text() == expected.curve.read_text()
+    _same_weights(again, whole, rtol=0, atol=0)
+
+
+# --- runs that a callback ends
+
+
+def _impatient():
+    """Takes every validation for a worse one, and ends the run at the fourth."""
+    return EarlyStopping("val_loss", mode="max", min_delta=1e9, patience=3)
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.parametrize("every", [2, 3, 4, 100])
+def test_a_run_stopped_early_is_the_same_cut_anywhere(tmp_path, every, micro):
+    recipe = replace(RECIPE, steps=14, validate_every=2, checkpoint_every=every)
+    options = {"validation": pairs(), "accumulate_grad_batches": micro}
+    whole = tiny_clipcap()
+    expected = _fit(whole, tmp_path / "whole", recipe, callbacks=[_impatient()], **options)
+    assert len(_losses(expected)) == 8
+    for cut in (3, 4, 5, 6, 8):
+        stop = _StopAt(cut)
+        with pytest.raises(KeyboardInterrupt):
+            callbacks = [_impatient(), stop]
+            _fit(tiny_clipcap(), tmp_path / str(cut), recipe, callbacks=callbacks, **options)
+        again = tiny_clipcap()
+        run = _fit(again, tmp_path / str(cut), recipe, callbacks=[_impatient()], **options)
+        assert run.curve.read_text() == expected.curve.read_text(), cut
+        _same_weights(again, whole, rtol=0, atol=0)
+
+
+class _StopAt(L.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+class _EndAt(_StopAt):
+    """Ends the run in good order, unlike the base class."""
+
+    def on_train_batch_end(self, trainer, *args):
+        trainer.should_stop = trainer.global_step == self.step
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "validation", "steps"),
+    [
+        (_impatient, pairs(), 8),
+        (lambda: _EndAt(7), pairs(), 7),
+        (lambda: _EndAt(7), None, 7),
+        (lambda: _StopAt(99), None, 14),
+    ],
+)
+def test_an_ended_run_trains_no_further(tmp_path, ended_by, validation, steps):
+    recipe = replace(RECIPE, validate_every=2, checkpoint_every=3, steps=14)
+    folder, models, curves = RunFolder(tmp_path, {}), [], []
+    for _ in range(2):
+        models.append(tiny_clipcap())
+        trained = _Trained()
+        callbacks = [ended_by(), EMAWeightAveraging(decay=0.5), trained]
+        options = {**OPTIONS, "callbacks": callbacks}
+        assert fit_pairs(models[-1], recipe, pairs(), validation, folder, options).steps == steps
+        (checkpoint,) = folder.checkpoints.iterdir()
+        assert checkpoint.name == f"step={steps:09d}.ckpt"
+        curves.append(folder.curve.read_text())
+    assert trained.batches == 0 and curves[0] == curves[1]
+    _same_weights(*models, rtol=0, atol=0)
+
+
+class _Trained(L.Callback):
+    batches = 0
+
+    def on_train_batch_start(self, *args):
+        self.batches += 1
 
 
 # --- the same step, however it is split
@@ -265,8 +356,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     model = tiny_clipcap()
     with torch.no_grad():
         next(model.mapper.parameters()).fill_(float("nan"))
-    with pytest.raises(PrefixModelError, match=r"the loss is nan at step 0: lower recipe\.lr"):
-        _fit(model, tmp_path)
+    with pytest.raises(PrefixModelError, match=r"nan at step 0: lower recipe\.lr.*16-mixed$"):
+        _fit(model, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_after_a_step_asks_for_another_folder(tmp_path):
+    recipe = replace(RECIPE, lr=1e30, warmup=0)
+    with pytest.raises(PrefixModelError, match=r"at step [1-9].* another --output or delete this"):
+        _fit(tiny_clipcap(), tmp_path / "run", recipe)
+    assert list((tmp_path / "run").iterdir())  # and other settings are refused there
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,10 @@ EMA = {
     "class_path": "lightning.pytorch.callbacks.EMAWeightAveraging",
     "init_args": {"decay": 0.5},
 }
+HALF = {
+    "class_path": "lightning.pytorch.plugins.HalfPrecision",
+    "init_args": {"precision": "16-true"},
+}
 CSV = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "logs"}}
 
 
@@ -189,6 +193,9 @@ def test_a_new_prefix_model_before_the_language_model_of_a_bundle():
         ({"recipe": {"steps": 3, "trains": "none"}}, "expected one of"),
         ({"recipe": {"steps": 3, "batch_size": 7}}, "number of pairs, 6; found 7"),
         ({"trainer": {"max_steps": 3}}, "max_steps"),
+        ({"trainer": {"precision": "bf16-true"}}, "take bf16-mixed"),
+        ({"trainer": {"precision": "16-true"}}, "take bf16-mixed"),
+        ({"trainer": {"plugins": [HALF]}}, "found 16-true"),
         ({"trainer": {"precison": "16-mixed"}}, "precison"),
         ({"trainer": {"accelerator": "cpu", "devices": "many"}}, "devices"),
         ({"data": []}, "at least one set of pairs"),
@@ -298,3 +305,14 @@ def test_what_was_left_out_is_said_in_the_end(capsys):
     assert _train(data=[{**data[0], "skip_bad": True}]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("data: left out 1 that can't be used: some.jsonl, line 5: image gone")
+
+
+@pytest.mark.parametrize("name", ["data", "validation"])
+def test_where_all_was_left_out_the_first_reason_is_said(name, capsys):
+    lines = [{"image": f"gone{i}.jpg", "caption": "a"} for i in range(3)]
+    Path("bad.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    bad = {"source": "manifest", "options": {"path": "bad.jsonl"}, "skip_bad": True}
+    line = _refused(capsys, **{name: [{**bad, "embedder": "cls"}]})
+    assert f"{name}: expected at least one pair, found none: skip_bad left out all 3 " in line
+    assert "bad.jsonl, line 1: image gone0.jpg does not exist" in line
+    assert not Path("run").exists()

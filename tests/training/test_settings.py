@@ -5,9 +5,13 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from prefix_models import PrefixModelError, add_lora
 from regionlm import RegionCaptioner
@@ -108,9 +112,17 @@ def _callback(name, **arguments):
     [
         (("Nope", {}), "--trainer.callbacks: Problem with given class_path"),
         (("EarlyStopping", {}), "--trainer.callbacks: the following arguments are required"),
-        (("EarlyStopping", {"monitor": "cider"}), "of loss, lr; found 'cider'"),
-        (("EarlyStopping", {"monitor": "val_loss"}), "val_loss needs validation pairs"),
+        (("EarlyStopping", {"monitor": "loss"}), "EarlyStopping looks at its figure after each"),
+        (("EarlyStopping", {"monitor": "loss", "mode": "up"}), "trainer: `mode` can be min, max"),
+        (("ModelCheckpoint", {"monitor": "val_loss"}), "val_loss needs validation pairs"),
         (("ModelCheckpoint", {"monitor": "cider"}), "of loss, lr, step, epoch; found 'cider'"),
+        (("GradientAccumulationScheduler", {"scheduling": {0: 2}}), "accumulate_grad_batches"),
+        (("Timer", {"duration": "00:00:00:00"}), "Timer can't be used: recipe.steps or"),
+        (("BackboneFinetuning", {}), "recipe.trains says what is trained"),
+        (("ModelPruning", {"pruning_fn": "l1_unstructured"}), "ModelPruning can't be used"),
+        (("LearningRateFinder", {}), "LearningRateFinder can't be used: give recipe.lr"),
+        (("BatchSizeFinder", {}), "BatchSizeFinder can't be used: give recipe.batch_size"),
+        (("StochasticWeightAveraging", {"swa_lrs": 0.1}), "take EMAWeightAveraging"),
     ],
 )
 def test_callbacks_that_can_not_work_are_one_line(callback, said, refused):
@@ -118,7 +130,66 @@ def test_callbacks_that_can_not_work_are_one_line(callback, said, refused):
     assert said in refused(**_callback(name, **arguments))
 
 
-def test_stopping_early_ends_with_a_bundle(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"monitor": "cider"}, "of loss, lr, val_loss; found 'cider'"),
+        ({"monitor": "loss", "check_on_train_epoch_end": True}, "check_on_train_epoch_end false"),
+    ],
+)
+def test_stopping_early_by_what_is_not_looked_at_is_one_line(arguments, said, refused):
+    changed = _callback("EarlyStopping", **arguments)
+    assert said in refused(**changed, validation=json.dumps([DATA]))
+
+
+class Absent(Logger):
+    """As Lightning's own loggers do where their package is not installed."""
+
+    name, version = "absent", ""
+
+    def __init__(self):
+        raise ModuleNotFoundError("`absent` is not available.\nTry `pip install absent`")
+
+    log_metrics = log_hyperparams = Logger.save
+
+
+class Picky(Callback):
+    """As Lightning's own callbacks do where they do not fit the trainer."""
+
+    def on_fit_start(self, trainer, pl_module):
+        raise MisconfigurationException("Picky is not supported\nwith `max_epochs=-1`")
+
+
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_loggers_that_lack_a_package_are_one_line(in_a_list, refused):
+    given = {"class_path": f"{__name__}.Absent"}
+    line = refused(trainer__logger=json.dumps([given] if in_a_list else given))
+    assert line.startswith("trainer: ") and line.endswith(
+        "`absent` is not available. Try `pip install absent`"
+    )
+
+
+@pytest.mark.skipif(
+    any(find_spec(name) for name in ("tensorboard", "tensorboardX")), reason="it is installed"
+)
+def test_tensorboard_that_is_not_installed_is_one_line(refused):
+    given = {
+        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "init_args": {"save_dir": "tb"},
+    }
+    assert "Neither `tensorboard` nor `tensorboardX`" in refused(trainer__logger=json.dumps(given))
+
+
+def test_callbacks_that_do_not_fit_the_trainer_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = {**GIVEN, "trainer.callbacks": json.dumps([{"class_path": f"{__name__}.Picky"}])}
+    assert main(["train", "fit", *(f"--{name}={value}" for name, value in options.items())]) == 2
+    said = "trainer: Picky is not supported with `max_epochs=-1`"
+    assert capsys.readouterr().err == f"regionlm: error: {said}\n"
+    assert not Path("run").exists()
+
+
+def test_stopping_early_ends_with_a_bundle_once_for_all(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     stop = {"monitor": "val_loss", "patience": 1, "min_delta": 1e9}
     changed = {
@@ -128,9 +199,16 @@ def test_stopping_early_ends_with_a_bundle(tmp_path, monkeypatch):
         "recipe.validate_every": "1",
     }
     options = {**GIVEN, **{name.replace("__", "."): value for name, value in changed.items()}}
-    assert main(["train", "fit", *(f"--{name}={value}" for name, value in options.items())]) == 0
+    command = ["train", "fit", *(f"--{name}={value}" for name, value in options.items())]
+    assert main(command) == 0
     assert RegionCaptioner.from_pretrained("run/bundle", device="cpu")
-    assert len(Path("run/curve.csv").read_text().splitlines()) < 9
+    curve = Path("run/curve.csv").read_text()
+    assert len(curve.splitlines()) < 9
+    weights = {path: path.read_bytes() for path in Path("run/bundle").rglob("*.safetensors")}
+    assert main(command) == 0
+    assert Path("run/curve.csv").read_text() == curve
+    assert weights == {path: path.read_bytes() for path in weights}
+    assert capsys.readouterr().err == ""
 
 
 # --- LoRA

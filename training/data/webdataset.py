@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 import tarfile
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from training.data.manifest import check_said, read_said
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("txt", "json")
 _NONE = (-1, 0)
+_BRACES = re.compile(r"\{(?:([0-9]{1,9})\.\.([0-9]{1,9})|([^{}]*,[^{}]*))\}")
 
 
 class WebDataset:
@@ -40,7 +42,8 @@ class WebDataset:
     def __init__(self, shards: str | Sequence[str], *, skip_bad: bool = False) -> None:
         """Index them.
 
-        shards: paths, or patterns with ``*``; a pattern's files are taken in the order of names.
+        shards: paths, patterns with ``*``, whose files are taken in the order of names, or
+            names with braces, ``{000..003}`` or ``{a,b}``, each of which must be there.
         """
         self.skip_bad = skip_bad
         self.files = _find([shards] if isinstance(shards, str) else shards)
@@ -89,16 +92,39 @@ class WebDataset:
 
 def _find(shards: Sequence[str]) -> list[Path]:
     found: list[Path] = []
-    for pattern in shards:
-        files = [Path(pattern)]
-        if not files[0].is_file():
-            files = [Path(name) for name in sorted(glob.glob(str(pattern)))]
-        if not files:
-            raise InputError(f"webdataset: expected tar files at {pattern}, found none")
-        found += files
+    for shard in shards:
+        one = Path(shard).is_file()  # whatever its name looks like
+        for pattern in [str(shard)] if one else _expand(str(shard)):
+            files = [Path(pattern)]
+            if not files[0].is_file():
+                files = [Path(name) for name in sorted(glob.glob(pattern))]
+            if not files:
+                raise InputError(f"webdataset: expected tar files at {pattern}, found none")
+            found += files
     if not found:
         raise InputError("webdataset: expected tar files, found an empty list")
     return found
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """What a shell makes of braces, but for braces in braces; one by one, as they may be many."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        yield pattern
+        return
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    first, last, names = braces.groups()
+    for choice in _numbers(first, last) if names is None else names.split(","):
+        for rest in _expand(after):
+            yield before + choice + rest
+
+
+def _numbers(first: str, last: str) -> Iterator[str]:
+    padded = any(end.startswith("0") and len(end) > 1 for end in (first, last))
+    width = max(len(first), len(last)) if padded else 0
+    step = 1 if int(first) <= int(last) else -1
+    for number in range(int(first), int(last) + step, step):
+        yield str(number).zfill(width)
 
 
 def _index(file: Path, number: int, found: array, digest: Any) -> None:

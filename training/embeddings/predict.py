@@ -162,7 +162,7 @@ class _ShardJournal:
         with contextlib.suppress(OSError):  # no room: the others will find that themselves
             self._stop.touch()
 
-    def forget_stop(self) -> None:
+    def start_again(self) -> None:
         self._stop.unlink(missing_ok=True)
 
     @property
@@ -170,7 +170,7 @@ class _ShardJournal:
         return self._stop.exists()
 
     def discard_if_empty(self) -> None:
-        self.forget_stop()
+        self.start_again()
         if next(self.folder.glob("*.safetensors"), None) is None:
             (self.folder / "key.json").unlink(missing_ok=True)
             for folder in (self.folder, self.folder.parent):

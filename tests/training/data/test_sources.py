@@ -233,6 +233,45 @@ def test_webdataset_samples_come_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("shards", "captions"),
+    [
+        ("x-{008..011}.tar", ["008", "009", "010", "011"]),
+        ("x-{010..009}.tar", ["010", "009"]),
+        ("{y,x}-{1,008}.tar", ["y1", "y8", "x1", "008"]),
+        (["y-{1..1}.tar", "x-{008..008}*"], ["y1", "008"]),
+        ("{odd,name}.tar", ["odd"]),
+    ],
+)
+def test_braces_of_webdataset_are_what_a_shell_makes_of_them(
+    tmp_path, monkeypatch, shards, captions
+):
+    monkeypatch.chdir(tmp_path)
+    names = {"y-1": "y1", "y-008": "y8", "x-1": "x1", "{odd,name}": "odd"}
+    names.update({f"x-{n}": n for n in ("008", "009", "010", "011")})
+    for name, caption in names.items():
+        tar(tmp_path / f"{name}.tar", {"1.jpg": jpeg(), "1.txt": caption.encode()})
+    found = open_source("webdataset", {"shards": shards})
+    assert [one.texts for one in found] == [[[caption]] for caption in captions]
+
+
+@pytest.mark.parametrize(
+    ("shards", "missing"),
+    [
+        ("{0..999999999}.tar", "at 1.tar, found none"),  # and at once
+        ("{0,2}.tar", "at 2.tar, found none"),
+        ("{a,{0,0}}.tar", "at {a,0}.tar, found none"),
+        ("{0}.tar", "at {0}.tar, found none"),
+    ],
+)
+def test_every_shard_that_braces_name_must_be_there(tmp_path, monkeypatch, shards, missing):
+    monkeypatch.chdir(tmp_path)
+    tar(tmp_path / "0.tar", {"1.jpg": jpeg(), "1.txt": b"a"})
+    with pytest.raises(InputError) as raised:
+        open_source("webdataset", {"shards": shards})
+    assert missing in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("members", "said"),
     [
         ({"7.txt": b"a"}, "expected an image"),
