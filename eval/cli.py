@@ -10,13 +10,14 @@ from jsonargparse import ArgumentParser
 
 from eval.settings import Run
 from regionlm.cli_flags import spell_out
+from regionlm.cli_values import add_settings
 from regionlm.extras import require
 
 
 def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
     """Run one evaluation and print its report."""
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
-    parser.add_class_arguments(Run)
+    add_settings(parser, Run)
     options = parser.instantiate(parser.parse_args(spell_out(argv, Run)))
     options.pop("config")
     run = Run(**options)

@@ -44,8 +44,8 @@ def make_degradation(
         ModelError: SAM can't be used.
     """
     if quality in SHAPES:
-        change, square = SHAPES[quality], np.ones((kernel, kernel), bool)
-        return lambda image, masks: _unless_empty(change(masks, square), masks)
+        change = SHAPES[quality]
+        return lambda image, masks: _unless_empty(change(masks, kernel), masks)
     if quality != "box_sam":
         known = ", ".join([*SHAPES, "box_sam"])
         raise DataError(f"masks: expected one of {known}; found {quality!r}")
@@ -65,14 +65,26 @@ def redrawn(sam: SamSource, device: torch.device) -> Degradation:
     return degrade
 
 
-def eroded(masks: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """Only the pixels around which the square, bool ``[K, K]``, fits in; may be none."""
-    return np.stack([ndimage.binary_erosion(mask, square, border_value=1) for mask in masks])
+def eroded(masks: np.ndarray, kernel: int) -> np.ndarray:
+    """Only the pixels around which a square of that side fits in; may be none."""
+    return _filtered(masks, kernel, ndimage.minimum_filter1d, beyond=1)
 
 
-def dilated(masks: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """With the square, bool ``[K, K]``, around each of their pixels."""
-    return np.stack([ndimage.binary_dilation(mask, square) for mask in masks])
+def dilated(masks: np.ndarray, kernel: int) -> np.ndarray:
+    """With a square of that side around each of their pixels."""
+    return _filtered(masks, kernel, ndimage.maximum_filter1d, beyond=0)
+
+
+def _filtered(
+    masks: np.ndarray, kernel: int, along: Callable[..., np.ndarray], beyond: int
+) -> np.ndarray:
+    """Along columns, then rows: for a square the same as in both at once, in time and memory that
+    hardly grow with it. ``beyond``: what lies outside of the picture."""
+    found = masks.astype(np.uint8)
+    for axis in (1, 2):
+        reach = min(kernel, 2 * masks.shape[axis] + 1)  # which covers all, wherever its middle is
+        found = along(found, reach, axis=axis, mode="constant", cval=beyond)
+    return found.astype(bool)
 
 
 def boxed(masks: np.ndarray) -> np.ndarray:
@@ -95,10 +107,10 @@ def _unless_empty(masks: np.ndarray, others: np.ndarray) -> Degraded:
     return Degraded(np.where(left, masks, others), int((~left).sum()))
 
 
-SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "exact": lambda masks, square: masks,
+SHAPES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "exact": lambda masks, kernel: masks,
     "erosion": eroded,
     "dilation": dilated,
-    "box": lambda masks, square: boxed(masks),
+    "box": lambda masks, kernel: boxed(masks),
 }
-"""Those that need the masks only, and the square of erosion and dilation."""
+"""Those that need the masks only, and the square's side of erosion and dilation."""

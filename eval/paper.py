@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from eval.datasets.registry import DATASETS
+from eval.tasks import TEMPLATES
 from regionlm.embedders.maskinversion import DEFAULT_SIZE, DEFAULT_STEPS
 
 _OPTIONS = "embedder.options."
@@ -20,6 +23,9 @@ _UNSET = {  # MaskInversion's defaults are those on backbones that bring none of
     _OPTIONS + "size": DEFAULT_SIZE,
 }
 
+_FILES = ("images", "hierarchy", "form")
+"""Options of datasets that say where files are, or in which of their forms."""
+
 
 @lru_cache
 def _tables() -> dict[str, Any]:
@@ -30,12 +36,15 @@ def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
     """The paper's figures for a run, by metric, in [0, 1]; empty where it has none.
 
     A figure is of a task, dataset, split, backbone with its weights (``-quickgelu`` doesn't
-    matter) and embedder, and of the settings that `paper.yaml` names. Where tables differ, the
-    first counts.
+    matter) and embedder, and of the settings that `paper.yaml` names; of all images, with the
+    task's own prompt, and the dataset's own options but for where its files are. Where tables
+    differ, the first counts.
 
     Args:
         settings: of the run, as result.json holds them; what is unset has its default.
     """
+    if not _is_usual(settings):
+        return {}
     data = _tables()
     task, dataset = settings["task"], settings["data"]["name"]
     family = settings["model"]["name"].removesuffix("-quickgelu")
@@ -60,6 +69,22 @@ def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
         for name, percent in zip(names, figures, strict=False):
             found.setdefault(name, round(percent / 100, 6))
     return found
+
+
+def _is_usual(settings: Mapping[str, Any]) -> bool:
+    """Whether all of a dataset is asked, as it is unless a run says otherwise."""
+    task, data = settings["task"], settings["data"]
+    if settings.get("limit") is not None:
+        return False
+    if settings.get("template") not in (None, TEMPLATES.get(task)):
+        return False
+    defaults = inspect.signature(DATASETS[data["name"]]).parameters
+    options = {name: v for name, v in data.get("options", {}).items() if name not in _FILES}
+    return all(_plain(value) == _plain(defaults[name].default) for name, value in options.items())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _meets(settings: Mapping[str, Any], name: str, wanted: Any) -> bool:

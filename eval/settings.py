@@ -1,14 +1,15 @@
 """Everything an evaluation run can be told: keys of the YAML, options of `regionlm eval`.
 
-Nothing but the standard library may be imported here: jsonargparse resolves these annotations for
-`--help`, which must not load torch.
+Nothing that loads torch may be imported here: jsonargparse resolves these annotations for `--help`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from regionlm.cli_flags import Value
 
 TaskName = Literal["captioning", "referring", "classes"]
 MaskQuality = Literal["exact", "erosion", "dilation", "box", "box_sam"]
@@ -29,8 +30,12 @@ class Data:
     name: str
     root: Path | None = None
     split: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Take the folder as text, too."""
+        self.root = None if self.root is None else Path(self.root)
 
 
 @dataclass
@@ -61,7 +66,7 @@ class EmbedderSource:
     """
 
     name: str = "maskinversion"
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass
@@ -115,7 +120,8 @@ class Run:
             nothing would be left of stays as it is, or its box for box_sam, and is counted.
         mask_kernel: Side of that square, pixels, odd; the paper does not say.
         sam: Which SAM, for box_sam.
-        template: Prompt around a class name or expression, with {}; null takes the task's.
+        template: Prompt around a class name or expression, with {}, for referring and classes; null
+            takes the task's.
         decoding: Options of the prefix model's generate, for captioning.
         clipscore: Also report CLIPScore, for captioning: the judge looks at each region's crop,
             which without a GPU may take longer than all else.
@@ -138,9 +144,13 @@ class Run:
     mask_kernel: int = 5
     sam: SamSource = field(default_factory=SamSource)
     template: str | None = None
-    decoding: dict[str, Any] = field(default_factory=dict)
+    decoding: dict[str, Value] = field(default_factory=dict)
     clipscore: bool = True
     trainer: Machines = field(default_factory=Machines)
     limit: int | None = None
     skip_bad: bool = False
-    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    sweep: dict[str, list[Value]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take the folder as text, too."""
+        self.output = Path(self.output)

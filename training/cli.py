@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from regionlm.cli_flags import spell_out
+from regionlm.cli_values import add_settings
 from training.settings import Fit
 
 
@@ -16,7 +17,7 @@ def run_train(parser: ArgumentParser, argv: Sequence[str]) -> None:
     for name, summary in SUBCOMMANDS.items():
         command = type(parser)(prog=f"regionlm train {name}", description=summary)
         command.add_argument("--config", action="config", help="YAML file with any of these.")
-        command.add_class_arguments(Fit)
+        add_settings(command, Fit)
         subcommands.add_subcommand(name, command, help=summary)
     options = parser.parse_args(spell_out(argv, Fit))
     name = options.subcommand

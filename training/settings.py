@@ -1,7 +1,6 @@
 """Everything a training run can be told: keys of the YAML, options of `regionlm train`.
 
-Nothing but the standard library may be imported here: jsonargparse resolves these annotations for
-`--help`, which must not load torch.
+Nothing that loads torch may be imported here: jsonargparse resolves these annotations for `--help`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from regionlm.cli_flags import Value
 from regionlm.errors import InputError
 
 Trains = Literal["mapper", "all", "lora"]
@@ -47,9 +47,9 @@ class PairSet:
     """
 
     source: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
     embedder: str = "maskinversion"
-    embedder_options: dict[str, Any] = field(default_factory=dict)
+    embedder_options: dict[str, Value] = field(default_factory=dict)
     limit: int | None = None
     skip_bad: bool = False
     workers: int = 0
@@ -86,7 +86,7 @@ class Start:
     backbone: str | None = None
     pretrained: str | None = None
     language_model: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
     store_language_model: bool = True
     offline: bool = False
 
@@ -128,7 +128,7 @@ class Recipe:
     schedule: Schedule = "cosine"
     weight_decay: float = 0.01
     noise: float = 0.0
-    lora: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Value] = field(default_factory=dict)
     clipcap_original: bool = False
     seed: int = 1
     checkpoint_every: int = 500

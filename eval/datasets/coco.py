@@ -5,6 +5,8 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; https://cocoda
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from eval.datasets.files import annotation_files, check_counts, find_needed, loc
 from eval.datasets.instances import annotation_masks, read_instances
 from eval.datasets.pictures import read_photo
 from eval.datasets.sample import Sample, labelled_sample
-from eval.errors import DataError
+from eval.errors import DataError, DataWarning
 
 _PUBLISHED = {
     "val2017": {"images": 5_000, "instances": 36_335, "crowds": 446, "classes": 80},
@@ -63,6 +65,7 @@ class Coco(RegionDataset):
         self._label_of = {number: i for i, number in enumerate(self._instances.categories)}
         self.classes = tuple(self._instances.categories.values())
         self._check()
+        self._check_names(found[name][0])
         kept = set(self._instances.table.images.tolist())
         known = {number: p for number, p in self._instances.photos.items() if number in kept}
         names = [(photo.file_name,) for photo in known.values()]
@@ -77,6 +80,17 @@ class Coco(RegionDataset):
             "classes": len(self.classes),
         }
         check_counts(f"coco {self.split}", counts, _PUBLISHED[self.split])
+
+    def _check_names(self, file: Path) -> None:
+        """A text can't tell two classes of one name apart."""
+        alike = [name for name, count in Counter(self.classes).items() if count > 1]
+        if alike:
+            warnings.warn(
+                f"{file}: expected categories of different names, found {len(alike)} that several"
+                f" have, for example {alike[0]!r}; they count as different classes",
+                DataWarning,
+                stacklevel=3,
+            )
 
     def _load(self, row: int) -> Sample:
         number = int(self._ids[row])

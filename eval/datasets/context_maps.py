@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval.datasets.context_classes import CLASSES, SYNONYMS
-from eval.datasets.files import locate
+from eval.datasets.files import locate, read_lines
 from eval.datasets.instances import segmentation_mask
 from eval.datasets.pictures import read_label_map
 from eval.datasets.records import TableBuilder, scan, whole_size
@@ -147,10 +147,7 @@ class _DetailImage(NamedTuple):
 
 def read_names(file: Path) -> dict[int, str]:
     """Read `labels.txt`: lines "NUMBER: NAME". Raises DataError for anything else."""
-    try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not text ({error}): fetch it again") from error
+    lines = read_lines(file)
     parts = [re.fullmatch(r"\s*(\d+)\s*:\s*(.+?)\s*", line) for line in lines]
     if not all(parts):
         bad = lines[parts.index(None)]

@@ -125,8 +125,13 @@ def check_counts(dataset: str, found: Mapping[str, int], published: Mapping[str,
 
 def read_ids(path: Path) -> list[str]:
     """Read a list of image ids: the first word of each line that is not blank."""
+    return [line.split()[0] for line in read_lines(path)]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text, UTF-8, that are not blank. Raises DataError: it can't be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of image ids: {error}") from error
-    return [line.split()[0] for line in lines if line.strip()]
+        raise DataError(f"{path} cannot be read as text ({error}): fetch it again") from error
+    return [line for line in text.splitlines() if line.strip()]

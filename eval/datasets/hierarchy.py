@@ -20,9 +20,9 @@ def read_relatives(file: Path, mids: Sequence[str]) -> tuple[frozenset[int], ...
     Raises DataError: damaged, or another file.
     """
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(file.read_text(encoding="utf-8-sig"))
         pairs = set(_kinds(tree, ()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{file}: expected a tree of LabelName and Subcategory; fetch it again"
             f" ({type(error).__name__}: {error})"

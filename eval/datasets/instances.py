@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.datasets.records import RecordTable, TableBuilder, scan, whole_size
+from eval.datasets.records import RecordTable, TableBuilder, scan, whole_id, whole_size
 from eval.errors import DataError, within
 from regionlm.coco_masks import polygon_mask, rle_mask
 from regionlm.errors import InputError
@@ -48,7 +48,8 @@ def read_instances(
 
     include_crowd: keep annotations of crowds (iscrowd 1), too. images: ids to keep; None: all.
 
-    Raises DataError: damaged, fields or lists missing, an annotation id twice.
+    Raises DataError: damaged, fields or lists missing, an id that is no number or, of an
+    annotation, there twice.
     """
     photos: dict[int, Photo] = {}
     categories: dict[int, str] = {}
@@ -59,14 +60,15 @@ def read_instances(
             if record.key == "categories":
                 categories[item["id"]] = item["name"]
             elif record.key == "images" and (images is None or item["id"] in images):
-                size = whole_size(item["width"], item["height"], f"{file}, image {item['id']}")
-                photos[item["id"]] = Photo(item["file_name"], *size)
+                number = whole_id(item["id"], f"{file}, images: id")
+                size = whole_size(item["width"], item["height"], f"{file}, image {number}")
+                photos[number] = Photo(item["file_name"], *size)
             elif record.key == "annotations" and (images is None or item["image_id"] in images):
                 is_crowd = bool(item.get("iscrowd", 0))
                 kinds[is_crowd] += 1
                 if include_crowd or not is_crowd:
+                    ids.append(whole_id(item["id"], f"{file}, annotations: id"))
                     builder.add(item["image_id"], record)
-                    ids.append(item["id"])
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{file}: expected COCO's instance annotations (images, annotations, categories); a "
@@ -133,4 +135,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 def _is_polygon(value: Any) -> bool:
     if not isinstance(value, list) or len(value) % 2:
         return False
-    return all(type(number) in (int, float) and math.isfinite(number) for number in value)
+    try:
+        return all(type(number) in (int, float) and math.isfinite(number) for number in value)
+    except OverflowError:  # a whole number that no float can hold
+        return False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval.datasets.base import RegionDataset, check_choice
-from eval.datasets.files import annotation_files, check_counts, find_needed, locate
+from eval.datasets.files import annotation_files, check_counts, find_needed, locate, read_lines
 from eval.datasets.hierarchy import read_relatives
 from eval.datasets.pictures import check_proportions, read_binary_mask, read_photo
 from eval.datasets.sample import Sample, labelled_sample
@@ -149,8 +149,7 @@ def _mask_places(row: dict[str, str], split: str) -> tuple[str, ...]:
 
 
 def _read_mids(file: Path) -> list[str]:
-    mids = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    mids = [line.split(",")[0] for line in mids]
+    mids = [line.strip().split(",")[0] for line in read_lines(file)]
     if not mids or not all(mid.startswith("/") for mid in mids):
         raise DataError(f"{file}: expected one class id like /m/04yx4 a line; fetch it again")
     return mids
@@ -160,8 +159,7 @@ def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
     """Names of classes; some releases of the files have a header, and all have more classes."""
     names: dict[str, str] = {}
     for file in files:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if len(row) == 2 and row[0].startswith("/")]
+        rows = [row for row in _named_rows(file) if len(row) == 2 and row[0].startswith("/")]
         names = {**dict(rows), **names}
     unnamed = [mid for mid in mids if mid not in names]
     if unnamed:
@@ -170,6 +168,16 @@ def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
             f"{unnamed[0]}: fetch class-descriptions-boxable.csv again"
         )
     return tuple(names[mid] for mid in mids)
+
+
+def _named_rows(file: Path) -> list[list[str]]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            return list(csv.reader(stream))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file} cannot be read as CSV in UTF-8 ({error}): fetch it again"
+        ) from error
 
 
 def _read_rows(file: Path) -> list[dict[str, str]]:
@@ -187,13 +195,13 @@ def _read_rows(file: Path) -> list[dict[str, str]]:
 def _csv_rows(file: Path) -> Iterator[dict[str, str]]:
     with open(file, encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream, strict=True)
-        missing = set(_COLUMNS) - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(
-                f"{file}: expected columns {', '.join(_COLUMNS)}; without "
-                f"{', '.join(sorted(missing))} it is another file: fetch it again"
-            )
         try:
+            missing = set(_COLUMNS) - set(reader.fieldnames or ())
+            if missing:
+                raise DataError(
+                    f"{file}: expected columns {', '.join(_COLUMNS)}; without "
+                    f"{', '.join(sorted(missing))} it is another file: fetch it again"
+                )
             yield from reader
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{file}: damaged near line {reader.line_num}: {error}") from error

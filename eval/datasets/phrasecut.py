@@ -170,17 +170,15 @@ def phrase_mask(polygons: Any, size: tuple[int, int]) -> np.ndarray:
     canvas = Image.new("L", size)
     pen = ImageDraw.Draw(canvas)
     try:
-        drawn = [
-            [(int(x), int(y)) for x, y in polygon] for instance in polygons for polygon in instance
-        ]
+        for points in (polygon for instance in polygons for polygon in instance):
+            drawn = [(int(x), int(y)) for x, y in points]
+            if len(drawn) >= 2:
+                pen.polygon(drawn, outline=1, fill=1)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             "expected Polygons[instance][polygon][point] = [x, y]; found Polygons like "
             f"{str(polygons)[:60]}: fetch refer_*.json again"
         ) from error
-    for points in drawn:
-        if len(points) >= 2:
-            pen.polygon(points, outline=1, fill=1)
     return np.asarray(canvas) > 0
 
 

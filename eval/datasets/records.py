@@ -130,8 +130,8 @@ class _Window:
                 if not self._more():
                     raise self._damaged(error.msg) from error
                 continue
-            except RecursionError as error:
-                raise self._damaged("it is nested too deeply") from error
+            except (RecursionError, ValueError) as error:  # Python refuses 4300 digits
+                raise self._damaged("nested too deeply, or a number too long") from error
             # A number may go on in the file: "1" or "1e+" at the end of the text are read as 1.
             if end + _NUMBER_TAIL <= len(self._text) or not self._more():
                 break
@@ -190,7 +190,7 @@ class RecordTable:
 
     def of_image(self, image_id: int) -> list[Any]:
         """Read the records of an image, in file order; DataError if the file has changed."""
-        low, high = np.searchsorted(self.images, [image_id, image_id + 1])
+        low, high = (np.searchsorted(self.images, image_id, side) for side in ("left", "right"))
         found = []
         for number, start, length in self.places[low:high].tolist():
             with open(self.files[number], "rb") as stream:
@@ -209,6 +209,16 @@ def whole_size(width: Any, height: Any, place: str) -> tuple[int, int]:
     return width, height
 
 
+def whole_id(value: Any, place: str) -> int:
+    """Return an id; DataError unless it is a whole number of 64 bits."""
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise DataError(
+            f"{place}: expected a whole number below 2^63, found {str(value)[:40]!r}: fetch it"
+            " again"
+        )
+    return value
+
+
 class TableBuilder:
     """Collects records while a file is scanned."""
 
@@ -220,9 +230,10 @@ class TableBuilder:
         self._places = array("q")
 
     def add(self, image_id: int, record: Record) -> None:
-        """Note a record of an image."""
+        """Note a record of an image. Raises DataError: an id that is no whole number."""
+        place = f"{record.file}, {record.key or 'records'}: image_id"
         number = self._files.setdefault(record.file, len(self._files))
-        self._images.append(image_id)
+        self._images.append(whole_id(image_id, place))
         self._places.extend((number, record.start, record.length))
 
     def image_ids(self) -> list[int]:

@@ -47,13 +47,18 @@ def open_dataset(
     only so many images, drawn with `seed`; None: all. allow_missing: whether an image of which a
     file is missing is an error only when it is read. options: those of the dataset's class.
 
-    Raises DataError: unknown name, split or option; missing or damaged files. Warns
+    Raises DataError: unknown name, split or option; missing or damaged files; no image. Warns
     (`DataWarning`) where numbers differ from the published ones.
     """
     check_request(name, root, options)
     if split is not None:
         options["split"] = split
     dataset = DATASETS[name](root, allow_missing=allow_missing, **options)
+    if not len(dataset):
+        files = " and ".join(map(str, dataset.annotations))
+        raise DataError(
+            f"{name}: no image of the split {dataset.split} with these options; looked in {files}"
+        )
     return dataset if limit is None else dataset.limited(limit, seed)
 
 

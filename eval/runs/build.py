@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from eval.datasets.base import RegionDataset
 from eval.errors import DataError
 from eval.settings import ModelSource, Run
-from eval.tasks import ClassRetrieval, LocalizedCaptioning, ReferringRetrieval, Task
-from eval.tasks.classes import TEMPLATE
+from eval.tasks import (
+    TEMPLATES,
+    ClassRetrieval,
+    LocalizedCaptioning,
+    ReferringRetrieval,
+    Task,
+)
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.backbones.loading import load_backbone
+from regionlm.backbones.loading import CONFIG_FILE, load_backbone
 from regionlm.captioner import RegionCaptioner
 from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
+from regionlm.presets import PRESETS
 
 
 def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
@@ -21,22 +29,21 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
         embedder = make_embedder(run.embedder.name, captioner.backbone, **run.embedder.options)
-        judge = captioner.backbone if run.judge is None else _backbone(run.judge, device)
+        judge = captioner.backbone if run.judge is None else _backbone(run.judge, "judge", device)
         return LocalizedCaptioning(
             captioner, embedder, judge, run.decoding, clipscore=run.clipscore
         )
-    backbone = _backbone(run.model, device)
+    backbone = _backbone(run.model, "model", device)
     embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
+    template = TEMPLATES[run.task] if run.template is None else run.template
     if run.task == "referring":
-        return ReferringRetrieval(backbone, embedder, run.template or "{}")
+        return ReferringRetrieval(backbone, embedder, template)
     if not dataset.classes:
         raise DataError(
             f"{dataset.name}: has expressions and no classes; the task classes needs voc2012,"
             " context59, coco, openimages or mini"
         )
-    return ClassRetrieval(
-        backbone, embedder, dataset.classes, run.template or TEMPLATE, dataset.relatives
-    )
+    return ClassRetrieval(backbone, embedder, dataset.classes, template, dataset.relatives)
 
 
 def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:
@@ -50,10 +57,27 @@ def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:
     )
 
 
-def _backbone(model: ModelSource, device: torch.device) -> ClipViT:
-    """An open_clip model by name and tag; without a tag a bundle's own backbone, or a folder."""
-    if model.pretrained is not None:
+def _backbone(model: ModelSource, option: str, device: torch.device) -> ClipViT:
+    """An open_clip model by name and tag, or a backbone's folder; else a bundle's own backbone."""
+    ours = model.name == "mini" or model.name in PRESETS
+    is_folder = not ours and (Path(model.name) / CONFIG_FILE).is_file()
+    if model.pretrained is not None or is_folder:
         return load_backbone(
             model.name, pretrained=model.pretrained, device=device, offline=model.offline
         )
+    if not ours and not Path(model.name).exists():
+        _refuse_untagged(model.name, option)
     return _captioner(model, device).backbone
+
+
+def _refuse_untagged(name: str, option: str) -> None:
+    """Raise ModelError for the name of an open_clip model: it says nothing about weights."""
+    import open_clip
+
+    plain = name.replace("/", "-")  # OpenAI writes ViT-B/32
+    if plain in open_clip.list_models():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(plain)[:6]) or "none known"
+        raise ModelError(
+            f"{option}.name {name}: which weights? add --{option}.pretrained with open_clip's tag"
+            f" ({tags}) or a checkpoint file"
+        )

@@ -19,6 +19,8 @@ def check_run(run: Run) -> None:
         raise DataError(
             f"mask_kernel: expected 3, 5, 7 or another odd number, found {run.mask_kernel}"
         )
+    if run.data.workers < 0:
+        raise DataError(f"data.workers: expected 0 threads or more, found {run.data.workers}")
     check_request(run.data.name, run.data.root, run.data.options)
     check_embedder(run.embedder.name, run.embedder.options)
     if run.template is not None:

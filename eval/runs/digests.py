@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from eval.datasets.base import RegionDataset
+from eval.errors import DataError
 from eval.settings import ModelSource, Run
-from regionlm.bundle import MINI
-from regionlm.digests import file_digest, files_digest, folder_digest
-from regionlm.presets import PRESETS, models_folder
+from regionlm.digests import files_digest
+from regionlm.model_digests import model_digest, option_digests, path_digest
 
 
 def run_digests(run: Run, dataset: RegionDataset) -> dict[str, str]:
@@ -18,30 +16,24 @@ def run_digests(run: Run, dataset: RegionDataset) -> dict[str, str]:
     pictures and label maps, which are too many, nor of what a hub's name stands for.
 
     Raises:
-        InputError: a file can't be read.
+        DataError: a model without a name. InputError: a file can't be read.
     """
-    found = {"data": files_digest(dataset.annotations), "model": _model(run.model)}
+    found = {"data": files_digest(dataset.annotations), "model": _model("model", run.model)}
     if run.judge is not None and run.task == "captioning":
-        found["judge"] = _model(run.judge)
+        found["judge"] = _model("judge", run.judge)
     if run.masks == "box_sam":
-        found["sam"] = _path(run.sam.name)
-    for name, value in run.embedder.options.items():
-        if isinstance(value, str | Path) and Path(value).is_file():
-            found[f"embedder.{name}"] = _path(value)
+        found["sam"] = path_digest(_named("sam", run.sam.name))
+    found |= option_digests(run.embedder.options)
     return {name: digest for name, digest in found.items() if digest}
 
 
-def _model(model: ModelSource) -> str:
-    if model.pretrained is not None:
-        return _path(model.pretrained)
-    if model.name == "mini":
-        return _path(MINI)
-    return _path(models_folder() / model.name if model.name in PRESETS else model.name)
+def _model(what: str, model: ModelSource) -> str:
+    name = _named(what, model.name)
+    return model_digest(name) if model.pretrained is None else path_digest(model.pretrained)
 
 
-def _path(value: str | Path) -> str:
-    """Of a file or folder; "" for anything else, such as a tag or a hub id."""
-    path = Path(value)
-    if path.is_dir():
-        return folder_digest(path)
-    return file_digest(path)[:16] if path.is_file() else ""
+def _named(what: str, name: object) -> str:
+    """A name that YAML or Python may have left out."""
+    if not isinstance(name, str) or not name:
+        raise DataError(f"{what}.name: expected the name or folder of a model, found {name!r}")
+    return name

@@ -20,7 +20,7 @@ from eval.runs.check import check_run
 from eval.runs.digests import run_digests
 from eval.runs.report import Answer, write_results
 from eval.settings import Run
-from eval.tasks import METRICS
+from eval.tasks import METRICS, TEMPLATES
 from regionlm.errors import InputError
 from regionlm.runs.execute import answer_all, new_trainer
 from regionlm.runs.journal import Journal
@@ -38,6 +38,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     Raises:
         DataError, InputError, ModelError, PrefixModelError: settings or files that can't be used.
     """
+    if run.sweep:
+        raise DataError(
+            "sweep: found one in a single run; give it to eval.runs.sweep.evaluate_sweep"
+        )
     check_run(run)
     data = run.data
     dataset = open_dataset(
@@ -45,7 +49,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         limit=run.limit, allow_missing=run.skip_bad, **data.options,
     )  # fmt: skip
     settings = _settings(run, dataset)
-    journal = Journal(run.output, settings)
+    journal = Journal(run.output, settings, lambda answer: answer["bad"] is not None)
 
     def prepare(device: torch.device) -> Callable[[int, Sample], dict[str, Any]]:
         degrade = make_degradation(run.masks, run.sam, device, run.mask_kernel)
@@ -89,9 +93,26 @@ def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
         del settings["sam"]
     if run.masks not in ("erosion", "dilation"):
         del settings["mask_kernel"]
+    _keep_what_is_read(settings)
     settings["digests"] = run_digests(run, dataset)
     settings["image_count"] = len(dataset)
     return json.loads(json.dumps(settings, default=str))
+
+
+def _keep_what_is_read(settings: dict[str, Any]) -> None:
+    """Leave out what another task reads, and name the prompt which null stands for."""
+    if settings["task"] == "captioning":
+        del settings["template"]
+        unread = [settings["judge"]]
+    else:
+        for name in ("judge", "decoding", "clipscore"):
+            del settings[name]
+        unread = [settings["model"]]
+        if settings["template"] is None:
+            settings["template"] = TEMPLATES[settings["task"]]
+    for model in unread:
+        if model is not None:
+            del model["prefix"]  # its backbone alone is asked
 
 
 def _counts(run: Run, sample: Sample, replaced: int) -> dict[str, int]:
@@ -122,6 +143,12 @@ def _finish(journal: Journal, settings: dict[str, Any], machine: dict[str, Any])
         raise DataError(
             f"{journal.folder}: expected answers for {settings['image_count']} images, found"
             f" {len(answers)}; do all processes see this folder?"
+        )
+    if not any(answer.records for answer in answers):
+        bad = [answer.bad for answer in answers if answer.bad is not None]
+        raise DataError(
+            f"{settings['data']['name']}: nothing to measure in {len(answers)} images, of which"
+            f" {len(bad)} could not be read" + (f"; the first: {bad[0]}" if bad else "")
         )
     metrics = METRICS[settings["task"]]([answer.records for answer in answers if answer.records])
     paper = paper_figures(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regionlm.outputs import write_atomically
+from regionlm.runs.journal import json_line
 
 if TYPE_CHECKING:  # it brings torch, which `regionlm report` can do without
     from eval.tasks.task import Record
@@ -55,7 +55,7 @@ def write_results(
         What result.json holds.
     """
     lines = [
-        json.dumps({"image": answer.image, **record}, ensure_ascii=False)
+        json_line({"image": answer.image, **record})
         for answer in answers
         for record in answer.records
     ]
@@ -75,13 +75,13 @@ def write_results(
         "versions": _versions(),
         "git": _revision(),
     }
-    texts = {
-        SAMPLES: "".join(line + "\n" for line in lines),
-        RESULT: json.dumps(result, indent=2, ensure_ascii=False) + "\n",
-        REPORT: _report(result),
+    files = {
+        SAMPLES: b"".join(lines),
+        RESULT: json_line(result, indent=2),
+        REPORT: _report(result).encode(errors="backslashreplace"),
     }
-    for name, text in texts.items():
-        write_atomically(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+    for name, data in files.items():
+        write_atomically(folder / name, partial(Path.write_bytes, data=data))
     return result
 
 

@@ -23,6 +23,7 @@ from eval.runs.report import REPORT, RESULT
 from eval.settings import Run
 from regionlm.cli_flags import option_kinds
 from regionlm.cli_parser import UsageError, new_parser
+from regionlm.cli_values import add_settings
 from regionlm.outputs import write_atomically
 from regionlm.runs.journal import SETTINGS
 
@@ -71,7 +72,7 @@ def expand(run: Run) -> list[Run]:
         return [run]
     choices = [_values(name, run.sweep[name]) for name in run.sweep]
     parser = new_parser("sweep", "")
-    parser.add_class_arguments(Run)
+    add_settings(parser, Run)
     plain = json.dumps({**asdict(run), "sweep": {}}, default=str)
     runs: list[Run] = []
     taken: set[str] = set()

@@ -3,6 +3,7 @@
 A task answers one image at a time with records; metrics are computed from records alone.
 """
 
+from eval.tasks import classes, referring
 from eval.tasks.captioning import LocalizedCaptioning, caption_metrics
 from eval.tasks.classes import ClassRetrieval, class_metrics
 from eval.tasks.referring import ReferringRetrieval, referring_metrics
@@ -15,8 +16,12 @@ METRICS = {
 }
 """Name of a task -> the table's figures from the records of all images, in any order."""
 
+TEMPLATES = {"classes": classes.TEMPLATE, "referring": referring.TEMPLATE}
+"""Name of a task that has a prompt -> the prompt unless a run gives another."""
+
 __all__ = [
     "METRICS",
+    "TEMPLATES",
     "ClassRetrieval",
     "LocalizedCaptioning",
     "Record",

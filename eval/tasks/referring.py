@@ -14,6 +14,8 @@ from eval.metrics.functional import macro_accuracy, overlap, target_ranks, tie_c
 from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 
+TEMPLATE = "{}"
+
 
 class ReferringRetrieval:
     """Rank an image's masks by the cosine of their embeddings with an expression.
@@ -31,7 +33,7 @@ class ReferringRetrieval:
         self,
         backbone: ClipViT,
         embedder: Embed,
-        template: str = "{}",
+        template: str = TEMPLATE,
     ) -> None:
         self.backbone, self.embedder, self.template = backbone, embedder, template
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from regionlm.backbones.blocks import BlockWeights, read_block, read_layer_norm
 from regionlm.backbones.positions import resample_positions
+from regionlm.backbones.text_tokenizers import whole_characters
 from regionlm.backbones.vision import Head, Pooling, VisionBackbone
 from regionlm.errors import InputError, ModelError
 
@@ -90,7 +91,7 @@ class ClipViT(VisionBackbone):
         return self
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Text embeddings ``[T, d]``, unnormalised; no gradient.
+        """Text embeddings ``[T, d]``, unnormalised; no gradient. A lone surrogate is U+FFFD.
 
         Raises:
             InputError: not a list of strings, or empty. ModelError: built without a tokenizer.
@@ -102,7 +103,7 @@ class ClipViT(VisionBackbone):
                 f"{self.name}: has no tokenizer; pass tokenizer= to ClipViT to embed texts"
             )
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            tokens = self.tokenizer(list(texts)).to(self.device)
+            tokens = self.tokenizer([whole_characters(text) for text in texts]).to(self.device)
             return self.model.encode_text(tokens)
 
     def blocks(self) -> list[BlockWeights]:

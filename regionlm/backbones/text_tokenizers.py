@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,16 @@ import torch
 from torch import Tensor
 
 from regionlm.errors import InputError, ModelError
+
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def whole_characters(text: str) -> str:
+    """A text with U+FFFD for each half of a character, which no tokenizer takes.
+
+    JSON may hold such halves (lone surrogates), and so may arguments that are not UTF-8.
+    """
+    return _HALVES.sub("\ufffd", text)
 
 
 class FileTokenizer:
@@ -52,7 +63,7 @@ class FileTokenizer:
 
     def unknown_words(self, text: str) -> list[str]:
         """Parts of a text that a word-level vocabulary lacks; a BPE knows all."""
-        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        unknown, text = getattr(self._tokenizer.model, "unk_token", None), whole_characters(text)
         found = self._tokenizer.encode(text, add_special_tokens=False)
         pairs = zip(found.tokens, found.offsets, strict=True)
         return [text[start:end] for token, (start, end) in pairs if token == unknown]

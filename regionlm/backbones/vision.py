@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
 from regionlm.backbones.sizes import grid_of, resolve_size
 from regionlm.errors import InputError, ModelError
+from regionlm.images import as_image
 
 _T = TypeVar("_T")
 _MOST_DERIVED = 16  # grids and merged weights remembered per backbone
@@ -159,19 +160,20 @@ class VisionBackbone(ABC):
         """Squash an image (no crop, bicubic) to ``size`` and normalise it.
 
         Args:
-            image: any PIL mode; converted to RGB.
+            image: any PIL mode that `regionlm.images.as_image` makes RGB.
             size: input pixels, S for S x S or (H, W); multiples of the patch. Default: the model's.
 
         Returns:
             float32 ``[3, H, W]`` on the CPU.
 
         Raises:
-            InputError: a size the model can't take.
+            InputError: a size the model can't take, or a picture that can't be made RGB.
         """
         height, width = resolve_size(self.default_size if size is None else size, self.patch_size)
-        resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        resized = as_image(image).resize((width, height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1) / 255
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        # On the CPU whatever the default device is, as the pixels are.
+        mean, std = (torch.tensor(values, device="cpu") for values in (self.mean, self.std))
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
     def encode(self, pixels: Tensor) -> EncodedImages:
@@ -225,13 +227,16 @@ class VisionBackbone(ABC):
     def derived(self, key: str, sources: Sequence[Tensor], make: Callable[[], _T]) -> _T:
         """What ``make()`` computes from the model's tensors ``sources``, remembered under ``key``.
 
-        Made again when a source was replaced or changed in place, and for inference tensors, which
-        don't count their changes.
+        Made again when a source was replaced or changed, and for inference tensors. PyTorch does
+        not count changes made through ``.data``: the sum of each source shows those.
         """
         with torch.inference_mode(False), torch.no_grad():
             if any(source.is_inference() for source in sources):
                 return make()
-            state = [(s.data_ptr(), s._version, s.device, s.dtype) for s in sources]
+            state = [
+                (s.data_ptr(), s._version, s.device, s.dtype, s.sum(dtype=torch.float32).item())
+                for s in sources
+            ]
             if key not in self._derived or self._derived[key][0] != state:
                 if len(self._derived) >= _MOST_DERIVED:
                     self._derived.clear()

@@ -79,3 +79,8 @@ class Pictures:
         """The output's line in place of one whose image can't be read."""
         line = self.manifest[index]
         return {"id": line.id, "image": line.image, "error": " ".join(str(error).split())}
+
+
+def is_bad(answer: Answer) -> bool:
+    """Whether a line of the output says that its image, or one of its regions, can't be read."""
+    return "error" in answer or any("error" in row for row in answer.get("regions", ()))

@@ -131,7 +131,10 @@ def _check_polygon(polygon: Any, size: tuple[int, int]) -> None:
 
 def _is_number(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    try:
+        return is_number and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _short(value: Any) -> str:

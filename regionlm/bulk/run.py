@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.bulk.manifest import Manifest
 from regionlm.bulk.output import Summary, write_output
-from regionlm.bulk.pictures import Pictures
+from regionlm.bulk.pictures import Pictures, is_bad
 from regionlm.errors import InputError
 from regionlm.extras import require
 from regionlm.outputs import check_writable
@@ -49,9 +49,10 @@ def caption_manifest(
     ``image`` and ``regions``, a list of objects of ``region`` (its id or name), ``caption``,
     ``logprob``, ``dice``, ``iou`` and ``cosine_to_image`` as in `RegionCaption`. It appears whole,
     at the end. Until then finished lines are in the folder ``OUTPUT.parts``: a run that was killed
-    goes on from there when it is started again with the same settings, on as many processes as you
-    like. Neither the number of processes nor a stop changes a byte of the output; images are
-    embedded one by one and, unless OMP_NUM_THREADS says otherwise, with one thread a process.
+    goes on from there when it is started again with the same settings and files of the model, on
+    as many processes as you like; lines of which something could not be read are done again.
+    Neither the number of processes nor a stop changes a byte of the output; images are embedded one
+    by one and, unless OMP_NUM_THREADS says otherwise, with one thread a process.
 
     Every process of a distributed run calls this; all must see both files. With ``devices`` above
     1 Lightning starts the others, by running the program again with the same arguments.
@@ -79,6 +80,7 @@ def caption_manifest(
     parts = output.with_name(output.name + ".parts")
     _check(manifest, output, parts, devices, workers)
     opened = Manifest(manifest)
+    from regionlm.model_digests import model_digest, option_digests
     from regionlm.runs.execute import answer_all, new_trainer
     from regionlm.runs.module import AnswerModule
 
@@ -87,8 +89,9 @@ def caption_manifest(
     settings = {
         "manifest": opened.digest, "model": model, "prefix": prefix, "embedder": embedder,
         "embedder_options": options, "decoding": decoding, "prompt": prompt,
+        "digests": {"model": model_digest(model), **option_digests(options)},
     }  # fmt: skip
-    journal = Journal(parts, settings)
+    journal = Journal(parts, settings, is_bad)
     before = journal.done()
 
     prepare = partial(

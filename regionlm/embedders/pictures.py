@@ -13,6 +13,7 @@ from torch import Tensor
 from regionlm.embedders.embedder import AT_ONCE, Embedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError
+from regionlm.images import as_image
 
 
 class PictureEmbedder(Embedder[RegionEmbeddings]):
@@ -48,13 +49,13 @@ class PictureEmbedder(Embedder[RegionEmbeddings]):
 
 
 def as_picture(image: Image.Image | Tensor) -> Image.Image:
-    """An RGB picture; InputError for anything but a PIL image."""
+    """An RGB picture; InputError for anything but a PIL image that `as_image` takes."""
     if not isinstance(image, Image.Image):
         raise InputError(
             f"image: expected a PIL image, got {type(image).__name__}; this embedder cuts or paints"
             " the picture itself"
         )
-    return image.convert("RGB")
+    return as_image(image)
 
 
 def as_area(mask: Tensor) -> Image.Image:

@@ -116,10 +116,10 @@ def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Re
         try:
             if error is None:
                 result = finish()
-            else:
-                module.journal.discard_if_empty()
         except USERS_ERRORS as failure:
             error = failure
+        if error is not None:
+            module.journal.discard_if_empty()
     result, error = broadcast((result, error))
     if error is not None:
         raise error

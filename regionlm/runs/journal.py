@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ Answer = dict[str, Any]
 
 SETTINGS = "run.json"
 _STOP = "stop"
+_BAD = 4  # column of `Journal._index`
 
 
 class Journal:
@@ -35,16 +36,24 @@ class Journal:
 
     Args:
         folder: made if missing; the folder above it is not.
-        settings: JSON values that decide the answers; a folder of other settings is refused.
+        settings: JSON values that decide the answers, paths count as text; a folder of other
+            settings is refused.
+        is_bad: whether an answer says that its item could not be read. Such an item is not done:
+            the next start of the run reads it again.
 
     Raises:
         InputError: the folder holds a run of other settings, or something that is no run, or can't
             be written.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
-        text = json.dumps(settings, indent=2, sort_keys=True)
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        is_bad: Callable[[Answer], bool] = lambda answer: False,
+    ) -> None:
+        self.folder, self._is_bad = folder, is_bad
+        text = json.dumps(settings, indent=2, sort_keys=True, default=str)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             others = [entry.name for entry in folder.iterdir() if not _is_own(entry.name)]
@@ -63,15 +72,16 @@ class Journal:
 
     def done(self) -> np.ndarray:
         """Numbers of the finished items, int64, ascending."""
-        return self._index()[1][:, 0]
+        _, places = self._index()
+        return places[places[:, _BAD] == 0, 0]
 
     def answers(self) -> Iterator[tuple[int, Answer]]:
-        """All finished items with their numbers, ascending; one is in memory at a time."""
+        """All answers with their items' numbers, ascending; one is in memory at a time."""
         files, places = self._index()
         streams = [file.open("rb") for file in files]
         try:
             for place in places:
-                number, which, start, length = place.tolist()
+                number, which, start, length, _ = place.tolist()
                 streams[which].seek(start)
                 answer = json.loads(streams[which].read(length))
                 del answer["index"]
@@ -88,9 +98,16 @@ class Journal:
         """Tell all processes of the run to leave the rest of their items."""
         (self.folder / _STOP).touch()
 
-    def forget_stop(self) -> None:
-        """Take `ask_to_stop` back: the run starts again."""
+    def start_again(self) -> None:
+        """Take `ask_to_stop` back, and the answers of items that could not be read.
+
+        Raises:
+            InputError: the system refuses to write.
+        """
         (self.folder / _STOP).unlink(missing_ok=True)
+        files, places = self._index()
+        for which in np.unique(places[places[:, _BAD] == 1, 1]).tolist():
+            write_atomically(files[which], partial(self._copy_good, files[which]))
 
     @property
     def stopped(self) -> bool:
@@ -107,20 +124,29 @@ class Journal:
             self.folder.rmdir()
 
     def _index(self) -> tuple[list[Path], np.ndarray]:
-        """Where answers lie: files, and int64 ``[N, 4]`` of number, file, start and bytes."""
+        """Where answers lie: files, and int64 ``[N, 5]`` of number, file, start, bytes and whether
+        the item could not be read."""
         files = sorted(self.folder.glob("answers-*.jsonl"))
-        found = array("q")  # 32 bytes an answer
+        found = array("q")  # 40 bytes an answer
         for which, file in enumerate(files):
             start = 0
             with file.open("rb") as stream:
                 for line in stream:
-                    number = _number(line)
-                    if number is not None:
-                        found.extend((number, which, start, len(line)))
+                    answer = _parsed(line)
+                    if answer is not None:
+                        is_bad = int(self._is_bad(answer))
+                        found.extend((answer["index"], which, start, len(line), is_bad))
                     start += len(line)
-        places = np.array(found, np.int64).reshape(-1, 4)
+        places = np.array(found, np.int64).reshape(-1, _BAD + 1)
         _, first = np.unique(places[:, 0], return_index=True)
         return files, places[first]
+
+    def _copy_good(self, source: Path, target: Path) -> None:
+        with source.open("rb") as lines, target.open("wb") as kept:
+            for line in lines:
+                answer = _parsed(line)
+                if answer is not None and not self._is_bad(answer):
+                    kept.write(line)
 
 
 class JournalWriter:
@@ -154,19 +180,20 @@ class JournalWriter:
             self._file.close()
 
 
-def json_line(value: Mapping[str, Any]) -> bytes:
-    """One line of JSON, UTF-8, ending in a line break."""
+def json_line(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """JSON in UTF-8, ending in a line break; one line unless indented."""
     try:
-        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # the name of a file that is not UTF-8
-        return json.dumps(value).encode() + b"\n"
+        return json.dumps(value, indent=indent, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate: half a character, or a file's name
+        return json.dumps(value, indent=indent).encode() + b"\n"
 
 
-def _number(line: bytes) -> int | None:
+def _parsed(line: bytes) -> Answer | None:
     try:
-        return json.loads(line)["index"]
-    except (ValueError, TypeError, KeyError):
+        answer = json.loads(line)
+    except ValueError:
         return None  # half a line of a killed process: that item is done again
+    return answer if isinstance(answer, dict) and "index" in answer else None
 
 
 def _is_own(name: str) -> bool:

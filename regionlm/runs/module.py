@@ -66,8 +66,11 @@ class AnswerStore(Protocol):
         """Tell all processes of the run to leave the rest of their items."""
         ...
 
-    def forget_stop(self) -> None:
-        """Take `ask_to_stop` back."""
+    def start_again(self) -> None:
+        """Take `ask_to_stop` back, and what was answered for items that can't be read.
+
+        Raises InputError: the system refuses to write.
+        """
         ...
 
     @property
@@ -206,9 +209,12 @@ class AnswerModule(L.LightningModule):
         self._parent = os.getppid()
 
     def setup(self, stage: str) -> None:
-        """Nobody starts before an earlier run's stop is forgotten."""
+        """Nobody starts before an earlier run's stop and bad items are forgotten."""
         if self.trainer.is_global_zero:
-            self.journal.forget_stop()
+            try:
+                self.journal.start_again()
+            except USERS_ERRORS as error:
+                self._stop(error)
         self.trainer.strategy.barrier()
 
     def predict_dataloader(self) -> DataLoader:
@@ -229,7 +235,7 @@ class AnswerModule(L.LightningModule):
 
     def on_predict_start(self) -> None:
         """Load the models where they are to run and open this process's file."""
-        if self.error is not None:  # interrupted before `setup` forgot an earlier run's stop
+        if self.error is not None:  # of `setup`, or interrupted before it forgot an earlier stop
             self.journal.ask_to_stop()
             return
         try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from scipy import ndimage
 from transformers import SamModel
 
 from eval.datasets import open_dataset
@@ -22,7 +23,6 @@ from eval.settings import Data, EmbedderSource, Machines, MaskQuality, Run, SamS
 
 CPU = torch.device("cpu")
 PICTURE = Image.new("RGB", (11, 9))
-SQUARE = np.ones((5, 5), bool)
 MASKS = arrays(bool, (2, 9, 11)).filter(lambda masks: masks.any((1, 2)).all())
 
 
@@ -36,9 +36,24 @@ def test_none_is_empty_and_sizes_stay(masks):
 
 @given(MASKS)
 def test_they_shrink_and_grow(masks):
-    assert not (eroded(masks, SQUARE) & ~masks).any()
-    assert not (masks & ~dilated(masks, SQUARE)).any()
+    assert not (eroded(masks, 5) & ~masks).any()
+    assert not (masks & ~dilated(masks, 5)).any()
     assert not (masks & ~boxed(masks)).any()
+
+
+@given(MASKS, st.sampled_from([3, 5, 9, 21, 41]))
+def test_they_are_morphologys_erosion_and_dilation(masks, kernel):
+    square = np.ones((kernel, kernel), bool)
+    for mask, less, more in zip(masks, eroded(masks, kernel), dilated(masks, kernel), strict=True):
+        assert (less == ndimage.binary_erosion(mask, square, border_value=1)).all()
+        assert (more == ndimage.binary_dilation(mask, square)).all()
+
+
+@pytest.mark.parametrize("quality", ["erosion", "dilation"])
+def test_a_square_of_any_size_needs_no_memory_of_its_own(quality):
+    found = make_degradation(quality, SamSource(), CPU, 10**9 + 1)(PICTURE, _squares())
+    assert found.masks[1].all() and found.replaced == (2 if quality == "erosion" else 0)
+    assert found.masks[0].all() == (quality == "dilation")
 
 
 @given(st.integers(0, 8), st.integers(0, 10), st.integers(0, 8), st.integers(0, 10))
@@ -159,7 +174,7 @@ def test_a_run_counts_the_masks_it_could_not_erode(tmp_path):
         found[masks, kernel] = evaluate(run)
     replaced = [result["counts"]["replaced_masks"] for result in found.values()]
     samples = [dataset[i] for i in range(2)]
-    gone = sum((~eroded(s.masks, np.ones((41, 41), bool)).any((1, 2))).sum() for s in samples)
+    gone = sum((~eroded(s.masks, 41).any((1, 2))).sum() for s in samples)
     assert 0 < gone < sum(len(sample.masks) for sample in samples)
     assert replaced == [0, 0, gone]
     kernels = [result["settings"].get("mask_kernel") for result in found.values()]

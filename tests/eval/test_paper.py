@@ -106,8 +106,42 @@ def test_what_is_unset_or_named_in_full_is_the_same():
     wanted = {"acc@1": 0.854, "acc@5": 0.964, "acc@10": 0.988}
     for options in ({}, full, dict.fromkeys(full)):
         assert paper_figures(settings(data="voc2012", options=options)) == wanted
-    named = settings(data="voc2012", split="val", limit=50)
+    own = {"drop_classes": [], "names": "spelled"}
+    named = settings(data="voc2012", split="val", template="a photo of a {}")
+    named["data"]["options"] = own
     assert paper_figures(named) == wanted
+
+
+UNUSUAL = [
+    ("classes", "voc2012", {"limit": 50}, {}),
+    ("classes", "voc2012", {"template": "a {}"}, {}),
+    ("classes", "voc2012", {}, {"drop_classes": ["cat"]}),
+    ("classes", "voc2012", {}, {"names": "raw"}),
+    ("classes", "coco", {}, {"include_crowd": True}),
+    ("referring", "phrasecut", {"template": "a photo of a {}"}, {}),
+    ("referring", "refcoco", {}, {"text": "sent"}),
+    ("referring", "refcoco", {}, {"split_by": "google"}),
+    ("referring", "refcoco", {}, {"include_crowd": True}),
+]
+
+
+@pytest.mark.parametrize(("task", "data", "others", "options"), UNUSUAL)
+def test_parts_other_prompts_and_other_data_have_no_figure(task, data, others, options):
+    run = settings(task, data, options={"alpha": 5.0 if data == "refcoco" else 0.0})
+    assert paper_figures(run)
+    run.update(others)
+    run["data"]["options"] = options
+    assert paper_figures(run) == {}
+
+
+def test_where_files_are_is_no_matter():
+    for data, options in (
+        ("openimages", {"images": "/photos", "hierarchy": "/tree.json"}),
+        ("context59", {"form": "png"}),
+    ):
+        run = settings(data=data)
+        run["data"]["options"] = options
+        assert paper_figures(run)
 
 
 def test_options_of_maskinversion_are_asked_of_no_other():

@@ -16,8 +16,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from prefix_models import PrefixModelError, add_lora
 from regionlm import RegionCaptioner
 from regionlm.cli import main
+from regionlm.cli_parser import new_parser
+from regionlm.cli_values import add_settings
 from regionlm.errors import InputError
-from training.settings import PairSet, Recipe, Start
+from training.settings import Fit, PairSet, Recipe, Start
 from training.start import load_start
 
 from .tiny import tiny_lm
@@ -274,3 +276,17 @@ def test_the_extra_brings_the_packages():
     named = " ".join(project["optional-dependencies"]["train"])
     for package in ("lightning", "torchmetrics", "pycocotools"):
         assert package in named
+
+
+def test_texts_among_options_stay_texts():
+    """jsonargparse would make numbers of them, and lists of shards."""
+    parser = new_parser("train", "")
+    add_settings(parser, Fit)
+    given = {
+        "output": "runs/x",
+        "data": [{"source": "manifest", "options": {"path": "001"}}],
+        "start": {"bundle": "mini", "options": {"prompt": "[<region>]"}},
+    }
+    fit = Fit(**parser.instantiate(parser.parse_object(given)))
+    assert fit.data[0].options == {"path": "001"}
+    assert fit.start.options == {"prompt": "[<region>]"}

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from eval.datasets import open_dataset
 from eval.datasets.coco import Coco
 from eval.datasets.instances import segmentation_mask
 from eval.errors import DataError, DataWarning
@@ -57,6 +58,43 @@ def test_an_annotation_id_that_occurs_twice_is_an_error(build):
         Coco(build.coco(annotations=[*build.annotations, build.annotations[0]]))
 
 
+@pytest.mark.parametrize("value", ["x1", 2**63, 1.5, True, None])
+@pytest.mark.parametrize("key", ["id", "image_id"])
+def test_an_id_that_is_no_whole_number_is_an_error(build, key, value):
+    with pytest.raises(DataError, match=rf"val2017\.json, annotations: {key}: expected a whole"):
+        Coco(build.coco(annotations=[{**build.annotations[0], key: value}]))
+
+
+def test_the_largest_id_is_found(build):
+    root, last = build.coco(), 2**63 - 1
+    file = root / "annotations/instances_val2017.json"
+    text = file.read_text().replace('"image_id": 139', f'"image_id": {last}')
+    file.write_text(text.replace('"id": 139', f'"id": {last}'))
+    sample = Coco(root)[0]
+    assert (sample.id, sample.mask_ids) == (str(last), ("201",))
+
+
+def test_a_number_too_long_for_python_is_an_error(build):
+    root = build.coco()
+    file = root / "annotations/instances_val2017.json"
+    file.write_text(file.read_text().replace('"image_id": 139', f'"image_id": {"9" * 5000}'))
+    with pytest.raises(DataError, match="a number too long"):
+        Coco(root)
+
+
+def test_two_categories_of_one_name_are_a_warning(build):
+    root = build.coco()
+    file = root / "annotations/instances_val2017.json"
+    file.write_text(file.read_text().replace('"toothbrush"', '"car"'))
+    with pytest.warns(DataWarning, match="1 that several have, for example 'car'"):
+        assert Coco(root).classes == ("person", "car", "car")
+
+
+def test_no_image_is_an_error(build):
+    with pytest.raises(DataError, match=r"coco: no image of the split val2017 .*val2017\.json"):
+        open_dataset("coco", build.coco(annotations=[]))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -65,6 +103,7 @@ def test_an_annotation_id_that_occurs_twice_is_an_error(build):
         ("segmentation", [5, 6], "polygons or of a run-length code, found"),
         ("segmentation", [[1, 2, 3, 4, 5, 6, 7]], "polygons or of a run-length code, found"),
         ("segmentation", [[1, 2, 3, "4", 5, 6]], "polygons or of a run-length code, found"),
+        ("segmentation", [[1, 2, 3, 10**500, 5, 6]], "polygons or of a run-length code, found"),
         ("segmentation", {"size": [30, 40], "counts": None}, "expected counts of whole numbers"),
         ("category_id", ..., "expected the category_id of one of its 3 .* found None"),
         ("category_id", 2, "expected the category_id of one of its 3 .* found 2"),

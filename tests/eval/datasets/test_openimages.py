@@ -163,3 +163,21 @@ def test_a_list_that_is_cut_off_is_an_error(build):
     path.write_text(whole[: whole.rindex("a77c122b0eaa5d16,") + 9])
     with pytest.raises(DataError, match=r"a77c122b0eaa5d16_m04yx4_9a041d54\.png is cut off"):
         OpenImages(root)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "classes-segmentation.txt",
+        "class-descriptions-boxable.csv",
+        "validation-annotations-object-segmentation.csv",
+    ],
+)
+def test_text_files_may_start_with_a_mark_and_must_be_utf_8(build, name):
+    root = build.openimages()
+    content = (root / name).read_bytes()
+    (root / name).write_bytes(b"\xef\xbb\xbf" + content)
+    assert OpenImages(root).classes == ("Man, tall", "Person")
+    (root / name).write_bytes(b"\xff" + content)
+    with pytest.raises(DataError, match=rf"{name}.*'utf-8' codec can't decode byte 0xff"):
+        OpenImages(root)

@@ -123,7 +123,10 @@ def test_a_published_photo_of_other_proportions_is_taken_as_it_is(build, monkeyp
     assert sample.tags["annotated_size"] == (20, 30)
 
 
-@pytest.mark.parametrize("polygons", [None, [1, 2], "text", 5, [[[[float("nan"), 1.0], [2, 3]]]]])
+@pytest.mark.parametrize(
+    "polygons",
+    [None, [1, 2], "text", 5, [[[[float("nan"), 1.0], [2, 3]]]], [[[[10**400, 1], [2, 3]]]]],
+)
 def test_damaged_polygons_are_an_error_that_names_file_and_task(build, polygons):
     damaged = build.task(1, 1, "hat", [])
     damaged["Polygons"] = polygons
@@ -131,6 +134,12 @@ def test_damaged_polygons_are_an_error_that_names_file_and_task(build, polygons)
         dataset = PhraseCut(build.phrasecut(tasks={"val": [damaged]}))
     with pytest.raises(DataError, match=r"refer_val\.json, task 1__1: expected Polygons"):
         dataset[0]
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, True])
+def test_an_image_id_that_no_table_holds_is_an_error(build, number):
+    with pytest.raises(DataError, match=r"refer_val\.json, records: image_id: expected a whole"):
+        PhraseCut(build.phrasecut(tasks={"val": [build.task(number, 1, "hat", [])]}))
 
 
 @pytest.mark.parametrize(("key", "value"), [("phrase", None), ("image_id", "1"), ("task_id", [])])

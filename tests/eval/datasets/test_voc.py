@@ -115,3 +115,10 @@ def test_missing_files_are_listed_with_their_address(build, tmp_path):
 def test_unknown_options(build, options, message):
     with pytest.raises(DataError, match=message):
         Voc2012(build.voc(), **options)
+
+
+def test_the_list_may_start_with_a_byte_order_mark(build):
+    root = build.voc()
+    (path,) = root.rglob("ImageSets/Segmentation/val.txt")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Voc2012(root).id_of(0) == "2007_000033"

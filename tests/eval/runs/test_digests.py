@@ -7,6 +7,7 @@ import pytest
 
 from eval.datasets import open_dataset
 from eval.datasets.mini import FOLDER
+from eval.errors import DataError
 from eval.runs.digests import run_digests
 from eval.runs.execute import evaluate
 from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run, SamSource
@@ -83,6 +84,13 @@ def test_checkpoints_and_sams_count_where_they_are_used(run, tmp_path):
 def test_names_of_published_weights_have_no_digest(run):
     run.model = ModelSource("ViT-B-16", "openai")
     assert set(_digests(run)) == {"data"}
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_model_without_a_name_is_one_line(name, run):
+    run.task, run.judge = "captioning", ModelSource(name)
+    with pytest.raises(DataError, match=r"judge\.name: expected the name or folder of a model"):
+        _digests(run)
 
 
 def test_digests_are_no_columns_of_a_table(run, tmp_path):

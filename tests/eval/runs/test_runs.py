@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -147,6 +148,27 @@ def test_processes_change_no_digit(processes, alone, tmp_path):
     assert len(files) == processes and sorted(seen) == list(range(7))
 
 
+def test_machines_change_no_digit(both_alone, tmp_path):
+    """Two nodes of a process each, both here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    options = ["--embedder.name", "cls", "--template", "{}", "--trainer.num_nodes", "2"]
+    command = _command(tmp_path / "run", *options, task="referring", limit=20)
+    where = {**ONE_THREAD, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    nodes = [
+        subprocess.Popen(command, env={**where, "NODE_RANK": str(rank)}, cwd=ROOT)
+        for rank in range(2)
+    ]
+    try:
+        assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    finally:
+        for node in nodes:
+            node.kill()
+    _same(both_alone / "task-referring", tmp_path / "run")
+    assert len(list((tmp_path / "run").glob("answers-*.jsonl"))) == 2
+
+
 def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
     output = tmp_path / "run"
     process = subprocess.Popen(_command(output), env=ONE_THREAD, cwd=ROOT)
@@ -220,6 +242,67 @@ def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
         assert reason in result["bad_images"][str(number)]
     report = (tmp_path / "run/report.md").read_text()
     assert all(f"Not read: {number}: " in report for number in (1, 2, 3))
+
+
+@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+def test_bad_images_are_read_again_by_each_start(damaged, tmp_path):
+    """Of a finished run, too; whether those that are still bad are skipped is asked anew."""
+    output = tmp_path / "run"
+
+    def start(skip_bad, folder=output):
+        run = _run(folder, embedder=EmbedderSource("cls"), skip_bad=skip_bad)
+        run.data.root = damaged
+        return evaluate(run)
+
+    assert list(start(True)["bad_images"]) == ["1", "2", "3"]
+    shutil.copy(FOLDER / "images/3.jpg", damaged / "images")
+    with pytest.raises(DataError, match=r"1\.jpg cannot be decoded"):
+        start(False)
+    shutil.copy(FOLDER / "images/1.jpg", damaged / "images")
+    options = ["--data.root", str(damaged), "--embedder.name", "cls", "--skip-bad"]
+    command = _command(output, *options, "--trainer.devices", "2", task="referring", limit=6)
+    subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, timeout=300)
+    assert list(json.loads((output / "result.json").read_text())["bad_images"]) == ["2"]
+    shutil.copy(FOLDER / "images/2.jpg", damaged / "images")
+    assert start(False)["bad_images"] == {}
+    start(False, tmp_path / "at once")
+    _same(output, tmp_path / "at once")
+
+
+@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+def test_a_run_without_a_good_image_is_an_error(damaged, tmp_path):
+    for photo in (damaged / "images").iterdir():
+        photo.write_bytes(b"no picture")
+    run = _run(tmp_path / "run", limit=None, skip_bad=True)
+    run.data.root = damaged
+    with pytest.raises(DataError, match=r"nothing to measure in 6 images, .* 6 could .*0\.jpg"):
+        evaluate(run)
+    assert not run.output.exists()
+
+
+def test_half_a_character_is_no_reason_to_stop(damaged, tmp_path):
+    for number in (1, 2, 3):
+        shutil.copy(FOLDER / "images" / f"{number}.jpg", damaged / "images")
+    tasks = json.loads((damaged / "refer_test.json").read_text())
+    tasks[0]["phrase"] += " \ud83d"
+    (damaged / "refer_test.json").write_text(json.dumps(tasks))
+    for task in ("referring", "captioning"):
+        run = _run(tmp_path / task, task, limit=None, embedder=EmbedderSource("cls"))
+        run.data.root = damaged
+        result = evaluate(run)
+        assert all(value is not None for value in result["metrics"].values())
+        lines = (run.output / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        assert "\\ud83d" in lines[0]
+
+
+def test_results_may_name_files_that_are_not_utf_8(tmp_path):
+    from eval.runs.report import Answer, write_results
+
+    settings = {"task": "classes", "data": {"name": "x"}, "model": {"name": "m\udcff"},
+                "embedder": {"name": "cls", "options": {}}}  # fmt: skip
+    result = write_results(tmp_path, [Answer("a", [], bad="\udcff.jpg")], {}, {}, settings, {})
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == result
+    assert "Not read: a: \\udcff.jpg" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("flag", [["--skip-bad"], ["--skip_bad"], ["--skip_bad", "true"]])
@@ -296,6 +379,7 @@ def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path)
         (["--data.name", "phrasecut"], "data.root"),
         (["--task", "dancing"], "dancing"),
         (["--limit", "0"], "limit"),
+        (["--data.workers", "-1"], "data.workers: expected 0 threads or more, found -1"),
         (["--data.options", '{"limit": 3}'], "found 'limit'"),
         (["--embedder.options", '{"nothing": 3}'], "nothing: not an option of the embedder"),
         (["--template", "{x}"], "template: expected words with {} once"),

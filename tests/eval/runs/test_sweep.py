@@ -69,3 +69,20 @@ def test_a_value_of_the_wrong_type(name, value, message):
     with pytest.raises(DataError, match=message) as caught:
         expand(_run({name: [value]}))
     assert "\n" not in str(caught.value)
+
+
+AS_GIVEN = ["{}", "a photo: {}", "[{}]", "1", "1.5", "- {}"]
+
+
+def test_texts_stay_texts():
+    assert [run.template for run in expand(_run({"template": AS_GIVEN}))] == AS_GIVEN
+    for name in ("embedder.options.file", "decoding.file"):
+        options = EmbedderSource("cls", {"other": "1"})
+        runs = expand(_run({name: AS_GIVEN}, embedder=options))
+        found = [{**run.embedder.options, **run.decoding} for run in runs]
+        assert found == [{"other": "1", "file": text} for text in AS_GIVEN]
+
+
+def test_texts_within_a_group_stay_texts():
+    (run,) = expand(_run({"embedder": [{"name": "001", "options": {"file": "1", "size": 1}}]}))
+    assert run.embedder == EmbedderSource("001", {"file": "1", "size": 1})

@@ -9,9 +9,10 @@ from torchvision import transforms
 from regionlm.backbones import ClipViT
 from regionlm.backbones.blocks import Activation
 from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
-from regionlm.backbones.loading import build_model
+from regionlm.backbones.loading import build_model, load_backbone
 from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.sizes import nearest_size
+from regionlm.bundle import MINI
 from regionlm.embedders import MaskInversion
 from regionlm.errors import InputError, ModelError
 
@@ -184,6 +185,19 @@ def test_text_embeddings_are_the_models_own(tiny_clip):
         ClipViT(model).embed_texts(texts)
 
 
+def test_half_a_character_in_a_text_is_a_replacement_character(tiny_clip):
+    import open_clip
+
+    tokenizer = open_clip.SimpleTokenizer(context_length=8)
+    backbone = ClipViT(tiny_clip(), tokenizer=tokenizer)
+    found, wanted = backbone.embed_texts(["a \ud83d dog", "a \ufffd dog"])
+    assert torch.equal(found, wanted)
+    mini = load_backbone(str(MINI / "backbone"), device="cpu")
+    found, wanted = mini.embed_texts(["a \udcff fox", "a \ufffd fox"])
+    assert torch.equal(found, wanted)
+    assert mini.tokenizer.unknown_words("a \udcff fox") == ["\ufffd"]
+
+
 def test_autocast_and_inference_mode_change_nothing(tiny_clip):
     backbone, pixels = ClipViT(tiny_clip()), torch.randn(1, 3, 32, 32)
     wanted = backbone.embed_images(pixels)
@@ -269,3 +283,30 @@ def test_activation_derivatives(kind):
     if kind != "quick_gelu":
         approximate = "tanh" if kind == "gelu_tanh" else "none"
         torch.testing.assert_close(activation(x), F.gelu(x, approximate=approximate))
+
+
+@pytest.mark.parametrize("change", ["copy_", "mul_"])
+def test_weights_changed_behind_pytorchs_back_are_read_afresh(tiny_clip, change):
+    """Helpers that average weights write through `.data`, which no counter shows."""
+    model = tiny_clip()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8))
+    masks = np.zeros((1, 48, 48), bool)
+    masks[:, :20] = True
+    backbone = ClipViT(model)
+    MaskInversion(backbone, size=48, steps=2)(image, masks)
+    for parameter in model.parameters():
+        other = torch.randn_like(parameter) * 0.1 if change == "copy_" else 1.02
+        getattr(parameter.data, change)(other)
+    found, wanted = (
+        MaskInversion(one, size=48, steps=2)(image, masks) for one in (backbone, ClipViT(model))
+    )
+    assert torch.equal(found.embeddings, wanted.embeddings)
+
+
+def test_pictures_are_prepared_on_the_cpu_whatever_the_default_device(tiny_clip):
+    backbone = ClipViT(tiny_clip())
+    picture = Image.new("RGB", (40, 40), "teal")
+    wanted = backbone.preprocess(picture)
+    with torch.device("meta"):
+        found = backbone.preprocess(picture)
+    assert torch.equal(found, wanted)

@@ -245,6 +245,62 @@ def test_a_bad_image_stops_the_run_and_keeps_what_is_done(
     assert len(_read(output)) == 7
 
 
+def test_bad_files_are_read_again_by_each_start(
+    run: Run, refused: Run, write: Write, lines: list[dict], output: Path, data: Path, monkeypatch
+) -> None:
+    manifest = write(lines)
+    run(manifest, output.with_name("whole"))
+    for name in ("3.png", "m.png"):  # the image of one line, a region of two
+        shutil.move(data / name, data / f"hidden-{name}")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("regionlm.bulk.output.os", SimpleNamespace(fsync=full))
+        refused(manifest, output, "--skip_bad")
+    assert "m.png does not exist" in refused(manifest, output)
+    said = run(manifest, output, "--skip_bad")
+    assert "; 4 images were done before; 3 skipped" in said
+    output.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("regionlm.bulk.output.os", SimpleNamespace(fsync=full))
+        refused(manifest, output, "--skip_bad")
+    for name in ("3.png", "m.png"):
+        shutil.move(data / f"hidden-{name}", data / name)
+    said = run(manifest, output)
+    assert "; 4 images were done before" in said and "skipped" not in said
+    assert output.read_bytes() == output.with_name("whole").read_bytes()
+
+
+def test_another_model_of_that_name_does_not_go_on(
+    run: Run, refused: Run, write: Write, lines: list[dict], output: Path, data: Path,
+    tiny_bundle: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    model = tmp_path / "model"
+    shutil.copytree(tiny_bundle, model)
+    shutil.move(data / "3.png", data / "hidden")
+    refused(write(lines), output, "--model", model)
+    shutil.move(data / "hidden", data / "3.png")
+    config = (model / "config.json").read_bytes()
+    (model / "config.json").write_bytes(config + b"\n")
+    message = refused(write(lines), output, "--model", model)
+    assert "other settings (digests.model was " in message
+    (model / "config.json").write_bytes(config)
+    assert "; 3 images were done before" in run(write(lines), output, "--model", model)
+
+
+def test_a_checkpoint_of_the_embedder_counts(tmp_path: Path) -> None:
+    from regionlm.model_digests import option_digests
+
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    options = {"checkpoint": str(tmp_path / "a.pth"), "size": 64, "score": "no\0file"}
+    before = option_digests(options)
+    assert list(before) == ["embedder.checkpoint"]
+    (tmp_path / "a.pth").write_bytes(b"others")
+    assert option_digests({"checkpoint": tmp_path / "a.pth"}) != before
+
+
 def test_bad_files_can_be_skipped_and_are_named(
     run: Run, write: Write, lines: list[dict], output: Path, tmp_path: Path
 ) -> None:

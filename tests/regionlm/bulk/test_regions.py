@@ -92,6 +92,7 @@ def test_polygons_are_joined() -> None:
         ([[[1, 1], [9, 1], [9, 9]]], "finite numbers"),
         ([[1, 1, 9, 1, 9, "9"]], "finite numbers"),
         ([[1, 1, 9, 1, 9, float("inf")]], "finite numbers"),
+        ([[1, 1, 9, 1, 9, 10**500]], "finite numbers"),
         ([[1, 1, 9, 1, 9, 9], []], "three points or more; found 0 numbers"),
         ([[1, 1, 400, 1, 400, 30]], "reaches from 1 to 400 where 0 to 40 is inside"),
         ([[1, -300, 9, -300, 9, 9]], "reaches from -300 to 9 where 0 to 30 is inside"),

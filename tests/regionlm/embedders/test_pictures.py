@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from regionlm.backbones import ClipViT
 from regionlm.embedders import make_embedder
 from regionlm.embedders.pictures import as_area, bounding_box
+from regionlm.errors import InputError
 
 
 def shown(embedder, picture, masks):
@@ -114,3 +115,36 @@ def test_fgvp_of_a_plain_picture_is_the_picture(tiny_clip, masks):
     plain = Image.new("RGB", (40, 30), (10, 200, 77))
     pictures = shown(make_embedder("fgvp", ClipViT(tiny_clip()), blur=1e6), plain, masks)
     assert all(np.array_equal(found, np.asarray(plain)) for found in pictures)
+
+
+def sixteen_bit():
+    """The same picture with 8 and with 16 bits."""
+    grey = noise(40, 56).convert("L")
+    return Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), grey
+
+
+def half_transparent():
+    clear = noise(40, 56).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    white = Image.new("RGBA", clear.size, "white")
+    return clear, Image.alpha_composite(white, clear)
+
+
+@pytest.mark.parametrize("kind", [sixteen_bit, half_transparent])
+@pytest.mark.parametrize("name", ["crop", "red_circle", "fgvp", "ris", "cls", "maskclip"])
+def test_pictures_of_all_modes_are_read_as_files_are(tiny_clip, kind, name):
+    given, wanted = kind()
+    assert given.mode in ("I;16", "RGBA")
+    masks = np.zeros((1, 40, 56), bool)
+    masks[0, 5:20, 9:30] = True
+    embedder = make_embedder(name, ClipViT(tiny_clip()))
+    found, same = (embedder(picture, masks) for picture in (given, wanted.convert("RGB")))
+    assert torch.equal(found.embeddings, same.embeddings)
+
+
+@pytest.mark.parametrize("name", ["crop", "maskclip"])
+def test_pictures_of_unknown_range_are_refused(tiny_clip, name):
+    embedder = make_embedder(name, ClipViT(tiny_clip()))
+    picture = Image.fromarray(np.ones((40, 56), np.float32))
+    with pytest.raises(InputError, match="floating-point samples"):
+        embedder(picture, np.ones((1, 40, 56), bool))

@@ -51,6 +51,37 @@ def test_names_that_are_not_utf_8_can_be_kept(tmp_path: Path) -> None:
     assert list(journal.answers()) == [(0, {"image": "\udcff.png"})]
 
 
+def test_bad_items_are_done_again_and_answered_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run", {}, lambda answer: "error" in answer)
+
+    def write(process: int, *answers: tuple[int, dict]) -> None:
+        writer = journal.writer(process)
+        for number, answer in answers:
+            writer.write(number, answer)
+        writer.close()
+
+    write(1, (1, {"error": "gone"}), (3, {"text": "three"}))
+    write(0, (0, {"text": "zero"}), (2, {"error": "cut short"}))
+    assert journal.done().tolist() == [0, 3]
+    assert [number for number, _ in journal.answers()] == [0, 1, 2, 3]
+    journal.ask_to_stop()
+    journal.start_again()
+    assert not journal.stopped
+    assert [number for number, _ in journal.answers()] == [0, 3]
+    write(0, (1, {"text": "one"}), (2, {"error": "another reason"}))
+    assert dict(journal.answers())[2] == {"error": "another reason"}
+    assert journal.done().tolist() == [0, 1, 3]
+
+
+def test_a_run_of_bad_items_only_is_discarded(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run", {}, lambda answer: "error" in answer)
+    writer = journal.writer(0)
+    writer.write(0, {"error": "gone"})
+    writer.close()
+    journal.discard_if_empty()
+    assert not journal.folder.exists()
+
+
 def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     Journal(tmp_path / "run", {"model": "mini", "size": (3, 4)})
     Journal(tmp_path / "run", {"size": [3, 4], "model": "mini"})

@@ -1,0 +1,60 @@
+"""Where the models of a run come from."""
+
+import json
+
+import pytest
+import torch
+
+from eval.datasets import open_dataset
+from eval.runs.build import build_task
+from eval.runs.execute import evaluate
+from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run
+from regionlm.bundle import BACKBONE, MINI
+from regionlm.errors import ModelError
+
+CPU = torch.device("cpu")
+FOLDER = str(MINI / BACKBONE)
+
+
+def _run(output, task, model, **settings):
+    machines = Machines(accelerator="cpu", progress=False)
+    data, embedder = Data("mini", workers=0), EmbedderSource("crop", {"size": 64})
+    return Run(
+        task, data, output, model, embedder, trainer=machines, limit=2, clipscore=False, **settings
+    )
+
+
+@pytest.mark.parametrize("task", ["classes", "referring"])
+def test_the_folder_of_a_backbone_is_a_model(task, tmp_path):
+    for name in ("mini", FOLDER):
+        evaluate(_run(tmp_path / f"{name == 'mini'}", task, ModelSource(name)))
+    found = [(tmp_path / f"{part}" / "samples.jsonl").read_text() for part in (True, False)]
+    assert found[0] == found[1]
+    digests = [
+        json.loads((tmp_path / f"{part}" / "result.json").read_text())["settings"]["digests"]
+        for part in (True, False)
+    ]
+    assert digests[0]["model"] != digests[1]["model"]
+
+
+def test_the_folder_of_a_backbone_is_a_judge(tmp_path):
+    run = _run(tmp_path / "run", "captioning", ModelSource(), judge=ModelSource(FOLDER))
+    assert evaluate(run)["settings"]["digests"]["judge"]
+
+
+@pytest.mark.parametrize(
+    ("task", "option"), [("classes", "model"), ("referring", "model"), ("captioning", "judge")]
+)
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B/32"])
+def test_an_open_clip_name_needs_weights(task, option, name, tmp_path):
+    run = _run(tmp_path / "run", task, ModelSource())
+    setattr(run, option, ModelSource(name))
+    with pytest.raises(ModelError, match=rf"--{option}\.pretrained .*openai") as caught:
+        build_task(run, open_dataset("mini", None), CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_backbone_brings_its_own_weights(tmp_path):
+    run = _run(tmp_path / "run", "classes", ModelSource(FOLDER, pretrained="openai"))
+    with pytest.raises(ModelError, match="leave out pretrained"):
+        build_task(run, open_dataset("mini", None), CPU)
