@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -45,7 +44,7 @@ def run_report(parser: ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("--plot", type=Path, help="PNG file with a panel for each metric")
     options = parser.parse_args(list(argv))
     from eval.runs.compare import compare, group_runs, read_runs
-    from regionlm.outputs import check_writable, write_atomically
+    from regionlm.outputs import check_writable, write_text
 
     if options.output is not None:
         check_writable(options.output)
@@ -60,8 +59,7 @@ def run_report(parser: ArgumentParser, argv: Sequence[str]) -> None:
     if options.output is None:
         print(text, end="")
     else:
-        write = partial(Path.write_text, data=text, encoding="utf-8")
-        write_atomically(options.output, write)
+        write_text(options.output, text)
 
 
 RUNNERS = {"eval": run_eval, "report": run_report}

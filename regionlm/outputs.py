@@ -80,6 +80,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
             aside.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """`write_atomically` a text, in UTF-8."""
+    write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
 def save_picture(path: str | Path, picture: Image.Image) -> None:
     """Write an RGB picture; the ending of `path` names the format (see PICTURE_SUFFIXES)."""
     check_writable(path, PICTURE_SUFFIXES)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from regionlm.outputs import unwritable, write_atomically
+from regionlm.outputs import unwritable, write_text
 
 COLUMNS = ("step", "loss", "lr", "val_loss")
 
@@ -45,8 +44,7 @@ class LossCurve(Logger):
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _shown(row.get(name)) for name in COLUMNS} for row in rows)
-        write = partial(Path.write_text, data=text.getvalue(), encoding="utf-8")
-        write_atomically(self.path, write)
+        write_text(self.path, text.getvalue())
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import zipfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from regionlm.errors import InputError
-from regionlm.outputs import unwritable, write_atomically
-from regionlm.runs.settings import check_same
+from regionlm.runs.settings import SETTINGS, open_folder
 from training.curve import read_curve
 
-SETTINGS, CURVE, CHECKPOINTS, BUNDLE = "run.json", "curve.csv", "checkpoints", "bundle"
+CURVE, CHECKPOINTS, BUNDLE = "curve.csv", "checkpoints", "bundle"
 
 
 class RunFolder:
@@ -34,26 +30,7 @@ class RunFolder:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        text = json.dumps(settings, indent=2, sort_keys=True, default=str)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-            path = folder / SETTINGS
-            if not path.exists():
-                if others:
-                    raise InputError(
-                        f"output folder {folder}: expected an empty one or an earlier run's, found"
-                        f" other files such as {others[0]}; give another --output"
-                    )
-                write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path}: expected JSON, found something else; delete it") from error
-        check_same(folder, before, json.loads(text))
+        open_folder(folder, settings, lambda name: name.startswith("."))
 
     @property
     def curve(self) -> Path:

@@ -7,8 +7,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import Any, get_origin
 
 from jsonargparse import ArgumentParser
@@ -24,8 +22,8 @@ from eval.settings import Run
 from regionlm.cli_flags import option_kinds
 from regionlm.cli_parser import UsageError, new_parser
 from regionlm.cli_values import add_settings
-from regionlm.outputs import write_atomically
-from regionlm.runs.journal import SETTINGS
+from regionlm.outputs import write_text
+from regionlm.runs.settings import SETTINGS
 
 PLOT = "sweep.png"
 
@@ -57,7 +55,7 @@ def evaluate_sweep(run: Run) -> None:
         REPORT: compare(groups),
     }
     for name, text in texts.items():
-        write_atomically(run.output / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(run.output / name, text)
     save_plot(run.output / PLOT, groups)
 
 

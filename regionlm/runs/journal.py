@@ -17,14 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.errors import InputError
 from regionlm.outputs import unwritable, write_atomically
-from regionlm.runs.settings import check_same
+from regionlm.runs.settings import SETTINGS, open_folder
 
 Answer = dict[str, Any]
 """What an item gave: JSON values only."""
 
-SETTINGS = "run.json"
 _STOP = "stop"
 _BAD = 4  # column of `Journal._index`
 
@@ -53,22 +51,7 @@ class Journal:
         is_bad: Callable[[Answer], bool] = lambda answer: False,
     ) -> None:
         self.folder, self._is_bad = folder, is_bad
-        text = json.dumps(settings, indent=2, sort_keys=True, default=str)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            others = [entry.name for entry in folder.iterdir() if not _is_own(entry.name)]
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        path = folder / SETTINGS
-        if not path.exists():
-            if others:
-                raise InputError(
-                    f"output folder {folder}: expected an empty one or an earlier run's, found"
-                    f" other files such as {others[0]}; give another --output"
-                )
-            write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
-        # Read even if just written: another process may have put its own there in between.
-        check_same(folder, json.loads(path.read_text(encoding="utf-8")), json.loads(text))
+        open_folder(folder, settings, _is_own)
 
     def done(self) -> np.ndarray:
         """Numbers of the finished items, int64, ascending."""

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from regionlm.digests import file_digest
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.registry import EMBEDDERS
 from regionlm.errors import InputError
-from regionlm.outputs import unwritable, write_atomically
+from regionlm.outputs import unwritable, write_text
 
 _LAYOUT = 2  # of shards; another number makes all of them anew
 
@@ -62,7 +61,7 @@ def store_folder(store: Path, name: str, key: Mapping[str, Any]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
+            write_text(path, text)
         found = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise unwritable(folder, error) from error
