@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefix_models.clipcap import ClipCap
     from prefix_models.config import ClipCapConfig
     from prefix_models.decoding.options import Generation
-    from prefix_models.errors import PrefixModelError
+    from prefix_models.errors import PrefixModelError, PrefixModelWarning
     from prefix_models.llava_reader import LlavaReader
     from prefix_models.loading import load_prefix_model
     from prefix_models.lora import add_lora
@@ -37,6 +37,7 @@ _HOMES = {
     "MLPMapper": "mappers",
     "PrefixModel": "prefix_model",
     "PrefixModelError": "errors",
+    "PrefixModelWarning": "errors",
     "ProjectorConfig": "projector_config",
     "ProjectorModel": "projector_model",
     "TransformerMapper": "mappers",
@@ -57,6 +58,7 @@ __all__ = [
     "MLPMapper",
     "PrefixModel",
     "PrefixModelError",
+    "PrefixModelWarning",
     "ProjectorConfig",
     "ProjectorModel",
     "TransformerMapper",

@@ -27,9 +27,9 @@ from prefix_models.language_model import (
     read_language_model,
     read_tokenizer,
     require,
-    some,
     write_language_model,
 )
+from prefix_models.lm.loading import some
 from prefix_models.mappers import build_mapper
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from prefix_models.decoding import (
     known_ids,
     text_pieces,
 )
-from prefix_models.decoding.cached_lm import check_takes_cache
 from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeKeywords
 from prefix_models.errors import PrefixModelError
+from prefix_models.lm.compat import calling_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # in typing from Python 3.11 on
@@ -33,21 +33,21 @@ class PrefixGenerator(nn.Module):
     Subclasses say how the context is made (`context`) and how long it is (`context_length`).
 
     Args:
-        lm: Hugging Face causal language model that takes `inputs_embeds` and a `DynamicCache`.
-            Held, not changed.
+        lm: Hugging Face causal language model that takes `inputs_embeds` and keeps what it has read
+            in a cache. Held, not changed.
         tokenizer: its Hugging Face tokenizer.
         stop: what ends a text, see ClipCapConfig.
 
     Raises:
         PrefixModelError: the tokenizer does not fit the language model, or lacks what `stop` needs;
-            or the language model keeps no `DynamicCache` (Mamba, RWKV).
+            or the language model keeps no cache that can be used (RWKV, RecurrentGemma).
     """
 
     context_length: int  # positions before the text
 
     def __init__(self, lm: Any, tokenizer: Any, stop: Stop) -> None:
         super().__init__()
-        check_takes_cache(lm)
+        calling_of(lm)  # raises for one that can't be decoded
         vocabulary = lm.get_input_embeddings().weight.shape[0]
         # Many published models have more rows than tokens, to fill up a round number.
         self._tokens = tokens_of(tokenizer)

@@ -9,19 +9,19 @@ language_model/adapter/   LoRA weights, as peft writes, where the language model
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from prefix_models.described_folder import CONFIG
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import tokens_of
+from prefix_models.lm.compat import trust
+from prefix_models.lm.loading import load_strictly, no_progress_bars, revision_of
 
 ADAPTER = "adapter"
 _PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
@@ -86,7 +86,7 @@ def reference_of(lm: Any) -> dict[str, Any]:
             "language_model='reference' needs a language model that from_pretrained loaded from a "
             f"hub id or a folder that is still there, got one from {source!r}; use 'store'"
         )
-    return {"source": source, "revision": getattr(base.config, "_commit_hash", None)}
+    return {"source": source, "revision": revision_of(base)}
 
 
 # --- files
@@ -116,7 +116,10 @@ def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
     if not (folder / "model.safetensors.index.json").is_file():
         require(folder / "model.safetensors")
     noun = f"the language model in {folder}"
-    return load_strictly(AutoModelForCausalLM, folder, noun, folder / "model.safetensors", dtype)
+    weights = folder / "model.safetensors"
+    lm = load_strictly(AutoModelForCausalLM, folder, noun, weights, dtype)
+    trust(lm)  # only what can be decoded is ever written
+    return lm
 
 
 def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
@@ -172,58 +175,6 @@ def require(path: Path) -> None:
         raise PrefixModelError(f"missing file: {path}")
 
 
-def some(names: list[str]) -> str:
-    """Return the first few of many names, for a message."""
-    return "nothing" if not names else ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-
-
-def load_strictly(
-    kind: Any,
-    source: str | Path,
-    noun: str,
-    weights: str | Path,
-    dtype: torch.dtype | None,
-    **options: Any,
-) -> Any:
-    """Load a model of transformers, none of whose weights may be missing, unknown or misshapen.
-
-    Args:
-        kind: class with `from_pretrained`.
-        source: folder or hub id.
-        noun: what it is, for messages; weights: where its weights are, likewise.
-        dtype: None means as saved.
-        **options: of `from_pretrained`; local files only, unless they say otherwise.
-
-    Raises:
-        PrefixModelError: it is not there, is damaged, or lacks weights.
-    """
-    try:
-        with no_progress_bars():
-            lm, report = kind.from_pretrained(
-                source,
-                dtype=dtype or "auto",
-                use_safetensors=True,
-                # Reported below, with both shapes, instead of raised with a page of text.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **{"local_files_only": True, **options},
-            )
-    except Exception as error:  # damaged files surface as many types, some of them private
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise PrefixModelError(f"cannot read {noun}: {reason[0]}") from error
-    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    for name, found, wanted in sorted(report["mismatched_keys"]):
-        raise PrefixModelError(
-            f"{weights}: {name} has shape {list(found)}, config.json asks for {list(wanted)}"
-        )
-    if missing or unexpected:
-        raise PrefixModelError(
-            f"{weights} does not fit config.json: missing {some(missing)}, "
-            f"unexpected {some(unexpected)}"
-        )
-    return lm
-
-
 def _without_adapters(lm: Any) -> dict[str, Tensor]:
     """Return the weights under peft's adapters, by the names they had before."""
     ours = f".{lm.base_model.prefix}"  # ".lora_"
@@ -232,15 +183,3 @@ def _without_adapters(lm: Any) -> dict[str, Tensor]:
         for name, value in lm.get_base_model().state_dict().items()
         if ours not in name and ".modules_to_save." not in name
     }
-
-
-@contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing on the terminal; a library call should be silent."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

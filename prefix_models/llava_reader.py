@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prefix_models.decoding.cached_lm import in_eval_mode
 from prefix_models.decoding.options import DecodeOptions, Generation
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import PrefixGenerator
-from prefix_models.language_model import load_strictly
+from prefix_models.lm.compat import in_eval_mode
+from prefix_models.lm.loading import load_strictly
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,22 +59,25 @@ class LlavaReader(PrefixGenerator):
             )
 
     @torch.no_grad()
-    def patch_tokens(self, hidden_states: Sequence[Tensor]) -> Tensor:
-        """What the model makes of images: [B, T, hidden] of its language model.
+    def see(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the image tower once for one image.
 
         Args:
-            hidden_states: of the image tower, [B, 1 + patches, D] each. Which layers are read, and
-                whether [CLS] is among the tokens, says the model's config.
+            pixels: [1, 3, H, W], as the processor makes them.
+
+        Returns:
+            What the model makes of the image, [T, hidden] of its language model: which layers of
+            the tower are read, and whether [CLS] is among the tokens, says its config. And the
+            tower's hidden states, [1, 1 + patches, D] each: the blocks' inputs and, last, the last
+            block's output.
         """
-        config = self.lm.config
-        layers = config.vision_feature_layer
-        chosen = [hidden_states[n] for n in ([layers] if isinstance(layers, int) else layers)]
-        if config.vision_feature_select_strategy == "default":
-            chosen = [states[:, 1:] for states in chosen]
-        projector = self.lm.model.multi_modal_projector
-        with in_eval_mode(projector):
-            tokens: Tensor = projector(torch.cat(chosen, dim=-1))
-        return tokens
+        tower = next(self.lm.model.vision_tower.parameters())
+        with in_eval_mode(self.lm):
+            seen = self.lm.get_image_features(
+                pixel_values=pixels.to(tower.device, tower.dtype), output_hidden_states=True
+            )
+        (tokens,) = seen.pooler_output
+        return tokens, seen.hidden_states
 
     @torch.no_grad()
     def answer(

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prefix_models.decoding.cached_lm import last_logits
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import PrefixGenerator
+from prefix_models.lm.compat import last_scores
 
 _NO_TARGET = -100  # cross_entropy leaves it out
 
@@ -115,12 +115,12 @@ class PrefixModel(PrefixGenerator, ABC):
         # Scores of the last position before a text, and of all after it but the very last.
         first = min(map(len, contexts))
         count = max(map(len, inputs)) - first + 1
-        logits = self.lm(
-            inputs_embeds=pad_sequence(inputs, batch_first=True),
-            attention_mask=pad_sequence(attention, batch_first=True),
-            use_cache=False,
-            **last_logits(self.lm, count),
-        ).logits[:, -count:-1]
+        logits = last_scores(
+            self.lm,
+            pad_sequence(inputs, batch_first=True),
+            pad_sequence(attention, batch_first=True),
+            count,
+        )[:, :-1]
         wanted = pad_sequence(targets, batch_first=True, padding_value=_NO_TARGET)[:, first:]
         return F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten())
 

@@ -37,7 +37,6 @@ from regionlm.backbones.hf_clip_vit import HfClipViT
 from regionlm.captioner import ImageLike, RegionCaption, region_caption
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.embedder import Embedder
-from regionlm.embedders.inputs import check_number
 from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.embedders.registry import as_embedder
@@ -45,6 +44,7 @@ from regionlm.errors import InputError
 from regionlm.images import as_image
 from regionlm.masks import named_masks
 from regionlm.relevance.patch_weights import patch_weights
+from regionlm.scalars import check_number
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -219,7 +219,8 @@ class LlavaCaptioner:
                     " (it crops or shrinks the image); give a larger region, or a processor with"
                     " do_pad"
                 )
-            states = self.backbone.hidden_states(pixels)
+            self.backbone.check_size(pixels)
+            tokens, states = self.reader.see(pixels)
             encoded = self.backbone.encode_tokens(states[-2], self.backbone.grid)
             (found,) = inversion.invert(encoded, [laid])
             whole = self._lay(Image.new("L", picture.size, 255))
@@ -229,7 +230,6 @@ class LlavaCaptioner:
                 mask_coverage(whole, encoded.grid)[0].to(found.relevance.device),
             )
             weights = torch.where(weights < self.least_weight, 0.0, weights)
-            (tokens,) = self.reader.patch_tokens(states)
         others = len(tokens) - weights.shape[1]  # [CLS], where the model reads it: of no place
         weights = F.pad(weights, (others, 0), value=1.0)
         return RegionPatches([name for _, name in named], found, tokens, weights)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prefix_models.decoding.cached_lm import in_eval_mode
+from prefix_models.lm.compat import in_eval_mode
 from regionlm.backbones.blocks import Activation, BlockWeights, read_layer_norm
 from regionlm.backbones.vision import Head, VisionBackbone
 from regionlm.errors import InputError, ModelError
@@ -81,26 +81,21 @@ class HfClipViT(VisionBackbone):
         proj = self.derived("identity", [weight], lambda: torch.eye(self.dim).to(weight))
         return Head(self._block(len(self._parts.encoder.layers) - 1), norm, proj, self.pooling)
 
-    def hidden_states(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """What transformers calls so, each ``[B, 1 + gh * gw, D]``: the blocks' inputs and, last,
-        the last block's output.
-
-        Raises:
-            InputError: pixels of another shape than the tower's, or not finite.
-        """
+    def check_size(self, pixels: Tensor) -> None:
+        """Raise InputError for pixels of another shape than the tower's, or not finite."""
         self._check_pixels(pixels)
         if tuple(pixels.shape[2:]) != self.default_size:
             raise InputError(
                 f"size: {self.name} sees {self.default_size[0]} x {self.default_size[1]} pixels"
                 f" only, got {pixels.shape[2]} x {pixels.shape[3]}; leave the size out"
             )
-        with in_eval_mode(self._tower):
-            pixels = pixels.to(self.device, self.dtype)
-            return self._tower(pixels, output_hidden_states=True).hidden_states
 
     def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:
         """See ``VisionBackbone.trunk``; ``pixels`` of the tower's own size only."""
-        return self.hidden_states(pixels)[-1 - without], self.grid
+        self.check_size(pixels)
+        with in_eval_mode(self._tower):
+            output = self._tower(pixels.to(self.device, self.dtype), output_hidden_states=True)
+        return output.hidden_states[-1 - without], self.grid
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AttentionInterface
 
 from prefix_models import PrefixModelError
 from prefix_models.decoding.cached_lm import CachedLM
@@ -81,6 +82,14 @@ def test_weights_matter_and_stay_finite():
 
 def test_attention_that_takes_no_scores_is_named():
     lm, context = lm_and_context("llama")
-    lm.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(PrefixModelError, match="sdpa or eager"):
+    AttentionInterface.register("blind", blind)
+    lm.set_attn_implementation("blind")
+    with pytest.raises(PrefixModelError, match=r"sdpa or eager.*LlamaForCausalLM"):
         CachedLM(lm, context, torch.full((1, 6), 0.5))
+
+
+def blind(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
+    """Attention that takes no notice of a mask."""
+    causal = {"is_causal": query.shape[2] > 1, "enable_gqa": True}
+    mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, **causal)
+    return mixed.transpose(1, 2), None

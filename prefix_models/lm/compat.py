@@ -1,0 +1,336 @@
+"""How a causal language model of transformers is called: found out by trying it, once a model.
+
+The only module that knows how a forward takes and returns its cache, scores of the last positions
+only, positions of tokens, padding, and what is added to attention scores. Releases of transformers
+rename these (5.24: `past_key_values` became `cache`), and models differ in which they have, so no
+name or signature is asked: a few tokens are read, and what comes out is compared with what should.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from prefix_models.errors import PrefixModelError, PrefixModelWarning
+
+_T = TypeVar("_T")
+
+# Where caches were found until today; another name is found by what the value can do.
+_CACHE_NAMES = ("cache", "past_key_values", "cache_params")
+# Rows before the steps of a trial: in another order, then one of them twice.
+_ORDERS = ((1, 0), (1, 0, 1))
+# How far scores may be from those wanted, as a share of the largest. Half precision and quantised
+# weights round more than that; there, right is what is much nearer to them than a wrong answer.
+_CLOSE, _NEARER = 1e-3, 0.5
+
+_found: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+_trusted: WeakSet[nn.Module] = WeakSet()
+
+
+@dataclass(frozen=True)
+class Calling:
+    """How one language model's forward is called."""
+
+    cache: str | None
+    """Name of the cache, as argument and in the output; None: every pass reads all again."""
+    takes_positions: bool
+    """Whether it is told the positions of tokens."""
+    keeps_last: bool
+    """Whether it can be asked for the scores of the last positions only."""
+
+
+@contextmanager
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Switch dropout and the like off inside the block, then restore every flag as it was."""
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def trust(lm: nn.Module) -> None:
+    """Note that this language model could be decoded when it was saved.
+
+    Where a trial fails today, the library has changed and not the model: such a model is read
+    without a cache, with a warning, instead of being refused.
+    """
+    _trusted.add(lm)
+
+
+def calling_of(lm: nn.Module) -> Calling:
+    """How the language model is called.
+
+    Raises:
+        PrefixModelError: it reads no embeddings, or keeps what it has read in no cache whose rows
+            can be reordered (RWKV, RecurrentGemma, MiniMax): it would write nonsense.
+    """
+    return _once(lm, "calling", lambda: _try_out(lm))
+
+
+def call(
+    lm: nn.Module, calling: Calling, embeddings: Tensor, cache: Any = None, **arguments: Any
+) -> tuple[Tensor, Any]:
+    """Read embeddings [N, T, hidden] after what is in `cache`.
+
+    Args:
+        lm: the language model, which is not changed.
+        calling: of `calling_of`.
+        embeddings: what is read.
+        cache: what an earlier call returned; None at the start.
+        **arguments: of the forward: attention_mask, position_ids.
+
+    Returns:
+        Scores of the last position [N, vocabulary], and the cache that holds what was read; None
+        where the model is called without one.
+    """
+    if calling.keeps_last:
+        arguments["logits_to_keep"] = 1
+    if calling.cache is not None and cache is not None:
+        arguments[calling.cache] = cache
+    with in_eval_mode(lm):
+        output = lm(inputs_embeds=embeddings, use_cache=calling.cache is not None, **arguments)
+    return output.logits[:, -1], None if calling.cache is None else output[calling.cache]
+
+
+def last_scores(lm: nn.Module, embeddings: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Scores [N, count, vocabulary] of the last `count` positions of embeddings [N, T, hidden].
+
+    For training: gradients flow, modules keep their mode. `mask` [N, T] is 0 where padded.
+    """
+    only = {"logits_to_keep": count} if calling_of(lm).keeps_last else {}
+    output = lm(inputs_embeds=embeddings, attention_mask=mask, use_cache=False, **only)
+    scores: Tensor = output.logits[:, -count:]
+    return scores
+
+
+def reads_padding(lm: nn.Module) -> bool:
+    """Whether a row with padding on its left reads as it does alone."""
+    return _once(lm, "padding", lambda: _agrees(lambda: _padding_changes(lm)))
+
+
+def weighs_positions(lm: nn.Module) -> bool:
+    """Whether a float mask [N, 1, T, T] is added to its attention scores."""
+    return _once(lm, "weights", lambda: _agrees(lambda: _weights_are_lost(lm)))
+
+
+def name_of(lm: nn.Module) -> str:
+    """What messages call a language model: its class; with its model type where that is wrapped."""
+    kind = type(lm).__name__
+    family = str(getattr(getattr(lm, "config", None), "model_type", "") or "")
+    plain = family.replace("_", "").replace("-", "")
+    return kind if not family or plain in kind.lower() else f"{kind} ({family})"
+
+
+# --- trials
+
+
+def _once(lm: nn.Module, what: str, find: Callable[[], _T]) -> _T:
+    known = _found.setdefault(lm, {})
+    if what not in known:
+        with _trying(lm):
+            known[what] = find()
+    found: _T = known[what]
+    return found
+
+
+@contextmanager
+def _trying(lm: nn.Module) -> Iterator[None]:
+    """Let nothing that the caller has switched on reach a trial: autocast, another device."""
+    device = lm.get_input_embeddings().weight.device
+    with (
+        torch.no_grad(),
+        torch.device(device),
+        torch.autocast(device.type, enabled=False),
+        # A compiled model would be compiled for each of the trial's shapes.
+        torch.compiler.set_stance("force_eager"),
+    ):
+        yield
+
+
+def _try_out(lm: nn.Module) -> Calling:
+    tokens = _sample(lm, 2, 4)
+    calling = Calling(None, True, False)
+    try:
+        try:
+            whole = _scores(lm, calling, tokens)
+        except Exception:  # whatever a forward without positions raises
+            calling = replace(calling, takes_positions=False)
+            whole = _scores(lm, calling, tokens)
+    except Exception as error:  # any kind: it is a stranger's model
+        raise PrefixModelError(
+            f"expected a causal language model that reads inputs_embeds, found {name_of(lm)},"
+            f" whose forward failed ({_reason(error)}); use another, such as Llama or Qwen"
+        ) from error
+    try:
+        problem = _try_cache(lm, calling, tokens, whole)
+        if isinstance(problem, str) and calling.takes_positions:
+            unplaced = _try_cache(lm, replace(calling, takes_positions=False), tokens, whole)
+            problem = problem if isinstance(unplaced, str) else unplaced
+    except Exception as error:  # in doubt: what was never seen before proves nothing
+        _warn_of(lm, _reason(error))
+        return calling
+    if isinstance(problem, Calling):
+        return problem
+    if lm in _trusted:
+        _warn_of(lm, problem)
+        return calling
+    raise PrefixModelError(
+        "expected a language model that keeps what it has read in a cache, as"
+        f" attention models do, found {name_of(lm)}, {problem}; use another, such as Llama or Qwen"
+    )
+
+
+def _try_cache(lm: nn.Module, calling: Calling, tokens: Tensor, whole: Tensor) -> Calling | str:
+    """How to call with a cache, so that tokens [2, 4, hidden] one by one score as the whole does.
+
+    Or else what is wrong.
+    """
+    first, calling = _with_last_only(lm, calling, tokens[:, :2])
+    name = _cache_name(first)
+    if name is None:
+        return "which returns none"
+    calling, cache, scores = replace(calling, cache=name), first[name], first.logits[:, -1]
+    rows = torch.arange(2)
+    for place, order in enumerate(_ORDERS, start=2):
+        if not _is_close(lm, scores, whole[rows, place - 1], whole[rows.flip(0), place - 1]):
+            return f"whose {name} changes its answers"
+        chosen = torch.tensor(order)
+        cache.reorder_cache(chosen)
+        rows = rows[chosen]
+        places = _places(calling, len(rows), 1, place)
+        scores, cache = call(lm, calling, tokens[rows, place, None], cache, **places)
+    same = _is_close(lm, scores, whole[rows, place], whole[rows.flip(0), place])
+    return calling if same else f"whose {name} changes its answers"
+
+
+def _with_last_only(lm: nn.Module, calling: Calling, tokens: Tensor) -> tuple[Any, Calling]:
+    """Output of the first tokens, of the last scores only if the model knows how to."""
+    places = _places(calling, len(tokens), tokens.shape[1])
+    with in_eval_mode(lm):
+        try:
+            output = lm(inputs_embeds=tokens, use_cache=True, logits_to_keep=1, **places)
+        except Exception:  # whatever a forward without this argument raises
+            output = lm(inputs_embeds=tokens, use_cache=True, **places)
+    return output, replace(calling, keeps_last=output.logits.shape[1] == 1)
+
+
+def _cache_name(output: Mapping[str, Any]) -> str | None:
+    for name in _CACHE_NAMES:
+        if output.get(name) is not None:
+            return name
+    others = (name for name, value in output.items() if hasattr(value, "reorder_cache"))
+    return next(others, None)
+
+
+def _padding_changes(lm: nn.Module) -> bool:
+    """Whether a padded row [x, a, b], and c after it, score otherwise than [a, b, c] do."""
+    calling = calling_of(lm)
+    tokens = _sample(lm, 2, 4)  # the second row has no padding
+    mask = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+
+    def named(until: int, count: int) -> dict[str, Tensor]:
+        positions = {"position_ids": places[:, until - count : until]}
+        positions = positions if calling.takes_positions else {}
+        return {"attention_mask": mask[:, :until], **positions}
+
+    if calling.cache is None:
+        found, _ = call(lm, calling, tokens, **named(4, 4))
+    else:
+        _, cache = call(lm, calling, tokens[:, :3], **named(3, 3))
+        found, _ = call(lm, calling, tokens[:, 3:], cache, **named(4, 1))
+    padded, unpadded = _scores(lm, calling, tokens[:1, 1:])[0], _scores(lm, calling, tokens[1:])[0]
+    wanted = torch.stack((padded[-1], unpadded[-1]))
+    return not _is_close(lm, found, wanted, wanted.flip(0))
+
+
+def _weights_are_lost(lm: nn.Module) -> bool:
+    """Whether a token that counts twice scores otherwise than the same token given twice."""
+    calling = replace(calling_of(lm), cache=None)
+    tokens = _sample(lm, 8, 3)  # attention may look elsewhere in some rows
+    lowest = torch.finfo(tokens.dtype).min
+
+    def read(shown: list[int], hidden: tuple[int, int], added: float) -> Tensor:
+        """Scores after tokens `shown`; the last one adds to its attention to the second one."""
+        mask = torch.full((len(shown), len(shown)), lowest, dtype=tokens.dtype).triu(1)
+        mask[hidden] = lowest
+        mask[-1, 1] += added
+        rows = len(tokens)
+        places = {"position_ids": torch.tensor(shown).expand(rows, -1)}
+        places = places if calling.takes_positions else {}
+        mask = mask.expand(rows, 1, -1, -1)
+        return call(lm, calling, tokens[:, shown], attention_mask=mask, **places)[0]
+
+    plain = _scores(lm, calling, tokens)[:, -1]
+    once, twice = read([0, 1, 2], (0, 1), 0.0), read([0, 1, 2], (0, 1), math.log(2))
+    # The second copy does not see the first, so both are the same in every layer.
+    copied = read([0, 1, 1, 2], (2, 1), 0.0)
+    kept = _is_close(lm, once, plain, copied) and _is_close(lm, twice, copied, plain)
+    # Where both are the same, nothing was shown.
+    return not kept or bool((twice - copied).norm() >= _NEARER * (plain - copied).norm())
+
+
+def _agrees(changes: Callable[[], bool]) -> bool:
+    try:
+        return not changes()
+    except Exception:  # kernels that take no such mask raise anything
+        return False
+
+
+def _sample(lm: nn.Module, rows: int, count: int) -> Tensor:
+    """Embeddings [rows, count, hidden] of different tokens."""
+    embed = lm.get_input_embeddings()
+    ids = torch.linspace(0, len(embed.weight) - 1, rows * count).long()
+    sample: Tensor = embed(ids.view(rows, count))
+    return sample
+
+
+def _scores(lm: nn.Module, calling: Calling, tokens: Tensor) -> Tensor:
+    """Scores [N, T, vocabulary] of one pass without a cache."""
+    places = _places(calling, len(tokens), tokens.shape[1])
+    with in_eval_mode(lm):
+        scores: Tensor = lm(inputs_embeds=tokens, use_cache=False, **places).logits
+    return scores
+
+
+def _places(calling: Calling, rows: int, count: int, before: int = 0) -> dict[str, Tensor]:
+    """Positions of `count` tokens a row after `before` others."""
+    if not calling.takes_positions:
+        return {}
+    return {"position_ids": torch.arange(before, before + count).expand(rows, -1)}
+
+
+def _is_close(lm: nn.Module, found: Tensor, wanted: Tensor, wrong: Tensor) -> bool:
+    """Whether scores are those wanted; `wrong` is what a model that can't do it would say."""
+    found, wanted, wrong = found.double(), wanted.double(), wrong.double()
+    if lm.get_input_embeddings().weight.dtype in (torch.float32, torch.float64):
+        return bool((found - wanted).abs().max() <= _CLOSE * (1 + wanted.abs().max()))
+    return bool((found - wanted).norm() <= _NEARER * (wrong - wanted).norm())
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _warn_of(lm: nn.Module, problem: str) -> None:
+    warnings.warn(
+        f"{name_of(lm)} is read without a cache, which is right but slow: with transformers"
+        f" {transformers.__version__} its cache can't be used ({problem}); constraints.txt has the"
+        " versions that were tested",
+        PrefixModelWarning,
+        stacklevel=2,
+    )

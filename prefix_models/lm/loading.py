@@ -1,0 +1,92 @@
+"""Models of transformers from folders and the hub, none of whose weights may be made up.
+
+The only module that knows what transformers reports of the weights it has read, and where it notes
+the revision of a model from the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from prefix_models.errors import PrefixModelError
+
+
+def load_strictly(
+    kind: Any,
+    source: str | Path,
+    noun: str,
+    weights: str | Path,
+    dtype: torch.dtype | None,
+    **options: Any,
+) -> Any:
+    """Load a model of transformers, none of whose weights may be missing, unknown or misshapen.
+
+    Args:
+        kind: class with `from_pretrained`.
+        source: folder or hub id.
+        noun: what it is, for messages; weights: where its weights are, likewise.
+        dtype: None means as saved.
+        **options: of `from_pretrained`; local files only, unless they say otherwise.
+
+    Raises:
+        PrefixModelError: it is not there, is damaged, or lacks weights.
+    """
+    try:
+        with no_progress_bars():
+            model, report = kind.from_pretrained(
+                source,
+                dtype=dtype or "auto",
+                use_safetensors=True,
+                # Reported below, with both shapes, instead of raised with a page of text.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **{"local_files_only": True, **options},
+            )
+    except Exception as error:  # damaged files surface as many types, some of them private
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise PrefixModelError(f"cannot read {noun}: {reason[0]}") from error
+    problem = _problem(report)
+    if problem:
+        raise PrefixModelError(f"{weights}{problem}")
+    return model
+
+
+def _problem(report: Mapping[str, Any]) -> str:
+    """What is wrong with the weights that were read, in words that follow their name; or none."""
+    for name, found, wanted in sorted(report["mismatched_keys"]):
+        return f": {name} has shape {list(found)}, config.json asks for {list(wanted)}"
+    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if missing or unexpected:
+        lacking = f"missing {some(missing)}, unexpected {some(unexpected)}"
+        return f" does not fit config.json: {lacking}"
+    return ""
+
+
+def revision_of(model: Any) -> str | None:
+    """Commit on the hub that a model was loaded from; None where it came from elsewhere."""
+    # Private, but there is no other way to learn what a name stood for when it was loaded.
+    found: str | None = getattr(model.config, "_commit_hash", None)
+    return found
+
+
+def some(names: list[str]) -> str:
+    """Return the first few of many names, for a message."""
+    return "nothing" if not names else ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing on the terminal; a library call should be silent."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
