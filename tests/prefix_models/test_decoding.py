@@ -216,7 +216,7 @@ def test_stream_comes_in_pieces_while_generating(
     )
     steps.clear()
     progress = [len(steps) for _ in model.stream(embeddings[:1], seed=seed, **options)]
-    assert len(progress) > 5 and progress[0] <= 3 < progress[-1]
+    assert len(progress) > 5 and progress[0] <= 9 < progress[-1]
 
 
 @SAME_FIXTURE
