@@ -1,6 +1,6 @@
 """What can be wrong with the data of an evaluation. One line each, as in `regionlm.errors`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from regionlm.errors import InputError
@@ -21,3 +21,11 @@ def within(place: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise DataError(f"{place}: {error}") from error
+
+
+def check_choice(dataset: str, what: str, value: str, choices: Sequence[str]) -> None:
+    """Raise DataError unless an option has one of its values."""
+    if value not in choices:
+        raise DataError(
+            f"{dataset}: expected {what} to be one of {', '.join(choices)}; found {value!r}"
+        )

@@ -63,7 +63,7 @@ def noun(caption: str) -> str | None:
 
 def localized(captioner: RegionCaptioner, **options: float) -> Embed:
     """LETs under MaskInversion's options."""
-    inversion = MaskInversion(captioner.backbone, **options)  # type: ignore[arg-type]
+    inversion = MaskInversion(captioner.backbone, **options)
 
     def embed(picture: Image.Image, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
         found = inversion(picture, masks)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from eval.datasets.registry import DATASETS
+from eval.datasets.options import DATASET_OPTIONS
 from eval.tasks import TEMPLATES
-from regionlm.embedders.maskinversion import DEFAULT_SIZE, DEFAULT_STEPS
+from regionlm.embedders.options import MASKINVERSION_DEFAULTS
 
 _OPTIONS = "embedder.options."
-_UNSET = {  # MaskInversion's defaults are those on backbones that bring none of their own
+_UNSET = {  # the paper's backbones bring no defaults of their own
     "masks": "exact",
-    _OPTIONS + "steps": DEFAULT_STEPS,
-    _OPTIONS + "alpha": 0.0,
-    _OPTIONS + "relevance": "legrad",
-    _OPTIONS + "size": DEFAULT_SIZE,
+    **{_OPTIONS + name: value for name, value in MASKINVERSION_DEFAULTS.items()},
 }
 
 _FILES = ("images", "hierarchy", "form")
@@ -78,9 +75,9 @@ def _is_usual(settings: Mapping[str, Any]) -> bool:
         return False
     if settings.get("template") not in (None, TEMPLATES.get(task)):
         return False
-    defaults = inspect.signature(DATASETS[data["name"]]).parameters
+    defaults = {field.name: field.default for field in fields(DATASET_OPTIONS[data["name"]])}
     options = {name: v for name, v in data.get("options", {}).items() if name not in _FILES}
-    return all(_plain(value) == _plain(defaults[name].default) for name, value in options.items())
+    return all(_plain(value) == _plain(defaults[name]) for name, value in options.items())
 
 
 def _plain(value: Any) -> Any:

@@ -68,11 +68,3 @@ class RegionDataset(Dataset[Sample], ABC):
     @abstractmethod
     def _load(self, row: int) -> Sample:
         """Decode the image of a row of `ids`."""
-
-
-def check_choice(dataset: str, what: str, value: str, choices: Sequence[str]) -> None:
-    """Raise DataError unless an option has one of its values."""
-    if value not in choices:
-        raise DataError(
-            f"{dataset}: expected {what} to be one of {', '.join(choices)}; found {value!r}"
-        )

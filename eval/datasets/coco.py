@@ -10,12 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.base import RegionDataset
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate
 from eval.datasets.instances import annotation_masks, read_instances
+from eval.datasets.options import CocoOptions
 from eval.datasets.pictures import read_photo
 from eval.datasets.sample import Sample, labelled_sample
-from eval.errors import DataError, DataWarning
+from eval.errors import DataError, DataWarning, check_choice
 
 _PUBLISHED = {
     "val2017": {"images": 5_000, "instances": 36_335, "crowds": 446, "classes": 80},
@@ -34,34 +35,33 @@ class Coco(RegionDataset):
     def __init__(
         self,
         root: str | Path,
-        split: str = "val2017",
+        split: str = CocoOptions.default_split,
         *,
-        images: str | Path | None = None,
-        include_crowd: bool = False,
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open a split.
 
         root: folder of `annotations/instances_SPLIT.json`. split: val2017, train2017, val2014 or
         train2014.
-        images: folder that holds the images, or `SPLIT/` or `images/SPLIT/`; root by default.
-        include_crowd: give the masks of crowds (iscrowd 1), too.
         allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `CocoOptions`.
 
-        Raises DataError: unknown split, missing or damaged files.
+        Raises DataError: unknown split, bad option, missing or damaged files.
         """
-        self.name, self.split = "coco", split
+        chosen = CocoOptions(**options)
+        self.name, self.split = chosen.dataset, split
         check_choice(self.name, "split", split, tuple(_PUBLISHED))
-        root, home = Path(root), Path(images or root)
+        root, home = Path(root), Path(chosen.images or root)
         name = f"instances_{split}.json"
         needs = {
             name: [root / "annotations" / name, root / name],
-            "images": [home / split, home / "images" / split] + ([home] if images else []),
+            "images": [home / split, home / "images" / split] + ([home] if chosen.images else []),
         }
         download = _download(split)
         found = find_needed(self.name, root, needs, download)
         self.annotations = annotation_files(found)
-        self._instances = read_instances(found[name][0], include_crowd=include_crowd)
+        self._instances = read_instances(found[name][0], include_crowd=chosen.include_crowd)
         self._label_of = {number: i for i, number in enumerate(self._instances.categories)}
         self.classes = tuple(self._instances.categories.values())
         self._check()

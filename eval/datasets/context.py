@@ -6,17 +6,17 @@ CVPR 2014. The images are those of VOC 2010. Its annotation comes in three forms
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eval.datasets.base import check_choice
 from eval.datasets.context_classes import CLASSES, SPELLED
 from eval.datasets.context_maps import Detail, LabelMaps, MatFiles, PngFiles
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
+from eval.datasets.options import ContextOptions
 from eval.datasets.semantic import SemanticDataset
-from eval.errors import DataError
+from eval.errors import DataError, check_choice
 
 DOWNLOAD = (
     "images and image lists http://host.robots.ox.ac.uk/pascal/VOC/voc2010/"
@@ -27,7 +27,6 @@ DOWNLOAD = (
 
 _PUBLISHED = {"train": 4_998, "val": 5_105, "trainval": 10_103}
 _DETAIL_FILE = "trainval_merged.json"
-_FORMS = ("auto", "png", "mat", "detail")
 
 # Position, from 1, of each original number among the 59; 0 for all others.
 _INDEX = np.zeros(max(CLASSES) + 1, np.int64)
@@ -44,33 +43,27 @@ class Context59(SemanticDataset):
     def __init__(
         self,
         root: str | Path,
-        split: str = "val",
+        split: str = ContextOptions.default_split,
         *,
-        form: str = "auto",
-        names: str = "spelled",
-        drop_classes: Sequence[str] = (),
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open a split.
 
         root: `VOC2010/`, `VOCdevkit/` above it, or the folder above that; the annotation lies in
         root or in `VOC2010/`.
         split: train, val or trainval.
-        form: "png", `SegmentationClassContext/ID.png` of mmsegmentation; "mat", the authors'
-        `trainval/ID.mat`; "detail", `trainval_merged.json` of PASCAL in Detail; "auto", the first
-        of these that is there.
-        names: "spelled" ("potted plant") or "raw" ("pottedplant").
-        drop_classes: names of classes to leave out, as candidates and as masks.
         allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `ContextOptions`.
 
-        Raises DataError: unknown option, missing or damaged files.
+        Raises DataError: unknown split, bad option, missing or damaged files.
         """
-        self.name, self.split = "context59", split
+        chosen = ContextOptions(**options)
+        self.name, self.split = chosen.dataset, split
         check_choice(self.name, "split", split, tuple(_PUBLISHED))
-        check_choice(self.name, "form", form, _FORMS)
         root = Path(root)
         places = _places(root)
-        form = _choose_form(root, places) if form == "auto" else form
+        form = _choose_form(root, places) if chosen.form == "auto" else chosen.form
         needs = {form: places[form], "JPEGImages": _within(root, "JPEGImages")}
         if form != "detail":
             needs[f"the list {split}.txt"] = _lists(root, split)
@@ -87,7 +80,9 @@ class Context59(SemanticDataset):
         check_counts(f"context59 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
         listed = [(f"{i}.jpg",) for i in ids]
         photos = locate(self.name, "images", listed, found["JPEGImages"], DOWNLOAD, allow_missing)
-        super().__init__(ids, photos, tuple(CLASSES.values()), names, SPELLED, drop_classes)
+        super().__init__(
+            ids, photos, tuple(CLASSES.values()), chosen.names, SPELLED, chosen.drop_classes
+        )
 
     def _label_map(self, row: int) -> np.ndarray:
         numbers = self._maps.read(self._ids[row])

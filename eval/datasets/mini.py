@@ -6,16 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from eval.datasets.base import check_choice
+from eval.datasets.options import MiniOptions
 from eval.datasets.phrasecut import PhraseCut
 from eval.datasets.sample import Sample
 from eval.errors import DataError
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "mini"
 _CLASSES = "classes.json"
-_STYLES = ("all", "seen", "held_out")
 
 
 def in_held_out_style(number: int) -> bool:
@@ -26,7 +25,7 @@ def in_held_out_style(number: int) -> bool:
 class Mini(PhraseCut):
     """PhraseCut's samples with the class of each region besides: "a fox", "scissors"."""
 
-    name = "mini"
+    name = MiniOptions.dataset
     _download: ClassVar[str] = (
         "none, it ships with regionlm: leave out data.root, or copy the folder eval/benchmarks/mini"
     )
@@ -35,21 +34,20 @@ class Mini(PhraseCut):
     def __init__(
         self,
         root: str | Path | None = None,
-        split: str = "test",
+        split: str = MiniOptions.default_split,
         *,
-        style: str = "all",
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open it.
 
         root: a copy elsewhere; None: what ships with the package.
-        style: "seen", scenes drawn in the styles that the bundled model was trained on; "held_out",
-        in the one that it never saw; or "all".
         allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `MiniOptions`.
 
-        Raises DataError: unknown style, missing or damaged files.
+        Raises DataError: bad option, missing or damaged files.
         """
-        check_choice(self.name, "style", style, _STYLES)
+        style = MiniOptions(**options).style
         home = Path(root or FOLDER)
         super().__init__(home, split, allow_missing=allow_missing)
         try:

@@ -10,14 +10,15 @@ import csv
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.base import RegionDataset
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate, read_lines
 from eval.datasets.hierarchy import read_relatives
+from eval.datasets.options import OpenImagesOptions
 from eval.datasets.pictures import check_proportions, read_binary_mask, read_photo
 from eval.datasets.sample import Sample, labelled_sample
-from eval.errors import DataError, DataWarning
+from eval.errors import DataError, DataWarning, check_choice
 
 _PUBLISHED = {
     "validation": {"images": 13_524, "masks": 24_730, "classes": 350},
@@ -45,11 +46,10 @@ class OpenImages(RegionDataset):
     def __init__(
         self,
         root: str | Path,
-        split: str = "validation",
+        split: str = OpenImagesOptions.default_split,
         *,
-        images: str | Path | None = None,
-        hierarchy: str | Path | None = None,
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open a split.
 
@@ -57,24 +57,24 @@ class OpenImages(RegionDataset):
         `class-descriptions-boxable.csv` (or the names of V6 and V7) and `SPLIT-masks/`, which
         holds the files of the 16 zips, together or in a folder each.
         split: validation, test or train.
-        images: folder of the images, or of `SPLIT/`; root by default.
-        hierarchy: which classes are kinds of others; by default `bbox_labels_600_hierarchy.json`
-        beside the annotations. Without it `relatives` is ().
         allow_missing: an image of which a file is not there is an error when it is read, not now.
+        options: fields of `OpenImagesOptions`.
 
-        Raises DataError: unknown split, missing or damaged files.
+        Raises DataError: unknown split, bad option, missing or damaged files.
         """
-        self.name, self.split = "openimages", split
+        chosen = OpenImagesOptions(**options)
+        self.name, self.split = chosen.dataset, split
         check_choice(self.name, "split", split, tuple(_PUBLISHED))
         root, download = Path(root), _download(split)
-        home = Path(images or root)
+        home = Path(chosen.images or root)
         needs = _needs(root, split)
-        needs["images"] = [home / split, home / "images" / split] + ([home] if images else [])
+        needs["images"] = [home / split, home / "images" / split]
+        needs["images"] += [home] if chosen.images else []
         found = find_needed(self.name, root, needs, download)
         listed = ("masks list", "classes", "class names")
         mids = _read_mids(found["classes"][0])
         self.classes = _names_of(mids, found["class names"])
-        trees = _hierarchies(root, hierarchy)
+        trees = _hierarchies(root, chosen.hierarchy)
         self.relatives = read_relatives(trees[0], mids) if trees else ()
         self.annotations = (*annotation_files({what: found[what] for what in listed}), *trees)
         rows = _read_rows(found["masks list"][0])

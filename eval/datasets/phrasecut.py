@@ -14,12 +14,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.base import RegionDataset
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate
+from eval.datasets.options import PhraseCutOptions
 from eval.datasets.pictures import read_photo
 from eval.datasets.records import RecordTable, TableBuilder, scan, whole_size
 from eval.datasets.sample import Sample, Text, referring_sample
-from eval.errors import DataError, DataWarning, within
+from eval.errors import DataError, DataWarning, check_choice, within
 
 DOWNLOAD = (
     "python download_dataset.py -s val of https://github.com/ChenyunWu/PhraseCutDataset; "
@@ -59,31 +60,31 @@ class PhraseCut(RegionDataset):
     alike. `tags["coco_id"]` is the image's id in COCO, or None.
     """
 
-    name = "phrasecut"
+    name = PhraseCutOptions.dataset
     _download: ClassVar[str] = DOWNLOAD
     _also: ClassVar[tuple[str, ...]] = ()  # further files in root
 
     def __init__(
         self,
         root: str | Path,
-        split: str = "val",
+        split: str = PhraseCutOptions.default_split,
         *,
-        images: str | Path | None = None,
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open a split, or several joined.
 
         root: folder of `refer_*.json` and `image_data_split.json`.
         split: train, val, miniv or test; joined by "_", several. The official validation set is
         `val_miniv`: `refer_val.json` lacks the 100 images of miniv.
-        images: folder of the images, if not `root`. Both may hold them in `images/`, `VG_100K/`
-        and `VG_100K_2/`, in one or all.
         allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `PhraseCutOptions`.
 
-        Raises DataError: unknown split, missing or damaged files.
+        Raises DataError: unknown split, bad option, missing or damaged files.
         """
+        chosen = PhraseCutOptions(**options)
         self.split = split
-        root, home = Path(root), Path(images or root)
+        root, home = Path(root), Path(chosen.images or root)
         parts = list(dict.fromkeys(split.split("_")))
         for part in parts:
             check_choice(self.name, "split", part, tuple(_PUBLISHED))
@@ -92,7 +93,7 @@ class PhraseCut(RegionDataset):
         # The name that the official README uses.
         needs["image_data_split.json"].append(root / "image_data_split3000.json")
         needs |= {name: [root / name] for name in self._also}
-        needs["images"] = _image_folders(home, images is not None)
+        needs["images"] = _image_folders(home, chosen.images is not None)
         found = find_needed(self.name, root, needs, self._download)
         self.annotations = annotation_files(found)
 

@@ -9,24 +9,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.base import RegionDataset
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate
 from eval.datasets.instances import Photo, annotation_masks, read_instances
+from eval.datasets.options import RefCocoOptions, RefCocoPlusOptions
 from eval.datasets.pictures import read_photo
 from eval.datasets.refs_pickle import Ref, Sentence, read_refs
 from eval.datasets.sample import Sample, Text, referring_sample
-from eval.errors import DataError, DataWarning
+from eval.errors import DataError, DataWarning, check_choice
 
 DOWNLOAD = (
     "https://bvisionweb1.cs.unc.edu/licheng/referit/data/{name}.zip (mirrors: "
     "https://github.com/lichengunc/refer/issues/14) and "
     "http://images.cocodataset.org/zips/train2014.zip"
 )
-
-_TEXTS = ("raw", "sent")
 
 # Of the "unc" splits. RefCOCO+'s sentences per split are in no source we trust.
 _PUBLISHED = {
@@ -52,14 +52,11 @@ class RefCoco(RegionDataset):
     def __init__(
         self,
         root: str | Path,
-        split: str = "val",
+        split: str = RefCocoOptions.default_split,
         *,
-        name: str = "refcoco",
-        text: str = "raw",
-        split_by: str = "unc",
-        images: str | Path | None = None,
-        include_crowd: bool = False,
+        name: str = RefCocoOptions.dataset,
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open a split.
 
@@ -67,35 +64,32 @@ class RefCoco(RegionDataset):
         `instances.json` and `refs(unc).p`.
         split: train, val, testA (people) or testB (other things).
         name: "refcoco" or "refcoco+".
-        text: "raw", what was typed, in lower case; or "sent", cleaned by the authors.
-        split_by: "unc", or another author of a `refs(...).p`.
-        images: folder of the images, if not `root`: `train2014/` in it, in `images/`, or where the
-        official tools have it; or COCO's 2017 images, which have the same numbers.
-        include_crowd: crowds (iscrowd 1) are candidates, too. No sentence refers to one.
         allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `RefCocoOptions`.
 
-        Raises DataError: unknown name, split or text, missing or damaged files, a pickle that
-        would run code.
+        Raises DataError: unknown name or split, bad option, missing or damaged files, a pickle
+        that would run code.
         """
-        check_choice("refcoco", "name", name, ("refcoco", "refcoco+"))
-        check_choice(name, "text", text, _TEXTS)
-        self.name, self.split, self._text = name, split, text
-        root, pickled = Path(root), f"refs({split_by}).p"
+        kinds = {kind.dataset: kind for kind in (RefCocoOptions, RefCocoPlusOptions)}
+        check_choice("refcoco", "name", name, tuple(kinds))
+        chosen = kinds[name](**options)
+        self.name, self.split, self._text = name, split, chosen.text
+        root, pickled = Path(root), f"refs({chosen.split_by}).p"
         download = DOWNLOAD.format(name=name)
         needs = {
             "instances.json": [root / name / "instances.json", root / "instances.json"],
             pickled: [root / name / pickled, root / pickled],
-            "COCO's train2014 images": _image_folders(root, images, name),
+            "COCO's train2014 images": _image_folders(root, chosen.images, name),
         }
         found = find_needed(name, root, needs, download)
         self.annotations = annotation_files(found)
         refs = _of_split(read_refs(found[pickled][0]), split, found[pickled][0])
         wanted = {ref.image_id for ref in refs}
         self._instances = read_instances(
-            found["instances.json"][0], include_crowd=include_crowd, images=wanted
+            found["instances.json"][0], include_crowd=chosen.include_crowd, images=wanted
         )
         self._refs = self._group(refs)
-        self._check(refs, split_by)
+        self._check(refs, chosen.split_by)
         known = {number: self._instances.photos[number] for number in self._refs}
         names = [_file_names(number, photo) for number, photo in known.items()]
         folders = found["COCO's train2014 images"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.base import RegionDataset
 from eval.datasets.coco import Coco
 from eval.datasets.context import Context59
 from eval.datasets.mini import Mini
 from eval.datasets.openimages import OpenImages
+from eval.datasets.options import check_request
 from eval.datasets.phrasecut import PhraseCut
 from eval.datasets.refcoco import RefCoco
 from eval.datasets.voc import Voc2012
@@ -45,10 +45,11 @@ def open_dataset(
     name: a key of `DATASETS`. root: its folder, laid out as its authors do; None for one that
     ships (`mini`). split: None is the one that the MaskInversion paper most likely reports. limit:
     only so many images, drawn with `seed`; None: all. allow_missing: whether an image of which a
-    file is missing is an error only when it is read. options: those of the dataset's class.
+    file is missing is an error only when it is read. options: the fields of its class in
+    `DATASET_OPTIONS`.
 
-    Raises DataError: unknown name, split or option; missing or damaged files; no image. Warns
-    (`DataWarning`) where numbers differ from the published ones.
+    Raises DataError: unknown name, split or option, a bad value; missing or damaged files; no
+    image. Warns (`DataWarning`) where numbers differ from the published ones.
     """
     check_request(name, root, options)
     if split is not None:
@@ -60,18 +61,3 @@ def open_dataset(
             f"{name}: no image of the split {dataset.split} with these options; looked in {files}"
         )
     return dataset if limit is None else dataset.limited(limit, seed)
-
-
-def check_request(name: str, root: str | Path | None, options: Iterable[str]) -> None:
-    """Raise DataError for a name or option that there is not, or where the folder is lacking."""
-    check_choice("datasets", "name", name, tuple(DATASETS))
-    parameters = inspect.signature(DATASETS[name]).parameters
-    if root is None and parameters["root"].default is inspect.Parameter.empty:
-        raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
-    known = set(parameters) - {"root", "split", "name", "allow_missing"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise DataError(
-            f"{name}: expected options among {', '.join(sorted(known)) or 'none'}; found"
-            f" {unknown[0]!r}"
-        )

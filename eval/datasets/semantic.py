@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval.datasets.base import RegionDataset, check_choice
+from eval.datasets.base import RegionDataset
 from eval.datasets.pictures import read_photo
 from eval.datasets.sample import Sample, labelled_sample
 from eval.errors import DataError
-
-NAME_STYLES = ("spelled", "raw")
 
 
 class SemanticDataset(RegionDataset):
@@ -36,10 +34,9 @@ class SemanticDataset(RegionDataset):
         words of English; spelled: the names that differ. drop_classes: names, of either style,
         that are no class and give no mask.
 
-        Raises DataError: unknown style or class.
+        Raises DataError: unknown class.
         """
         super().__init__(ids, photos)
-        check_choice(self.name, "names", style, NAME_STYLES)
         words = {name: spelled.get(name, name) for name in names}
         dropped = {_raw_name(self.name, given, words) for given in drop_classes}
         self._raw = {i: name for i, name in enumerate(names, start=1) if name not in dropped}

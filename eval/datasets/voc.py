@@ -6,15 +6,16 @@ http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eval.datasets.base import check_choice
 from eval.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
+from eval.datasets.options import VocOptions
 from eval.datasets.pictures import read_label_map
 from eval.datasets.semantic import SemanticDataset, check_labels
+from eval.errors import check_choice
 
 DOWNLOAD = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 
@@ -42,23 +43,22 @@ class Voc2012(SemanticDataset):
     def __init__(
         self,
         root: str | Path,
-        split: str = "val",
+        split: str = VocOptions.default_split,
         *,
-        names: str = "spelled",
-        drop_classes: Sequence[str] = (),
         allow_missing: bool = False,
+        **options: Any,
     ) -> None:
         """Open a split.
 
         root: `VOC2012/`, `VOCdevkit/` above it, or the folder above that.
         split: train, val or trainval.
-        names: "spelled" ("dining table") or "raw" ("diningtable").
-        drop_classes: names of classes to leave out, as candidates and as masks.
         allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `VocOptions`.
 
-        Raises DataError: unknown option, missing or damaged files.
+        Raises DataError: unknown split, bad option, missing or damaged files.
         """
-        self.name, self.split = "voc2012", split
+        chosen = VocOptions(**options)
+        self.name, self.split = chosen.dataset, split
         check_choice(self.name, "split", split, tuple(_PUBLISHED))
         root = Path(root)
         homes = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
@@ -77,7 +77,7 @@ class Voc2012(SemanticDataset):
             self.name, "label maps", [(f"{i}.png",) for i in ids], found["SegmentationClass"],
             DOWNLOAD, allow_missing,
         )  # fmt: skip
-        super().__init__(ids, photos, CLASSES, names, SPELLED, drop_classes)
+        super().__init__(ids, photos, CLASSES, chosen.names, SPELLED, chosen.drop_classes)
 
     def _label_map(self, row: int) -> np.ndarray:
         path = self._maps[row]

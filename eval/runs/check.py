@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
-from eval.datasets.base import check_choice
-from eval.datasets.registry import check_request
-from eval.errors import DataError
+from eval.datasets.options import check_request
+from eval.errors import DataError, check_choice
 from eval.settings import MaskQuality, Run, TaskName
-from regionlm.embedders.registry import check_embedder
+from regionlm.embedders.options import check_embedder
 
 
 def check_run(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from regionlm.backbones.checkpoints import load_weights, read_weights
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder import AT_ONCE, Embedder
 from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.embedders.options import AlphaClipOptions
 from regionlm.errors import InputError, ModelError
 
 ALPHA_MEAN, ALPHA_STD = 0.5, 0.26  # published: a mask's 0 and 1 become -1.92 and 1.92
@@ -31,11 +33,14 @@ class AlphaClip(Embedder[RegionEmbeddings]):
     Args:
         backbone: the fine-tuned image tower.
         alpha_weight: the mask's convolution, ``[D, 1, P, P]``. All zeros make it plain CLIP.
-        size: see ``Embedder``. The published models are used at their own size only.
+        size: see ``AlphaClipOptions``.
 
     Raises:
         ModelError: a convolution of another shape, or with NaN or Inf in it.
     """
+
+    options_type = AlphaClipOptions
+    options: AlphaClipOptions
 
     def __init__(
         self,
@@ -57,48 +62,39 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         self.alpha_weight = alpha_weight.detach().to(backbone.device, backbone.dtype)
 
     @classmethod
-    def from_checkpoint(
-        cls,
-        backbone: ClipViT,
-        *,
-        checkpoint: str | Path | None = None,
-        quick_gelu: bool = True,
-        size: int | tuple[int, int] | None = None,
-    ) -> AlphaClip:
+    def from_checkpoint(cls, backbone: ClipViT, **options: Any) -> AlphaClip:
         """Put a published checkpoint into a copy of a backbone's image tower.
 
         Args:
             backbone: gives the architecture and, elsewhere, the text tower (Alpha-CLIP kept
                 OpenAI's); its own weights are not used and not changed.
-            checkpoint: a published file (``clip_b16_grit20m_fultune_2xe.pth``): the state dict of
-                the image tower, with ``attn.in_proj.weight`` and ``conv1_alpha.weight``.
-            quick_gelu: the activation to compute with, whatever the backbone has. All published
-                checkpoints were trained with QuickGELU; the wrong one gives no error, only bad
-                vectors.
-            size: see ``Embedder``.
+            **options: the fields of ``AlphaClipOptions``.
 
         Raises:
             InputError: no checkpoint given. ModelError: it is missing, damaged, no Alpha-CLIP, or
                 of another architecture than the backbone.
         """
-        if checkpoint is None:
+        chosen = AlphaClipOptions(**options)
+        if chosen.checkpoint is None:
             raise InputError(
                 "alphaclip: which weights? give the checkpoint file of an Alpha-CLIP image tower"
             )
-        state, alpha_weight = read_alphaclip(Path(checkpoint))
+        state, alpha_weight = read_alphaclip(Path(chosen.checkpoint))
         tower = deepcopy(backbone.model.visual)
-        _set_activation(tower, quick_gelu)
-        load_weights(tower, state, what=str(checkpoint), name=backbone.name)
+        _set_activation(tower, chosen.quick_gelu)
+        load_weights(tower, state, what=str(chosen.checkpoint), name=backbone.name)
         holder = nn.Module()
         holder.visual = tower
         tuned = ClipViT(
             holder,
             mean=backbone.mean,
             std=backbone.std,
-            name=f"{backbone.name} with {checkpoint}",
+            name=f"{backbone.name} with {chosen.checkpoint}",
             inversion_defaults=backbone.inversion_defaults,
         )
-        return cls(tuned, alpha_weight, size=size)
+        embedder = cls(tuned, alpha_weight, size=chosen.size)
+        embedder.options = chosen
+        return embedder
 
     def _embed(
         self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.dense import DenseEmbedder, DenseFeatures
-from regionlm.embedders.inputs import check_count
+from regionlm.embedders.options import ClipSurgeryOptions
 
 
 class ClipSurgery(DenseEmbedder):
@@ -16,24 +19,22 @@ class ClipSurgery(DenseEmbedder):
     MLPs. Patches are read from it.
 
     Its "feature surgery" needs the texts one compares with and is no part of an embedding.
-
-    Args:
-        blocks: how many of the last blocks have the second path, >= 1 [6, published for every
-            model; fewer if the model has fewer].
-        backbone, size: see ``Embedder``.
+    Options: ``ClipSurgeryOptions``.
     """
 
-    def __init__(
-        self, backbone: ClipViT, *, blocks: int = 6, size: int | tuple[int, int] | None = None
-    ) -> None:
-        super().__init__(backbone, size=size)
-        self.blocks = min(check_count("blocks", blocks, least=1), len(backbone.blocks()))
+    options_type = ClipSurgeryOptions
+    options: ClipSurgeryOptions
+
+    def __init__(self, backbone: ClipViT, **options: Any) -> None:
+        super().__init__(backbone, **options)
+        blocks = min(self.options.blocks, len(backbone.blocks()))
+        self.options = replace(self.options, blocks=blocks)
 
     def features(self, pixels: Tensor) -> DenseFeatures:
         """See ``DenseEmbedder.features``."""
-        x, grid = self.backbone.trunk(pixels, without=self.blocks)
+        x, grid = self.backbone.trunk(pixels, without=self.options.blocks)
         head, second = self.backbone.head(), x
-        for block in self.backbone.blocks()[-self.blocks :]:
+        for block in self.backbone.blocks()[-self.options.blocks :]:
             x1, v = block.attend(x)
             second = second + block.attention_output(F.scaled_dot_product_attention(v, v, v))
             x = block.after_mlp(x1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from regionlm.backbones.sizes import resolve_size
 from regionlm.backbones.vision import VisionBackbone
 from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.embedders.options import EmbedderOptions
 from regionlm.errors import InputError, ModelError
 
 AT_ONCE = 8  # images, crops or masks in one forward: bounds memory, whatever their number
@@ -31,18 +32,21 @@ class Embedder(ABC, Generic[Found]):
 
     Args:
         backbone: which model looks.
-        size: its input, S or (H, W) pixels, multiples of the patch; images are squashed to it, not
-            cropped. Default: ``size`` of the backbone's ``inversion_defaults``, else the model's
-            own.
+        **options: the fields of the class's ``options_type``; ``size``, which all have, is by
+            default that of the backbone's ``inversion_defaults``, else the model's own.
 
     Raises:
         InputError: an option out of range.
     """
 
-    def __init__(
-        self, backbone: VisionBackbone, *, size: int | tuple[int, int] | None = None
-    ) -> None:
+    options_type: ClassVar[type[EmbedderOptions]] = EmbedderOptions
+    options: EmbedderOptions
+    """As used: what depends on the backbone is settled, but for the size, which is ``size``."""
+
+    def __init__(self, backbone: VisionBackbone, **options: Any) -> None:
         self.backbone = backbone
+        self.options = self.options_type(**options)
+        size = self.options.size
         if size is None:
             size = backbone.inversion_defaults.get("size", backbone.default_size)
         self.size = resolve_size(size, backbone.patch_size)

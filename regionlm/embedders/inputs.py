@@ -1,8 +1,6 @@
-"""Checks of what goes into an embedder; every refusal is an ``InputError`` in one line."""
+"""Checks of masks that go into an embedder; every refusal is an ``InputError`` in one line."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -10,9 +8,6 @@ from PIL import Image
 from torch import Tensor
 
 from regionlm.errors import InputError
-from regionlm.scalars import is_integer, is_number
-
-MOST = 1e6  # of any option; useful ones are below 100
 
 
 def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor | None = None) -> Tensor:
@@ -42,22 +37,3 @@ def check_masks(masks: np.ndarray | Tensor, image: Image.Image | Tensor | None =
             " least one pixel"
         )
     return found
-
-
-def check_count(name: str, value: object, *, least: int = 0, most: int | None = None) -> int:
-    """An integer from ``least`` to ``most``, of Python or numpy; InputError otherwise."""
-    if is_integer(value) and least <= value and (most is None or value <= most):
-        return int(value)
-    wanted = f"an integer >= {least}" if most is None else f"an integer from {least} to {most}"
-    raise InputError(f"{name}: expected {wanted}, got {value!r}")
-
-
-def check_number(name: str, value: object, *, positive: bool) -> float:
-    """A number > 0 or >= 0, of Python or numpy, and not so large that float32 overflows;
-    InputError otherwise."""
-    if is_number(value) and 0 <= value <= MOST and not (positive and value == 0):
-        return float(value)
-    if is_number(value) and not abs(value) < math.inf:  # NaN compares false
-        raise InputError(f"{name}: expected a finite number, got {value!r}")
-    wanted = "> 0" if positive else ">= 0"
-    raise InputError(f"{name}: expected a number {wanted} and <= {MOST:g}, got {value!r}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.dense import DenseEmbedder, DenseFeatures
+from regionlm.embedders.options import MaskClipOptions
 
 
 class MaskClip(DenseEmbedder):
@@ -13,23 +13,11 @@ class MaskClip(DenseEmbedder):
     attention's mixture.
 
     Without the prompt denoising and key smoothing that the published code can add for segmentation;
-    both are off by default there.
-
-    Args:
-        value_only: leave out the last block's residual stream and MLP too, as many later codes do;
-            the published ViT code keeps both.
-        backbone, size: see ``Embedder``.
+    both are off by default there. Options: ``MaskClipOptions``.
     """
 
-    def __init__(
-        self,
-        backbone: ClipViT,
-        *,
-        value_only: bool = False,
-        size: int | tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__(backbone, size=size)
-        self.value_only = value_only
+    options_type = MaskClipOptions
+    options: MaskClipOptions
 
     def features(self, pixels: Tensor) -> DenseFeatures:
         """See ``DenseEmbedder.features``."""
@@ -37,6 +25,6 @@ class MaskClip(DenseEmbedder):
         head = self.backbone.head()
         _, _, values = head.block.qkv(x)
         tokens = head.block.attention_output(values)
-        if not self.value_only:
+        if not self.options.value_only:
             tokens = head.block.after_mlp(x + tokens)
         return DenseFeatures(head.readout(tokens[:, 1:]), head.embed(x), grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,17 @@ from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.embedders.adamw import AdamW
 from regionlm.embedders.dice import GridDice
 from regionlm.embedders.embedder import Embedder
-from regionlm.embedders.inputs import check_count, check_masks, check_number
+from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import Localized, map_iou
+from regionlm.embedders.options import (
+    MASKINVERSION_DEFAULTS,
+    MaskInversionOptions,
+    RelevanceName,
+    Score,
+)
 from regionlm.errors import InputError
-from regionlm.relevance.registry import Relevance, check_relevance, make_relevance
+from regionlm.relevance.registry import Relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
-from regionlm.relevance.score import Score
-
-DEFAULT_STEPS = 10  # paper
-DEFAULT_LR = 0.1  # the published class's; its examples use 0.5, the paper gives none
-DEFAULT_SIZE = 448  # paper; input pixels, the nearest multiple of the patch
-MOST_STEPS = 100_000  # a LET has settled long before
 
 
 class MaskInversion(Embedder[Localized]):
@@ -38,54 +39,30 @@ class MaskInversion(Embedder[Localized]):
     runs and no parameter, flag or ``.grad`` is touched, so it works in any grad mode and inside
     Lightning. A map without contrast (max == min) counts as all zeros, with zero gradient.
 
-    Options left at None take the backbone's ``inversion_defaults``, else the value in brackets.
-
     Args:
         backbone: which model to explain.
-        steps: AdamW steps, 0 to 100 000 [10, paper]. 0 returns the image embedding.
-        lr: AdamW's step per coordinate, > 0 [0.1, published class; its examples use 0.5].
-        alpha: weight of staying near the image embedding, >= 0 [0; the paper uses 5 on RefCOCO/+].
-        weight_decay: AdamW's, >= 0 [0].
-        size: model input, S or (H, W) pixels, multiples of the patch [448, or the nearest].
-            The image is squashed to it.
-        score: ``"cosine"`` or ``"dot"`` [by the model's pooling, see ``relevance.score``]. A
-            mean-pooled model under ``"cosine"`` starts at the score's maximum, where the gradient
-            is zero: the LET then stays the image embedding and the map is all zeros.
-        relevance: whose map is matched, ``"legrad"``, or for comparison (the paper's Table 8)
-            ``"gradcam"``, ``"gradcam_no_relu"`` or ``"chefer"`` (``relevance.gradcam``,
-            ``relevance.chefer``) ["legrad"].
+        **options: the fields of ``MaskInversionOptions``: ``steps``, ``lr``, ``alpha``,
+            ``weight_decay``, ``size``, ``score`` and ``relevance``. What is None or left out takes
+            the backbone's ``inversion_defaults``, else ``MASKINVERSION_DEFAULTS``.
 
     Raises:
         InputError: an option out of range.
     """
 
-    def __init__(
-        self,
-        backbone: VisionBackbone,
-        *,
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        weight_decay: float | None = None,
-        size: int | tuple[int, int] | None = None,
-        score: Score | None = None,
-        relevance: str | None = None,
-    ) -> None:
-        def choose(name: str, given: Any, default: Any) -> Any:
-            return backbone.inversion_defaults.get(name, default) if given is None else given
+    options_type = MaskInversionOptions
+    options: MaskInversionOptions
 
-        default_size = nearest_size(DEFAULT_SIZE, backbone.patch_size)
-        super().__init__(backbone, size=choose("size", size, default_size))
-        self.steps = check_count("steps", choose("steps", steps, DEFAULT_STEPS), most=MOST_STEPS)
-        self.lr = check_number("lr", choose("lr", lr, DEFAULT_LR), positive=True)
-        self.alpha = check_number("alpha", choose("alpha", alpha, 0.0), positive=False)
-        decay = choose("weight_decay", weight_decay, 0.0)
-        self.weight_decay = check_number("weight_decay", decay, positive=False)
-        self.score: Score | None = choose("score", score, None)
-        self.relevance: str = choose("relevance", relevance, "legrad")
-        if self.score not in (None, "cosine", "dot"):
-            raise InputError(f"score: expected cosine or dot, got {self.score!r}")
-        check_relevance(self.relevance)
+    def __init__(self, backbone: VisionBackbone, **options: Any) -> None:
+        size = nearest_size(MASKINVERSION_DEFAULTS["size"], backbone.patch_size)
+        chosen = MaskInversionOptions(**options).or_else(backbone.inversion_defaults)
+        used = asdict(chosen.or_else({**MASKINVERSION_DEFAULTS, "size": size}))
+        super().__init__(backbone, **used)
+        self.steps: int = used["steps"]
+        self.lr: float = used["lr"]
+        self.alpha: float = used["alpha"]
+        self.weight_decay: float = used["weight_decay"]
+        self.score: Score | None = used["score"]
+        self.relevance: RelevanceName = used["relevance"]
 
     def invert(
         self, encoded: EncodedImages, masks_per_image: Sequence[np.ndarray | Tensor]

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders.inputs import check_number
+from regionlm.embedders.options import RedCircleOptions
 from regionlm.embedders.pictures import PictureEmbedder, bounding_box
 
 RED = (255, 0, 0)
@@ -19,29 +18,16 @@ class RedCircle(PictureEmbedder):
     2023, whose code is not published).
 
     The line's middle runs through the outermost pixels of the box. A region that shares its box
-    with another is not told apart from it.
-
-    Args:
-        thickness: of the line, as a fraction of the picture's short side, at least one pixel
-            [0.01, the paper's for its circles around points; FGVP's version of the method draws
-            0.0052: 2 pixels of 384].
-        backbone, size: see ``Embedder``.
+    with another is not told apart from it. Options: ``RedCircleOptions``.
     """
 
-    def __init__(
-        self,
-        backbone: ClipViT,
-        *,
-        thickness: float = 0.01,
-        size: int | tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__(backbone, size=size)
-        self.thickness = check_number("thickness", thickness, positive=True)
+    options_type = RedCircleOptions
+    options: RedCircleOptions
 
     def pictures(self, image: Image.Image, masks: Tensor) -> Iterator[Image.Image]:
         """See ``PictureEmbedder.pictures``."""
         short = min(image.size)
-        line = min(max(1, round(self.thickness * short)), short)
+        line = min(max(1, round(self.options.thickness * short)), short)
         for mask in masks:
             shown = image.copy()
             ImageDraw.Draw(shown).ellipse(_around(mask, line), outline=RED, width=line)

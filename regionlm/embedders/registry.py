@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from regionlm.backbones.clip_vit import ClipViT
@@ -15,6 +14,7 @@ from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.fgvp import Fgvp
 from regionlm.embedders.maskclip import MaskClip
 from regionlm.embedders.maskinversion import MaskInversion
+from regionlm.embedders.options import check_embedder
 from regionlm.embedders.red_circle import RedCircle
 from regionlm.embedders.ris import Ris
 from regionlm.embedders.sclip import Sclip
@@ -34,7 +34,7 @@ EMBEDDERS: dict[str, Callable[..., Embedder]] = {
     "sclip": Sclip,
     "alphaclip": AlphaClip.from_checkpoint,
 }
-"""What the MaskInversion paper compares; options are those of the class (or constructor) named."""
+"""What the MaskInversion paper compares; the options of each are in `EMBEDDER_OPTIONS`."""
 
 
 def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedder:
@@ -68,15 +68,3 @@ def as_embedder(embedder: str | Embedder, backbone: VisionBackbone, **options: A
             f"{next(iter(given))}: the embedder that was given has options of its own; set it there"
         )
     return embedder
-
-
-def check_embedder(name: str, options: Iterable[str]) -> None:
-    """Raise InputError, as `make_embedder` does, for an unknown name or option."""
-    if name not in EMBEDDERS:
-        raise InputError(f"embedder: expected one of {', '.join(EMBEDDERS)}; got {name!r}")
-    known = [p for p in inspect.signature(EMBEDDERS[name]).parameters if p != "backbone"]
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise InputError(
-            f"{unknown[0]}: not an option of the embedder {name}, which has {', '.join(known)}"
-        )

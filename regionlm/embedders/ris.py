@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,11 +14,9 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.crop import MaskedCrop
 from regionlm.embedders.embedder import AT_ONCE, Embedder
-from regionlm.embedders.inputs import check_count
 from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.embedders.options import RisOptions
 from regionlm.embedders.pictures import as_picture
-from regionlm.errors import InputError
-from regionlm.scalars import is_number
 
 
 class Ris(Embedder[RegionEmbeddings]):
@@ -28,51 +28,37 @@ class Ris(Embedder[RegionEmbeddings]):
     the same shares. Local: the masked crop (``MaskedCrop`` of extent ``"box"``).
 
     The published code samples the mask bilinearly where we take its coverage, normalises with
-    ImageNet's colours, and always masks from block 9, the third last of its ViT-B.
-
-    Args:
-        v: weight of the global feature, 0 to 1 [0.95, published; 0.85 there on RefCOCOg]. At 1
-            no crop is embedded and preprocessed pixels are welcome.
-        masked_blocks: how many of the last blocks are masked, >= 1 [3, published on ViT-B; fewer
-            if the model has fewer].
-        backbone, size: see ``Embedder``.
+    ImageNet's colours, and always masks from block 9, the third last of its ViT-B. Options:
+    ``RisOptions``.
     """
 
-    def __init__(
-        self,
-        backbone: ClipViT,
-        *,
-        v: float = 0.95,
-        masked_blocks: int = 3,
-        size: int | tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__(backbone, size=size)
-        if not is_number(v) or not 0 <= v <= 1:
-            raise InputError(f"v: expected a number from 0 to 1, got {v!r}")
-        self.v = float(v)
-        wanted = check_count("masked_blocks", masked_blocks, least=1)
-        self.masked_blocks = min(wanted, len(backbone.blocks()))
+    options_type = RisOptions
+    options: RisOptions
+
+    def __init__(self, backbone: ClipViT, **options: Any) -> None:
+        super().__init__(backbone, **options)
+        blocks = min(self.options.masked_blocks, len(backbone.blocks()))
+        self.options = replace(self.options, masked_blocks=blocks)
         self._local = MaskedCrop(backbone, extent="box", size=self.size)
 
     def _embed(
         self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
     ) -> Iterator[RegionEmbeddings]:
+        v = self.options.v
         for positions, pixels in self._batches(images):
-            tokens, grid = self.backbone.trunk(pixels, without=self.masked_blocks)
+            tokens, grid = self.backbone.trunk(pixels, without=self.options.masked_blocks)
             for index, position in enumerate(positions):
                 coverage = mask_coverage(masks[position], grid).to(tokens)
                 everything = torch.ones_like(coverage[:1])  # masks nothing: the image embedding
                 found = self._masked(tokens[index], torch.cat([everything, coverage]))
-                regions = self.v * found[1:]
-                if self.v < 1:
-                    regions = regions + (1 - self.v) * self._crops(
-                        images[position], masks[position]
-                    )
+                regions = v * found[1:]
+                if v < 1:
+                    regions = regions + (1 - v) * self._crops(images[position], masks[position])
                 yield RegionEmbeddings(regions, found[0])
 
     def _masked(self, tokens: Tensor, coverage: Tensor) -> Tensor:
         """Global features ``[M, d]`` of one image's ``tokens [N, D]`` under ``coverage [M, n]``."""
-        blocks, head = self.backbone.blocks()[-self.masked_blocks :], self.backbone.head()
+        blocks, head = self.backbone.blocks()[-self.options.masked_blocks :], self.backbone.head()
         found = []
         for shares in coverage.split(AT_ONCE):
             cls = torch.ones_like(shares[:, :1])

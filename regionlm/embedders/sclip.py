@@ -13,7 +13,7 @@ class Sclip(DenseEmbedder):
     softmaxes whose sum is not halved; its residual stream and MLP stay.
 
     One pass over the squashed image; the published segmentation averages windows of 224 pixels.
-    Options: see ``Embedder``.
+    Options: ``EmbedderOptions``.
     """
 
     def features(self, pixels: Tensor) -> DenseFeatures:

@@ -15,7 +15,7 @@ class WholeImage(Embedder[RegionEmbeddings]):
     """The image embedding (of a [CLS]-pooled model: its [CLS] token's) for every region.
 
     The lower bound of every comparison: regions of one image can't be told apart. One forward per
-    image. Options: see ``Embedder``.
+    image. Options: ``EmbedderOptions``.
     """
 
     def _embed(

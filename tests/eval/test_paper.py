@@ -1,14 +1,13 @@
 """The paper's figure stands beside a run of its row's settings, and beside no other."""
 
 import copy
-import inspect
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
-from eval.datasets.registry import DATASETS
+from eval.datasets.options import DATASET_OPTIONS
 from eval.paper import _tables, paper_figures
 from eval.runs.sweep import expand
 from eval.settings import Data, EmbedderSource, ModelSource, Run, SamSource
@@ -154,7 +153,7 @@ def test_the_tables_use_our_names():
     data = _tables()
     known = asdict(Run("classes", Data("mini"), Path(), judge=ModelSource()))
     for table in data["tables"]:
-        assert table["dataset"] in DATASETS and table["task"] in METRICS
+        assert table["dataset"] in DATASET_OPTIONS and table["task"] in METRICS
         assert table["dataset"] in data["splits"]
         for rows in table["rows"].values():
             assert set(rows) <= set(EMBEDDERS)
@@ -165,7 +164,7 @@ def test_the_tables_use_our_names():
 
 def test_figures_stand_beside_the_default_split():
     for name, splits in _tables()["splits"].items():
-        assert inspect.signature(DATASETS[name]).parameters["split"].default == splits[0]
+        assert DATASET_OPTIONS[name].default_split == splits[0]
 
 
 def _runs(name):

@@ -20,21 +20,23 @@ from torch import Tensor
 from regionlm.digests import file_digest
 from regionlm.errors import InputError
 from training.data.example import check_text
+from training.data.options import ClipCapPairsOptions
 from training.data.pairs import Pairs
 
 
 def clipcap_pairs(
-    path: str | Path, *, dim: int, limit: int | None = None, skip_bad: bool = False
+    options: ClipCapPairsOptions, *, dim: int, limit: int | None = None, skip_bad: bool = False
 ) -> Pairs:
     """Read it; texts stay as they are, to the blank.
 
-    path: the file. dim: of the backbone's embeddings. limit: at most so many captions. skip_bad:
-    leave out captions that can't be used.
+    options: which file. dim: of the backbone's embeddings. limit: at most so many captions.
+    skip_bad: leave out captions that can't be used.
 
     Raises InputError: no such file, a pickle that names anything but tensors (nothing is run),
     damaged, of another form or width, not finite.
     """
-    found = _load(Path(path))
+    path = Path(options.path)
+    found = _load(path)
     if not isinstance(found, dict) or not {"clip_embedding", "captions"} <= found.keys():
         raise InputError(f"{path}: expected a dictionary of clip_embedding and captions")
     embeddings, captions = found["clip_embedding"], found["captions"]
@@ -54,7 +56,7 @@ def clipcap_pairs(
         owners.append(owner)
         numbers.append(number)
     return Pairs(
-        embeddings, texts, owners, len(bad), bad[0] if bad else None, file_digest(Path(path)),
+        embeddings, texts, owners, len(bad), bad[0] if bad else None, file_digest(path),
         str(path), numbers,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from regionlm.digests import file_digest
 from regionlm.errors import InputError
 from regionlm.images import open_image
 from training.data.example import Example, Parts
+from training.data.options import CocoCaptionsOptions
 
 _DOWNLOAD = "http://images.cocodataset.org/annotations/annotations_trainval2014.zip"
 
@@ -21,14 +22,9 @@ class CocoCaptions:
     Raises InputError: files that are missing or of another form.
     """
 
-    def __init__(
-        self, annotations: str | Path, images: str | Path, *, skip_bad: bool = False
-    ) -> None:
-        """Open it.
-
-        annotations: `captions_train2014.json` or one like it. images: folder of its images.
-        """
-        self.file, self.folder, self.skip_bad = Path(annotations), Path(images), skip_bad
+    def __init__(self, options: CocoCaptionsOptions, *, skip_bad: bool = False) -> None:
+        self.file, self.folder = Path(options.annotations), Path(options.images)
+        self.skip_bad = skip_bad
         self._digest = file_digest(self.file)
         builder, names = TableBuilder(), {}
         for record in scan(self.file):

@@ -21,6 +21,7 @@ from regionlm.bulk.regions import check_region, read_region
 from regionlm.errors import InputError
 from regionlm.images import open_image
 from training.data.example import Example, Parts
+from training.data.options import ManifestOptions
 
 _SAID = ("caption", "captions")
 
@@ -33,9 +34,9 @@ class CaptionManifest:
     Raises InputError: no such file, no line in it, or one of another form (says which).
     """
 
-    def __init__(self, path: str | Path, *, skip_bad: bool = False) -> None:
-        self.path, self.skip_bad = Path(path), skip_bad
-        self._lines = JsonLines(path, self._see)
+    def __init__(self, options: ManifestOptions, *, skip_bad: bool = False) -> None:
+        self.path, self.skip_bad = Path(options.path), skip_bad
+        self._lines = JsonLines(self.path, self._see)
 
     @property
     def key(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from eval.datasets.phrasecut import PhraseCut
 from regionlm.digests import file_digest
 from regionlm.errors import InputError
 from training.data.example import Example, Parts
+from training.data.options import PhraseCutSourceOptions
 
 
 class PhraseCutExamples:
@@ -17,18 +18,12 @@ class PhraseCutExamples:
     Raises DataError: unknown split, missing or damaged files.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        *,
-        images: str | Path | None = None,
-        skip_bad: bool = False,
-    ) -> None:
-        """Open a split; arguments as `eval.datasets.phrasecut.PhraseCut` takes them."""
-        self.split, self.skip_bad = split, skip_bad
-        self.home = Path(images or root)
-        self._data = PhraseCut(root, split, images=images, allow_missing=skip_bad)
+    def __init__(self, options: PhraseCutSourceOptions, *, skip_bad: bool = False) -> None:
+        self.split, self.skip_bad = options.split, skip_bad
+        self.home = Path(options.images or options.root)
+        self._data = PhraseCut(
+            options.root, options.split, images=options.images, allow_missing=skip_bad
+        )
         self._digests = {file.name: file_digest(file) for file in self._data.annotations}
 
     @property

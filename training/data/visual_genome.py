@@ -16,6 +16,7 @@ from regionlm.digests import file_digest
 from regionlm.errors import InputError
 from regionlm.images import open_image
 from training.data.example import Example, Parts
+from training.data.options import VisualGenomeOptions
 
 _DOWNLOAD = "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html"
 
@@ -29,15 +30,8 @@ class VisualGenome:
     Raises InputError: files that are missing or of another form.
     """
 
-    def __init__(
-        self, root: str | Path, *, images: str | Path | None = None, skip_bad: bool = False
-    ) -> None:
-        """Open it.
-
-        root: folder of `region_descriptions.json`. images: folder of VG_100K and VG_100K_2, if not
-        root.
-        """
-        root, home = Path(root), Path(images or root)
+    def __init__(self, options: VisualGenomeOptions, *, skip_bad: bool = False) -> None:
+        root, home = Path(options.root), Path(options.images or options.root)
         name = "region_descriptions.json"
         folders = ["VG_100K", "VG_100K_2", "images", "images/VG_100K", "images/VG_100K_2"]
         needs = {name: [root / name], "images": [home / folder for folder in folders]}

@@ -22,6 +22,7 @@ from regionlm.errors import InputError
 from regionlm.images import open_image_bytes
 from training.data.example import Example, Parts
 from training.data.manifest import check_said, read_said
+from training.data.options import WebDatasetOptions
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("txt", "json")
@@ -39,13 +40,8 @@ class WebDataset:
     Raises InputError: no such file, one that is no plain tar, or no sample in them.
     """
 
-    def __init__(self, shards: str | Sequence[str], *, skip_bad: bool = False) -> None:
-        """Index them.
-
-        shards: paths, patterns with ``*``, whose files are taken in the order of names, or
-            names with braces, ``{000..003}`` or ``{a,b}``, each of which must be there.
-        """
-        self.skip_bad = skip_bad
+    def __init__(self, options: WebDatasetOptions, *, skip_bad: bool = False) -> None:
+        shards, self.skip_bad = options.shards, skip_bad
         self.files = _find([shards] if isinstance(shards, str) else shards)
         digest = hashlib.sha256()
         found = array("q")

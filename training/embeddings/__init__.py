@@ -100,7 +100,7 @@ def embed(
     count = len(source) if limit is None else min(limit, len(source))
     key = {
         "source": {"name": name, "count": count, **source.key},
-        "embedder": embedder_key(embedder, regions, options),
+        "embedder": embedder_key(embedder, regions),
         "backbone": backbone_key(backbone),
     }
     folder = store_folder(store, name, key)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.digests import file_digest
 from regionlm.embedders.embedder import Embedder
-from regionlm.embedders.registry import EMBEDDERS
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable, write_text
 
@@ -32,18 +31,16 @@ def backbone_key(backbone: ClipViT) -> dict[str, Any]:
     }
 
 
-def embedder_key(name: str, embedder: Embedder, options: Mapping[str, Any]) -> dict[str, Any]:
+def embedder_key(name: str, embedder: Embedder) -> dict[str, Any]:
     """Name, input size, and the value of every option, given or not; files by their digest."""
     found: dict[str, Any] = {"name": name, "size": list(embedder.size), "rescaled": True}
-    for option, parameter in inspect.signature(EMBEDDERS[name]).parameters.items():
-        if option in ("backbone", "size"):
+    for option in fields(embedder.options):
+        if option.name == "size":
             continue
-        given = options.get(option, parameter.default)
-        value = getattr(embedder, option, given)
-        value = value if isinstance(value, str | int | float | list | tuple) else given
+        value = getattr(embedder.options, option.name)
         if isinstance(value, str | Path) and Path(value).is_file():
             value = {"file": file_digest(Path(value))}
-        found[option] = value
+        found[option.name] = value
     return found
 
 

@@ -1,8 +1,8 @@
 """What holds for every dataset."""
 
-import inspect
 import pickle
 import shutil
+from dataclasses import MISSING, fields
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from eval.datasets import DATASETS, Sample, open_dataset
 from eval.datasets.context_classes import CLASSES
 from eval.datasets.mini import FOLDER
+from eval.datasets.options import DATASET_OPTIONS, check_request
 from eval.errors import DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
@@ -169,10 +170,42 @@ def test_unknown_options_name_those_there_are(name, root):
         open_dataset(name, root, "no such split")
 
 
-def test_every_option_but_root_and_split_has_a_name_of_its_own_and_a_default(name):
-    for option in inspect.signature(DATASETS[name]).parameters.values():
-        keyword = option.kind is inspect.Parameter.KEYWORD_ONLY
-        assert option.name in ("root", "split") or (keyword and option.default is not option.empty)
+def test_every_dataset_declares_its_options_with_defaults_and_a_split(name, dataset):
+    kind = DATASET_OPTIONS[name]
+    assert kind.dataset == name and dataset.split == kind.default_split
+    assert kind.ships == (name == "mini")
+    assert all(field.default is not MISSING for field in fields(kind))
+    assert not {field.name for field in fields(kind)} & {"name", "root", "split", "allow_missing"}
+    assert all(f"{field.name}:" in kind.__doc__ or kind.__doc__.startswith("Options of `refcoco+`")
+               for field in fields(kind))  # fmt: skip
+
+
+def test_options_and_readers_are_of_the_same_datasets():
+    assert list(DATASET_OPTIONS) == list(DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("phrasecut", "images", 3, "phrasecut: images: expected the path of a file or folder"),
+        ("refcoco", "text", "tokens", "refcoco: expected text to be one of raw, sent"),
+        ("refcoco+", "text", "tokens", r"refcoco\+: expected text to be one of raw, sent"),
+        ("refcoco", "include_crowd", "yes", "refcoco: include_crowd: expected true or false"),
+        ("coco", "include_crowd", 1, "coco: include_crowd: expected true or false, got 1"),
+        ("voc2012", "names", "long", "voc2012: expected names to be one of spelled, raw"),
+        ("voc2012", "drop_classes", "cat", "drop_classes to be a list of names; found 'cat'"),
+        ("context59", "names", "long", "context59: expected names to be one of spelled, raw"),
+        ("context59", "form", "xml", "form to be one of auto, png, mat, detail; found 'xml'"),
+        ("openimages", "hierarchy", 3, "openimages: hierarchy: expected the path of a file"),
+        ("mini", "style", "new", "mini: expected style to be one of all, seen, held_out"),
+    ],
+)
+def test_bad_values_are_refused_before_any_file_is_looked_for(name, option, value, message):
+    with pytest.raises(DataError, match=message) as caught:
+        check_request(name, "nowhere", {option: value})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=message):
+        open_dataset(name, "nowhere", **{option: value})
 
 
 def test_an_unknown_dataset_names_those_there_are(tmp_path):

@@ -1,5 +1,8 @@
 """What every embedder promises."""
 
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
 from typing import get_args
 
 import numpy as np
@@ -13,6 +16,7 @@ from regionlm.embedders import (
     EMBEDDERS,
     Embedder,
     Localized,
+    MaskInversion,
     RegionEmbeddings,
     alphaclip,
     make_embedder,
@@ -20,7 +24,16 @@ from regionlm.embedders import (
     ris,
 )
 from regionlm.embedders import embedder as interface
+from regionlm.embedders.options import (
+    EMBEDDER_OPTIONS,
+    MaskInversionOptions,
+    RelevanceName,
+    Score,
+    check_embedder,
+)
 from regionlm.errors import InputError, ModelError
+from regionlm.relevance import RELEVANCE
+from regionlm.relevance import Score as WantedScore
 
 PAINTERS = {"crop", "masked_crop", "red_circle", "fgvp", "ris"}  # they need the picture itself
 TAKE_PIXELS = [name for name in EMBEDDERS if name not in PAINTERS]
@@ -135,6 +148,48 @@ def test_bad_images_masks_and_weights_are_named(make, tiny_clip, picture, masks,
 
 def test_names_are_those_of_the_command_line():
     assert set(get_args(EmbedderName)) == set(EMBEDDERS)
+    assert list(EMBEDDER_OPTIONS) == list(EMBEDDERS)
+    assert get_args(RelevanceName) == RELEVANCE and Score == WantedScore
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_every_embedder_keeps_the_options_it_was_given(make, tiny_clip, name):
+    kind = EMBEDDER_OPTIONS[name]
+    embedder = make(name, ClipViT(tiny_clip()), size=64)
+    assert type(embedder.options) is kind is type(embedder).options_type
+    assert embedder.size == (64, 64) and embedder.options.size == 64
+    assert all(f"{field.name}:" in kind.__doc__ for field in fields(kind))
+    with pytest.raises(FrozenInstanceError):
+        embedder.options.size = 32
+
+
+def test_options_of_a_class_are_its_keywords(tiny_clip):
+    with pytest.raises(TypeError, match=r"MaskInversionOptions.*'stesp'"):
+        MaskInversion(ClipViT(tiny_clip()), stesp=3)
+    with pytest.raises(TypeError):
+        MaskInversionOptions(3)
+
+
+def test_what_is_none_is_taken_from_defaults_and_nothing_else():
+    chosen = MaskInversionOptions(lr=0.2, alpha=0).or_else({"lr": 0.7, "steps": 3, "other": 1})
+    assert chosen == MaskInversionOptions(lr=0.2, alpha=0.0, steps=3)
+    with pytest.raises(InputError, match="steps: expected an integer from 0 to 100000, got -3"):
+        MaskInversionOptions().or_else({"steps": -3})
+
+
+def test_options_are_checked_without_torch():
+    code = (
+        "import sys\n"
+        "from eval.datasets.options import check_request\n"
+        "from regionlm.embedders.options import check_embedder\n"
+        "from training.data.options import read_source_options\n"
+        "check_embedder('ris', {'v': 0.5})\n"
+        "check_request('mini', None, {'style': 'seen'})\n"
+        "read_source_options('manifest', {'path': 'a.jsonl'})\n"
+        "print({'torch', 'numpy', 'PIL', 'transformers', 'lightning'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_unknown_names_and_options_list_what_there_is(tiny_clip):
@@ -154,6 +209,9 @@ def test_unknown_names_and_options_list_what_there_is(tiny_clip):
         ("ris", {"v": "most"}), ("ris", {"v": True}), ("ris", {"v": float("nan")}),
         ("ris", {"masked_blocks": 0}), ("ris", {"masked_blocks": 1.5}),
         ("clip_surgery", {"blocks": 0}), ("clip_surgery", {"blocks": "all"}),
+        ("red_circle", {"thickness": None}), ("masked_crop", {"extent": None}),
+        ("maskclip", {"value_only": "yes"}), ("maskclip", {"value_only": 1}),
+        ("alphaclip", {"checkpoint": 3}), ("alphaclip", {"quick_gelu": None}),
     ],
     ids=str,
 )  # fmt: skip
@@ -161,6 +219,9 @@ def test_bad_options_are_named(tiny_clip, name, options):
     with pytest.raises(InputError, match=next(iter(options))) as caught:
         make_embedder(name, ClipViT(tiny_clip()), **options)
     assert "\n" not in str(caught.value)
+    if "size" not in options:  # which needs the patch to be judged
+        with pytest.raises(InputError, match=next(iter(options))):
+            check_embedder(name, options)
 
 
 def test_size_defaults_to_the_backbones_then_the_models(tiny_clip):

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from regionlm.errors import InputError
-from training.data import SOURCES, open_pair_source, open_source
+from training.data import PAIR_SOURCES, SOURCES, open_pair_source, open_source
 from training.data.example import MAX_CHARACTERS
+from training.data.options import SOURCE_OPTIONS
 
 
 def picture(path, size=(20, 16)):
@@ -94,6 +95,25 @@ def test_unknown_options_are_named(tmp_path):
         "visual_genome",
         "webdataset",
     ]
+    assert set(SOURCE_OPTIONS) == {*SOURCES, *PAIR_SOURCES}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("manifest", {"path": 3}),
+        ("coco_captions", {"annotations": ["a.json"], "images": "b"}),
+        ("visual_genome", {"images": 3, "root": "a"}),
+        ("phrasecut", {"split": 1, "root": "a"}),
+        ("webdataset", {"shards": ["a.tar", 3]}),
+    ],
+)
+def test_options_of_another_type_are_named(name, options):
+    wrong = rf"^data\.options\.{next(iter(options))}: expected the (path|name) of"
+    with pytest.raises(InputError, match=wrong):
+        open_source(name, options)
+    with pytest.raises(InputError, match=r"^data\.options\.path: the source clipcap needs it"):
+        open_pair_source("clipcap", {"path": None}, dim=4, limit=None, skip_bad=False)
 
 
 def coco(folder, captions=("a cat", "a dog", "two cats")):
