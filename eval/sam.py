@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import SamConfig, SamModel, SamProcessor
 from transformers.utils import logging as transformers_logging
 
+from prefix_models.errors import PrefixModelError
+from prefix_models.lm.loading import load_strictly
 from regionlm.errors import ModelError
 
 BOXES_AT_ONCE = 32  # about 32 MB each in its mask decoder
@@ -42,9 +44,7 @@ class BoxSam:
 
     def __init__(self, model: SamModel, processor: SamProcessor, name: str = "SAM") -> None:
         self.model, self.processor, self.name = model, processor, name
-        wanted = model.config.vision_config.image_size
-        pad = processor.image_processor.pad_size
-        sizes = {processor.target_size, pad["height"], pad["width"]}
+        wanted, sizes = model.config.vision_config.image_size, _made_sizes(processor)
         if sizes != {wanted}:
             raise ModelError(
                 f"{name}: the model reads images of {wanted} pixels, its processor makes"
@@ -71,11 +71,13 @@ class BoxSam:
                 model, processor = _read(name, local)
         except ModelError:
             raise
+        except PrefixModelError as error:
+            raise ModelError(f"{error}; expected {_EXPECTED}") from error
         except Exception as error:  # the hub's and the files' have no common type
             reason = (str(error).strip().splitlines() or [""])[0]
             raise ModelError(
-                f"cannot read SAM {name!r} {'on this machine' if local else 'from the hub'}"
-                f" ({type(error).__name__}: {reason}); expected {_EXPECTED}"
+                f"cannot read {_noun(name, local)} ({type(error).__name__}: {reason}); expected"
+                f" {_EXPECTED}"
             ) from error
         return cls(model.to(device), processor, name)
 
@@ -115,23 +117,28 @@ def _read(name: str, local: bool) -> tuple[SamModel, SamProcessor]:
             f"{name}: expected a config.json of model type sam, found {kind or 'none'}; give"
             f" {_EXPECTED}"
         )
-    model, report = SamModel.from_pretrained(
-        name,
-        local_files_only=local,
-        use_safetensors=True,
-        dtype=torch.float32,
-        # Refused below in one line instead of raised with a page of text.
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
+    noun = _noun(name, local)
+    model = load_strictly(
+        SamModel, name, noun, f"the weights file of {noun}", torch.float32, local_files_only=local
     )
-    # transformers would make up what is missing.
-    unread = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
-    if unread:
-        raise ModelError(
-            f"{name}: its weights do not fit its config.json; {len(unread)} are missing or of"
-            f" another shape, such as {min(unread)}"
-        )
     return model.eval(), SamProcessor.from_pretrained(name, local_files_only=local)
+
+
+def _noun(name: str, local: bool) -> str:
+    return f"SAM {name!r} {'on this machine' if local else 'from the hub'}"
+
+
+def _made_sizes(processor: SamProcessor) -> set[int]:
+    """All sides, in pixels, of what a processor makes of a square picture and a box around it: the
+    padded picture's, those of the part that is no padding, and the box's own."""
+    side = 8
+    made = processor(
+        images=Image.new("RGB", (side, side)),
+        input_boxes=[[[0.0, 0.0, float(side), float(side)]]],
+        return_tensors="pt",
+    )
+    sides = [*made["pixel_values"].shape[-2:], *made["reshaped_input_sizes"][0].tolist()]
+    return {round(found) for found in (*sides, *made["input_boxes"][0, 0, 2:].tolist())}
 
 
 @contextmanager

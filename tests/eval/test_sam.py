@@ -84,6 +84,10 @@ def _other_layers(folder):
     _config(folder, lambda config: config["mask_decoder_config"].update(num_hidden_layers=3))
 
 
+def _fewer_layers(folder):
+    _config(folder, lambda config: config["mask_decoder_config"].update(num_hidden_layers=1))
+
+
 def _other_widths(folder):
     _config(folder, lambda config: config["mask_decoder_config"].update(mlp_dim=48))
 
@@ -92,8 +96,10 @@ def _other_kind(folder):
     _config(folder, lambda config: config.update(model_type="gpt2"))
 
 
-def _other_processor(folder):
-    SamProcessor(SamImageProcessor()).save_pretrained(folder)
+def _processor(edge, pad):
+    square = {"height": pad, "width": pad}
+    processor = SamProcessor(SamImageProcessor(size={"longest_edge": edge}, pad_size=square))
+    return lambda folder: processor.save_pretrained(folder)
 
 
 def _cut(folder):
@@ -106,10 +112,13 @@ def _gone(name):
 
 
 DAMAGES = {
-    "weights of other layers": (_other_layers, "missing or of another shape"),
-    "weights of other widths": (_other_widths, "missing or of another shape"),
+    "weights of other layers": (_other_layers, "not fit config.json: missing mask_decoder.*layers"),
+    "weights of other widths": (_other_widths, r"lin1.* has shape \[.*config.json asks for \["),
+    "weights too many": (_fewer_layers, "missing nothing, unexpected mask_decoder.*layers.1"),
     "another model": (_other_kind, "config.json of model type sam, found gpt2"),
-    "another processor": (_other_processor, "reads images of 64 pixels.* 1024"),
+    "another processor": (_processor(1024, 1024), "reads images of 64 pixels.* 1024;"),
+    "a processor that pads too much": (_processor(48, 64), "of 64 pixels.* makes 48 and 64;"),
+    "a processor that pads too far": (_processor(64, 96), "of 64 pixels.* makes 64 and 96;"),
     "half a file": (_cut, "cannot read SAM"),
     "no weights": (_gone("model.safetensors"), "cannot read SAM"),
     "no config": (_gone("config.json"), "config.json of model type sam, found none"),
