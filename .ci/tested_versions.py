@@ -1,0 +1,36 @@
+"""Write regionlm/tested_versions.json: what constraints.txt says of pyproject.toml's packages."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def plain(name: str) -> str:
+    """A package's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def direct() -> list[str]:
+    """Names of the packages that pyproject.toml names, as they stand there."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text = text[text.index("dependencies = [") : text.index("[project.scripts]")]
+    lines = [line.partition("  #")[0] for line in text.splitlines() if not line.startswith("#")]
+    found = re.findall(r'"([\w.-]+)(?:\[[\w,]+\])?(?:[<>=!~].*?)?"', "\n".join(lines))
+    return [name for name in dict.fromkeys(found) if name != "regionlm"]
+
+
+def locked() -> dict[str, str]:
+    """Versions by plain name; of several for different Pythons, the newest."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pairs = re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.M)
+    return {plain(name): version for name, version in pairs}  # older ones come first
+
+
+if __name__ == "__main__":
+    versions = locked()
+    found = {name: versions[plain(name)] for name in direct()}
+    target = ROOT / "regionlm/tested_versions.json"
+    target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(f"{target.relative_to(ROOT)}: {len(found)} packages")
