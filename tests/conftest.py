@@ -1,17 +1,31 @@
 """Drawn stand-ins for the pictograms, so that the world works without the npm registry."""
 
 import colorsys
+from collections.abc import Iterator
 
-import pytest
-from hypothesis import HealthCheck, settings
-from PIL import Image, ImageDraw
+from regionlm.threads import sleep_while_waiting
 
-from training.world.names import pictograms
-from training.world.sprites import STYLES
+sleep_while_waiting()  # before torch is imported; tests run side by side
+
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
+
+from tests import deprecations  # noqa: E402
+from training.world.names import pictograms  # noqa: E402
+from training.world.sprites import STYLES  # noqa: E402
 
 # Shared machines stall: a slow example says nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+@pytest.fixture(autouse=True)
+def nothing_deprecated_is_called() -> Iterator[None]:
+    """Fail a test in which we call what a library has deprecated."""
+    with deprecations.recorded() as found:
+        yield
+    assert not found, found
 
 
 @pytest.fixture(scope="session")
