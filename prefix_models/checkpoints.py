@@ -8,10 +8,10 @@ import logging
 import re
 import warnings
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from tokenizers import decoders
 from torch import Tensor
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
@@ -27,6 +27,7 @@ from prefix_models.original_layout import (
     mapper_names,
     mapper_settings,
 )
+from prefix_models.pickles import foreign_names
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,13 @@ PUBLISHED_ENCODERS = {512: "ViT-B-32-quickgelu/openai", 640: "RN50x4-quickgelu/o
 
 # Causal masks that older transformers kept in the state dict; transformers 5 has no such buffers.
 _OLD_BUFFER = re.compile(r"gpt\.transformer\.h\.\d+\.attn\.(masked_)?bias")
-# How torch's weights_only reader says that a file names code.
-_REFUSED = re.compile("Unsupported (global|class)|Trying to (call|instantiate)|blocked")
 # Every published GPT-2 has heads of this width; weights do not say how many there are.
 _HEAD_WIDTH = 64
+# What transformers did to decoded text when the checkpoints were published, in its order.
+_TIDIED = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
+    (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
 
 
 def load_original(
@@ -133,7 +137,8 @@ def original_state_dict(model: ClipCap, *, mask_buffers: bool = False) -> dict[s
 def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -> Any:
     """Load GPT-2's tokenizer for a published checkpoint.
 
-    Decoding tidies spaces before punctuation, as transformers did when those were published.
+    Decoding tidies spaces before punctuation, as transformers did when those were published; a
+    part of its tokenizer.json, which is stored and read again with it.
 
     Args:
         source: a local folder with tokenizer.json, or vocab.json and merges.txt; or a hub id.
@@ -142,12 +147,7 @@ def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -
     Raises:
         PrefixModelError: files are missing; the message says which and where to put them.
     """
-    tidy = {
-        "clean_up_tokenization_spaces": True,
-        # transformers 5 needs this, too, to tidy the text of a BPE tokenizer.
-        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": True,
-    }
-    folder = Path(source)
+    folder, kind = Path(source), AutoTokenizer
     if folder.is_dir():
         found = {file.name for file in folder.iterdir()}
         if "tokenizer.json" not in found and not {"vocab.json", "merges.txt"} <= found:
@@ -156,12 +156,14 @@ def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -
                 f"merges.txt, of {GPT2_HUB_ID} there"
             )
         offline = True
+        kind = AutoTokenizer if "tokenizer.json" in found else GPT2Tokenizer
     try:
-        if folder.is_dir() and "tokenizer.json" not in found:
-            return GPT2Tokenizer(
-                vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), **tidy
-            )
-        return AutoTokenizer.from_pretrained(str(source), local_files_only=offline, **tidy)
+        tokenizer = kind.from_pretrained(
+            str(source), local_files_only=offline, clean_up_tokenization_spaces=False
+        )
+        tidy = [decoders.Replace(*pair) for pair in _TIDIED]
+        tokenizer.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), *tidy])
+        return tokenizer
     except Exception as error:  # hub, file and tokenizers errors have no common type
         raise PrefixModelError(
             f"no usable GPT-2 tokenizer at {source!r} ({type(error).__name__}); put vocab.json and "
@@ -177,15 +179,13 @@ def _read(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on old pickle protocols; what matters is the outcome
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        # Raised for damaged files, too ("Unsupported operand"); these words mean a refused object.
-        if _REFUSED.search(str(error)):
-            raise PrefixModelError(
-                f"{path} holds Python objects besides tensors, which could run code; nothing was "
-                "executed. Use a file that holds only a state dict"
-            ) from error
-        raise _damaged(path) from error
     except Exception as error:  # a damaged file can fail anywhere in torch's reader
+        foreign = foreign_names(path)
+        if foreign:
+            raise PrefixModelError(
+                f"{path} holds Python objects besides tensors (such as {foreign[0][:80]!r}), which"
+                " could run code; nothing was executed. Use a file that holds only a state dict"
+            ) from error
         raise _damaged(path) from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()

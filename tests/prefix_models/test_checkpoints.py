@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -183,10 +185,22 @@ def test_code_in_a_pickle_is_not_executed(
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (trap,))
 
-    for content in (pickle.dumps(Code()), {**weights, "gpt.x": Code()}):
-        fails(load, content, "could run code; nothing was executed|truncated or not a torch")
-    fails(load, {**weights, "gpt.x": Code()}, "could run code; nothing was executed")
+    told = r"objects besides tensors \(such as '.*'\), which could run code; nothing was executed"
+    for content in (pickle.dumps(Code()), {**weights, "gpt.x": Code()}, Code()):
+        fails(load, content, told)
+    for protocol, legacy in [(2, True), (3, False), (4, True), (5, False)]:
+        torch.save(
+            {**weights, "gpt.x": Code()},
+            tmp_path / "code.pt",
+            pickle_protocol=protocol,
+            _use_new_zipfile_serialization=not legacy,
+        )
+        fails(load, (tmp_path / "code.pt").read_bytes(), told)
     assert not trap.exists()
+
+
+def test_a_whole_module_is_told_from_a_damaged_file(load: Callable[[Any], ClipCap]) -> None:
+    fails(load, torch.nn.Linear(2, 2), r"such as 'torch\.nn\.modules\.linear\.Linear'")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -307,11 +321,14 @@ def test_tokenizer_and_heads_must_fit(
 
 @pytest.fixture
 def gpt2_files(tmp_path: Path) -> Path:
+    (tmp_path / "gpt2").mkdir()
+    return write_gpt2_files(tmp_path / "gpt2")
+
+
+def write_gpt2_files(folder: Path) -> Path:
     """A toy byte-level vocabulary in GPT-2's two files."""
     symbols = sorted(ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate([*symbols, "Ġ.", "<|endoftext|>"])}
-    folder = tmp_path / "gpt2"
-    folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\nĠ .\n")
     return folder
@@ -327,6 +344,43 @@ def test_gpt2_tokenizer_from_files(gpt2_files: Path, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "again")
     again = gpt2_tokenizer(tmp_path / "again")
     assert again("A cat .")["input_ids"] == ids and again.decode(ids) == "A cat."
+
+
+PUBLISHED_TIDYING = [
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
+    (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return gpt2_tokenizer(write_gpt2_files(tmp_path_factory.mktemp("gpt2")))
+
+
+@given(
+    st.lists(st.sampled_from([*"ab.?!,'  \u00e9\n\u732b", *(a for a, _ in PUBLISHED_TIDYING)])),
+    st.lists(st.integers(0, 257)),
+)
+def test_texts_are_tidied_as_when_the_checkpoints_were_published(
+    toy_gpt2: Any, pieces: list[str], noise: list[int]
+) -> None:
+    """`clean_up_tokenization` of transformers 4.11, which the original code pins."""
+    text = "".join(pieces)
+    ids = toy_gpt2(text, add_special_tokens=False)["input_ids"]
+    for before, after in PUBLISHED_TIDYING:
+        text = text.replace(before, after)
+    assert toy_gpt2.decode(ids) == text
+    assert toy_gpt2.decode([257, *ids, 257], skip_special_tokens=True) == text
+    toy_gpt2.decode(noise)  # bytes that are no text are none of its business
+
+
+def test_a_stored_model_tidies_as_before(gpt2_files: Path, tmp_path: Path) -> None:
+    tokenizer = gpt2_tokenizer(gpt2_files)
+    lm = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2))
+    ClipCap(lm, tokenizer, ClipCapConfig(8)).save_pretrained(tmp_path / "model")
+    loaded = ClipCap.from_pretrained(tmp_path / "model")
+    ids = tokenizer("A cat , it 's  .", add_special_tokens=False)["input_ids"]
+    assert loaded.decode(ids) == "A cat, it's ."
 
 
 def test_gpt2_tokenizer_missing(tmp_path: Path) -> None:
