@@ -1,4 +1,4 @@
-"""Write regionlm/tested_versions.json: what constraints.txt says of pyproject.toml's packages."""
+"""Write regionlm/tested_versions.json: lines of constraints.txt for pyproject.toml's packages."""
 
 import json
 import re
@@ -21,16 +21,18 @@ def direct() -> list[str]:
     return [name for name in dict.fromkeys(found) if name != "regionlm"]
 
 
-def locked() -> dict[str, str]:
-    """Versions by plain name; of several for different Pythons, the newest."""
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    pairs = re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.M)
-    return {plain(name): version for name, version in pairs}  # older ones come first
+def locked() -> dict[str, list[str]]:
+    """Lines by plain name: several where versions differ between Pythons."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if "==" in line and not line.startswith("#"):
+            found.setdefault(plain(line.partition("==")[0]), []).append(line)
+    return found
 
 
 if __name__ == "__main__":
-    versions = locked()
-    found = {name: versions[plain(name)] for name in direct()}
+    lines = locked()
+    found = [line for name in direct() for line in lines[plain(name)]]
     target = ROOT / "regionlm/tested_versions.json"
     target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(f"{target.relative_to(ROOT)}: {len(found)} packages")
+    print(f"{target.relative_to(ROOT)}: {len(direct())} packages")

@@ -74,7 +74,7 @@ def test_set_up_is_two_commands():
     assert section
     blocks = re.findall(r"```bash\n(.*?)```", section.group(1), re.S)
     assert len(blocks) == 2
-    assert "pip install . && regionlm caption examples/" in blocks[0] and "pytest" in blocks[1]
+    assert "txt . && regionlm caption examples/" in blocks[0] and "pytest" in blocks[1]
 
 
 def test_files_named_in_the_readme_exist():

@@ -1,0 +1,94 @@
+"""What an installation without extras must do; run in its environment, outside of the checkout.
+
+Every module imports, or says in one line which extra it needs; caption, match, embed and doctor
+work; what needs an extra is refused in one line that names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+EXAMPLES = Path(sys.argv[1])
+PACKAGES = ("regionlm", "prefix_models", "training", "eval")
+IMAGE, MASK = str(EXAMPLES / "sand.png"), str(EXAMPLES / "sand-fox.png")
+failures: list[str] = []
+
+
+def check(passes: bool, what: str) -> None:
+    """Note and print a failure."""
+    if not passes:
+        failures.append(what)
+        print("FAILED:", what, file=sys.stderr)
+
+
+def names_its_extra(message: str) -> bool:
+    """Whether a message is one line that says what to install."""
+    return "\n" not in message.strip() and 'pip install "regionlm[' in message
+
+
+def modules() -> list[str]:
+    """Every module of the distribution, by dotted name."""
+    found = []
+    for package in PACKAGES:
+        (folder,) = importlib.util.find_spec(package).submodule_search_locations
+        files = pkgutil.walk_packages([folder], f"{package}.", onerror=lambda name: None)
+        found += [package, *(one.name for one in files if not one.name.endswith("__main__"))]
+        # walk_packages imports packages to look into them; those that need an extra stay unseen.
+        for path in sorted(Path(folder).rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            if path.stem not in ("__init__", "__main__"):
+                found.append(".".join((package, *parts)))
+    return sorted(set(found))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the regionlm command."""
+    command = [sys.executable, "-m", "regionlm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+names = modules()
+refused = []
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        refused.append(name)
+        check(names_its_extra(str(error)), f"import {name}: {error}")
+print(f"{len(names)} modules: {len(names) - len(refused)} import, {len(refused)} name their extra")
+check(len(refused) < len(names) // 2, "most modules need an extra")
+check(not any(n.startswith("prefix_models") for n in refused), "prefix_models needs an extra")
+
+with tempfile.TemporaryDirectory() as folder:
+    output = f"{folder}/let.safetensors"
+    for arguments in (
+        ("caption", IMAGE, "--mask", MASK),
+        ("match", IMAGE, "--mask", MASK, "--text", "a fox", "--text", "a fish"),
+        ("embed", IMAGE, "--mask", MASK, "--output", output),
+        ("doctor",),
+    ):
+        done = run(*arguments)
+        print(f"{arguments[0]}: {(done.stdout.strip().splitlines() or [''])[-1]}")
+        check(done.returncode == 0, f"{arguments}: exit code {done.returncode}, {done.stderr}")
+    check("fox" in run("caption", IMAGE, "--mask", MASK).stdout, "the fox is not named")
+
+    settings = Path(folder) / "settings.yaml"
+    settings.write_text("{}", encoding="utf-8")
+    manifest = str(EXAMPLES / "regions.jsonl")
+    for arguments in (
+        ("caption", "--manifest", manifest, "--output", f"{folder}/out.jsonl"),
+        ("train", "fit", "--config", str(settings)),
+        ("eval", "--config", str(settings)),
+        ("report", folder),
+    ):
+        done = run(*arguments)
+        said = done.stderr.strip()
+        print(f"{arguments[0]}: {said}")
+        check(done.returncode == 2 and names_its_extra(said), f"{arguments}: {said}")
+
+sys.exit(bool(failures))
