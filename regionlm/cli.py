@@ -25,6 +25,7 @@ from regionlm.cli_options import (
     Decoding,
     Embedding,
     EmbedOutput,
+    Examination,
     MatchOutput,
     Model,
     Query,
@@ -171,7 +172,28 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
     print(f"{output.output}: embeddings [{count}, {dim}]")
 
 
-COMMANDS: dict[str, Command] = {"caption": caption, "match": match, "embed": embed}
+def doctor(asked: Examination) -> int:
+    """Tell what is installed and whether it works: what to put in a report of a bug.
+
+    Looks at versions, extras, machine, folders and the hub, and tries a model out on an image that
+    ships with it. Ends with 1 if anything is wrong; notes are no faults.
+    """
+    from regionlm.doctor import examine
+
+    report = examine(asked.model, device=asked.device, offline=asked.offline)
+    if asked.json:
+        _print_json(report.figures())
+    else:
+        print(report.text())
+    return 1 if report.faults else 0
+
+
+COMMANDS: dict[str, Command] = {
+    "caption": caption,
+    "match": match,
+    "embed": embed,
+    "doctor": doctor,
+}
 EVALUATION = {
     "eval": "Evaluate an embedder on a dataset: one row of a table, or several.",
     "report": "Print finished evaluations as tables, or plot them.",
@@ -191,17 +213,17 @@ _CHATTY = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 2: the user's input or the model can't be used, said in one line on stderr. 130:
-    interrupted. 141: the reader of the output went away. Anything else is a bug and keeps its
-    traceback. `--help` and `--version` raise SystemExit(0).
+    0: done. 1: `doctor` found something wrong. 2: the user's input or the model can't be used, said
+    in one line on stderr. 130: interrupted. 141: the reader of the output went away. Anything else
+    is a bug and keeps its traceback. `--help` and `--version` raise SystemExit(0).
     """
     try:
         with warnings.catch_warnings():
             _quieten_libraries()
-            _run(sys.argv[1:] if argv is None else argv)
+            code = _run(sys.argv[1:] if argv is None else argv)
             if sys.stdout is not None:  # it is where the shell closed it
                 sys.stdout.flush()
-        return 0
+        return code
     except KeyboardInterrupt:
         return 130 if is_first_process() else 0
     except BrokenPipeError:
@@ -225,18 +247,18 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(argv: Sequence[str]) -> None:
+def _run(argv: Sequence[str]) -> int:
     if argv and argv[0] in EVALUATION:
         from eval.cli import RUNNERS
 
         parser = new_parser(f"regionlm {argv[0]}", EVALUATION[argv[0]])
         RUNNERS[argv[0]](parser, argv[1:])
-        return
+        return 0
     if argv and argv[0] in TRAINING:
         from training.cli import run_train
 
         run_train(new_parser(f"regionlm {argv[0]}", TRAINING[argv[0]]), argv[1:])
-        return
+        return 0
     command, parts = parse(
         COMMANDS,
         argv,
@@ -244,7 +266,7 @@ def _run(argv: Sequence[str]) -> None:
         version=_version(),
         others={**EVALUATION, **TRAINING},
     )
-    command(*parts)
+    return command(*parts) or 0
 
 
 def _read(query: CaptionQuery) -> tuple[Image, list[Region]]:

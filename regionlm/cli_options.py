@@ -182,3 +182,21 @@ class EmbedOutput:
     """
 
     output: str
+
+
+@dataclass(frozen=True)
+class Examination:
+    """what to look at.
+
+    Args:
+        model: What to try out: the bundled model (mini), a preset, a folder or a hub id; also a
+            LLaVA's.
+        device: auto, cpu, cuda, cuda:N or mps.
+        offline: Use files of this machine only; do not ask whether the hub answers.
+        json: Print one JSON object.
+    """
+
+    model: str = "mini"
+    device: str = "auto"
+    offline: bool = False
+    json: bool = False

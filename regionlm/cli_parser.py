@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_type_hints
 import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
-Command = Callable[..., None]
+Command = Callable[..., int | None]
 
 _POSITIONAL = ("image", "folders")
 

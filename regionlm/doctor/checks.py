@@ -1,0 +1,73 @@
+"""Run one check: whatever it raises becomes a row, and rows tell nothing that is nobody's business.
+
+A check is a function that yields rows. What it yielded before it failed is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from regionlm.doctor.report import Row, Section
+from regionlm.errors import InputError, ModelError
+
+Check = Callable[[], Iterable[Row]]
+
+
+def run_check(name: str, check: Check) -> list[Row]:
+    """Rows of a check; one named after it for an exception, and one for each warning to users."""
+    rows: list[Row] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            rows.extend(check())
+        except Exception as error:  # of any kind: to find it out is what this is for
+            rows.append(Row(name, "failed", state="wrong", note=reason(error)))
+    said = {str(w.message): None for w in caught if issubclass(w.category, UserWarning)}
+    rows += [Row(name, "warns", state="note", note=message) for message in said]
+    return rows
+
+
+def make_section(name: str, rows: Iterable[Row], heads: tuple[str, str] = ("", "")) -> Section:
+    """A section of rows that can be shown to anybody."""
+    return Section(clean(name), tuple(_clean_row(row) for row in rows), heads)
+
+
+def reason(error: Exception) -> str:
+    """An exception in one line; its type is left out where the message was written for users."""
+    from prefix_models.errors import PrefixModelError
+
+    if isinstance(error, InputError | ModelError | PrefixModelError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def clean(text: str) -> str:
+    """One line without control characters, passwords in addresses, hub tokens and the user's home.
+
+    The home folder is shown as ~.
+    """
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = re.sub(r"://[^/\s@]+@", "://", text)
+    text = re.sub(r"\bhf_\w{8,}", "hf_***", text)
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # nobody knows where it is
+        return text
+    if len(Path(home).parts) < 2:  # the root of all folders is no secret
+        return text
+    return re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w.-])", "~", text)
+
+
+def _clean_row(row: Row) -> Row:
+    return replace(
+        row,
+        name=clean(row.name),
+        found=clean(row.found),
+        expected=clean(row.expected),
+        note=clean(row.note),
+    )

@@ -1,0 +1,55 @@
+"""The machine: Python, system, processors, the device that work runs on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import regionlm
+from regionlm.doctor.report import Row
+
+if TYPE_CHECKING:
+    import torch
+
+
+def system() -> Iterator[Row]:
+    """Python, operating system, and where regionlm was imported from."""
+    yield Row("Python", f"{platform.python_version()} ({platform.python_implementation()})")
+    yield Row("system", platform.platform())
+    yield Row("regionlm in", str(Path(regionlm.__file__).parent))
+
+
+def processors() -> Iterator[Row]:
+    """How many processors there are, and how many threads PyTorch uses."""
+    count = os.cpu_count() or 0
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count
+    limited = f", {allowed} for this process" if allowed != count else ""
+    yield Row("processors", f"{count}{limited}")
+    import torch
+
+    yield Row("threads", str(torch.get_num_threads()))
+
+
+def device(name: str) -> Iterator[Row]:
+    """What a device's name stands for here."""
+    import torch
+
+    from regionlm.devices import resolve_device
+
+    yield Row("PyTorch for", f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA")
+    found = resolve_device(name)
+    yield Row(f"device {name}", f"{found}{_about(found)}")
+
+
+def _about(device: torch.device) -> str:
+    if device.type != "cuda":
+        return ""
+    import torch
+
+    about = torch.cuda.get_device_properties(device)
+    count = torch.cuda.device_count()
+    others = f", the first of {count}" if count > 1 and device.index is None else ""
+    return f": {about.name}, {about.total_memory / 2**30:.0f} GiB{others}"

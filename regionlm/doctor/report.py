@@ -1,0 +1,104 @@
+"""What an examination found, as text and as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was looked at.
+
+    Args:
+        name: of the thing.
+        found: what is there.
+        expected: what should be; empty where anything may be.
+        state: a ``"note"`` is worth knowing and does no harm, what is ``"wrong"`` does.
+        note: what that means and what to do, one line.
+    """
+
+    name: str
+    found: str
+    expected: str = ""
+    state: State = "ok"
+    note: str = ""
+
+    def sentence(self) -> str:
+        """The row in words, where it stands alone."""
+        return f"{self.name} {self.found}: {self.note or f'expected {self.expected}'}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of one subject; `heads` stand above what was found and expected."""
+
+    name: str
+    rows: tuple[Row, ...]
+    heads: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that an examination found."""
+
+    version: str
+    """Of regionlm."""
+    sections: tuple[Section, ...]
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, a sentence each; empty where all is well."""
+        return self._sentences("wrong")
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing though nothing is wrong with it, a sentence each."""
+        return self._sentences("note")
+
+    def text(self) -> str:
+        """Aligned lines; the last one says whether all is well."""
+        lines = [f"regionlm {self.version}"]
+        for section in self.sections:
+            lines += ["", *_lines(section)]
+        return "\n".join([*lines, "", self._verdict()])
+
+    def figures(self) -> dict[str, Any]:
+        """What ``--json`` prints: JSON values by name, rows by the name of their section."""
+        return {
+            "regionlm": self.version,
+            "faults": self.faults,
+            "notes": self.notes,
+            "sections": {
+                section.name: [vars(row) for row in section.rows] for section in self.sections
+            },
+        }
+
+    def _sentences(self, state: State) -> list[str]:
+        rows = (row for section in self.sections for row in section.rows)
+        return [row.sentence() for row in rows if row.state == state]
+
+    def _verdict(self) -> str:
+        faults = self.faults
+        if not faults:
+            return "all is well"
+        many = f"{len(faults)} things are" if len(faults) > 1 else "1 thing is"
+        return f"{many} wrong: {'; '.join(faults)}"
+
+
+def _lines(section: Section) -> list[str]:
+    table = [("", section.name, *section.heads, "")]
+    for row in section.rows:
+        mark = "" if row.state == "ok" else row.state
+        table.append((mark, row.name, row.found, row.expected, row.note))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths[0] = len("wrong")  # sections stand in line, whatever is in them
+    return [_line(cells, widths) for cells in table]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    pairs = zip(cells, widths, strict=True)
+    return "  ".join(cell.ljust(width) for cell, width in pairs if width).rstrip()
