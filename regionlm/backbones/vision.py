@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
+from regionlm.backbones.checksums import checksum
 from regionlm.backbones.sizes import grid_of, resolve_size
 from regionlm.errors import InputError, ModelError
 from regionlm.images import as_image
@@ -227,15 +228,12 @@ class VisionBackbone(ABC):
     def derived(self, key: str, sources: Sequence[Tensor], make: Callable[[], _T]) -> _T:
         """What ``make()`` computes from the model's tensors ``sources``, remembered under ``key``.
 
-        Made again when a source was replaced or changed, and for inference tensors. PyTorch does
-        not count changes made through ``.data``: the sum of each source shows those.
+        Made again when a source was replaced or any of its numbers changed, however: in place or
+        through ``.data``, which PyTorch itself does not count.
         """
         with torch.inference_mode(False), torch.no_grad():
-            if any(source.is_inference() for source in sources):
-                return make()
             state = [
-                (s.data_ptr(), s._version, s.device, s.dtype, s.sum(dtype=torch.float32).item())
-                for s in sources
+                (s.data_ptr(), tuple(s.shape), s.device, s.dtype, checksum(s)) for s in sources
             ]
             if key not in self._derived or self._derived[key][0] != state:
                 if len(self._derived) >= _MOST_DERIVED:
