@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from regionlm.backbones.open_clip_insides import OPENAI_EXTRAS, in_layout_of
+from regionlm.backbones.torchscript import is_torchscript, read_torchscript
 from regionlm.errors import ModelError
-
-_TEXT_PREFIXES = (
-    "text_projection",
-    "positional_embedding",
-    "token_embedding",
-    "transformer",
-    "ln_final",
-)
-_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive: how OpenAI published its CLIPs, and nobody else."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -72,27 +56,19 @@ def _read(path: Path) -> dict:
 
         return load_file(path)
     if is_torchscript(path):
-        state = torch.jit.load(str(path), map_location="cpu").state_dict()
-        return {k: v for k, v in state.items() if k not in _OPENAI_EXTRAS}
+        state = read_torchscript(path)
+        return {k: v for k, v in state.items() if k not in OPENAI_EXTRAS}
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], *, what: str, name: str) -> None:
-    """Put a state dict into an open_clip model; every tensor must fit.
-
-    Two older layouts are recognised: text weights at the top level of a model that keeps them under
-    ``text.``, and a logit scale of another rank.
+    """Put a state dict, also of an older layout, into an open_clip model; every tensor must fit.
 
     Raises:
         ModelError: names, counts and the first misfit (``what``: the file; ``name``: the model).
     """
     expected = model.state_dict()
-    if "text_projection" in state and "text_projection" not in expected:
-        state = {("text." + k if k.startswith(_TEXT_PREFIXES) else k): v for k, v in state.items()}
-    state = {k: v for k, v in state.items() if not k.endswith("embeddings.position_ids")}
-    scale = state.get("logit_scale")
-    if scale is not None and "logit_scale" in expected and scale.numel() == 1:
-        state = {**state, "logit_scale": scale.reshape(expected["logit_scale"].shape)}
+    state = in_layout_of(expected, state)
     lacking = [k for k in expected if k not in state]
     extra = [k for k in state if k not in expected]
     wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]

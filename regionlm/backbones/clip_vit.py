@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regionlm.backbones.blocks import BlockWeights, read_block, read_layer_norm
+from regionlm.backbones.blocks import BlockWeights
+from regionlm.backbones.open_clip_insides import ImageTower, text_tokens
 from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.text_tokenizers import whole_characters
-from regionlm.backbones.vision import Head, Pooling, VisionBackbone
+from regionlm.backbones.vision import Head, VisionBackbone
 from regionlm.errors import InputError, ModelError
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -54,31 +55,29 @@ class ClipViT(VisionBackbone):
         self.model = model
         self.tokenizer = tokenizer
         self.config = None if config is None else dict(config)
-        visual: Any = getattr(model, "visual", None)
-        self.pooling = _read_pooling(visual, name)
-        self._visual: Any = visual
-        self.width, self.dim = visual.proj.shape
+        self._parts = ImageTower(getattr(model, "visual", None), name)
+        self.pooling = self._parts.pooling
+        self.width, self.dim = self._parts.projection.shape
         self.heads: int = self.blocks()[-1].heads
-        self.patch_size = tuple(visual.conv1.kernel_size)
-        self.default_size = tuple(visual.image_size)
-        preprocess = getattr(visual, "preprocess_cfg", None) or {}
+        self.patch_size, self.default_size = self._parts.patch_size, self._parts.image_size
+        preprocess = self._parts.preprocess
         self.mean = tuple(float(x) for x in (mean or preprocess.get("mean") or OPENAI_MEAN))
         self.std = tuple(float(x) for x in (std or preprocess.get("std") or OPENAI_STD))
 
     @property
     def tower(self) -> nn.Module:
         """``model.visual``."""
-        return self._visual
+        return self._parts.module
 
     @property
     def device(self) -> torch.device:
         """Where the model's image tower is."""
-        return self._visual.proj.device
+        return self._parts.projection.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the model's image tower computes in."""
-        return self._visual.conv1.weight.dtype
+        return self._parts.patch_weight.dtype
 
     @property
     def logit_scale(self) -> float:
@@ -94,7 +93,8 @@ class ClipViT(VisionBackbone):
         """Text embeddings ``[T, d]``, unnormalised; no gradient. A lone surrogate is U+FFFD.
 
         Raises:
-            InputError: not a list of strings, or empty. ModelError: built without a tokenizer.
+            InputError: not a list of strings, or empty. ModelError: built without a tokenizer, or
+                with that of another model.
         """
         if isinstance(texts, str) or not all(isinstance(t, str) for t in texts) or not texts:
             raise InputError(f"texts: expected a non-empty list of strings, got {texts!r}")
@@ -103,18 +103,27 @@ class ClipViT(VisionBackbone):
                 f"{self.name}: has no tokenizer; pass tokenizer= to ClipViT to embed texts"
             )
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            tokens = self.tokenizer([whole_characters(text) for text in texts]).to(self.device)
-            return self.model.encode_text(tokens)
+            tokens = self.tokenizer([whole_characters(text) for text in texts])
+            self._check_tokens(int(tokens.max()))
+            return self.model.encode_text(tokens.to(self.device))
+
+    def _check_tokens(self, highest: int) -> None:
+        """Before the model sees them: on a GPU an unknown token ends the whole process."""
+        known = text_tokens(self.model)
+        if known is not None and highest >= known:
+            raise ModelError(
+                f"{self.name}: its tokenizer gives the token {highest}, but its text tower has only"
+                f" {known} tokens; they belong to different models"
+            )
 
     def blocks(self) -> list[BlockWeights]:
         """The transformer blocks, read afresh: tensors alias the model's."""
-        blocks = self._visual.transformer.resblocks
-        return [read_block(b, f"{self.name}: block {i}") for i, b in enumerate(blocks)]
+        return self._parts.blocks()
 
     def head(self) -> Head:
         """The last block and what follows it, read afresh."""
-        norm = read_layer_norm(self._visual.ln_post, f"{self.name}: ln_post")
-        return Head(self.blocks()[-1], norm, self._visual.proj, self.pooling)
+        parts = self._parts
+        return Head(parts.last_block(), parts.norm_after(), parts.projection, self.pooling)
 
     def trunk(
         self, pixels: Tensor, *, without: int = 1, added: Tensor | None = None
@@ -124,43 +133,22 @@ class ClipViT(VisionBackbone):
         ``added``, ``[B, gh * gw, D]``, is what other input channels give to the patch embeddings
         (AlphaCLIP's); one image takes any number of them, and B is that number.
         """
-        visual, dtype, grid = self._visual, self.dtype, self._check_pixels(pixels)
+        parts, dtype, grid = self._parts, self.dtype, self._check_pixels(pixels)
         patches = F.conv2d(
-            pixels.to(self.device, dtype), visual.conv1.weight, stride=self.patch_size
+            pixels.to(self.device, dtype), parts.patch_weight, stride=self.patch_size
         )
         patches = patches.flatten(2).transpose(1, 2)
         if added is not None:
             patches = patches + added
-        cls = visual.class_embedding.to(dtype).expand(len(patches), 1, -1)
-        native = tuple(visual.grid_size)
+        cls = parts.class_token.to(dtype).expand(len(patches), 1, -1)
+        table = parts.positions
         positions = self.derived(
-            f"positions {grid}",
-            [visual.positional_embedding],
-            lambda: resample_positions(visual.positional_embedding, native, grid),
+            f"positions {grid}", [table], lambda: resample_positions(table, parts.grid, grid)
         )
         x = torch.cat([cls, patches], 1) + positions.to(dtype)
-        if not isinstance(visual.ln_pre, nn.Identity):
-            x = read_layer_norm(visual.ln_pre, f"{self.name}: ln_pre")(x)
-        blocks = self.blocks()
+        norm = parts.norm_before()
+        x = x if norm is None else norm(x)
+        blocks = parts.blocks()
         for block in blocks[: len(blocks) - without]:
             x = block(x)
         return x, grid
-
-
-def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
-    """How the tower pools; ModelError for every tower that isn't a plain ViT we can read."""
-    wanted = "expected an open_clip ViT pooled at [CLS] or over its patches"
-    parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post")
-    if visual is None or not all(hasattr(visual, part) for part in parts):
-        raise ModelError(f"{name}: {wanted}, found image tower {type(visual).__name__}")
-    if getattr(visual, "attn_pool", None) is not None:
-        raise ModelError(f"{name}: {wanted}, found attention pooling (CoCa, SigLIP)")
-    if getattr(visual, "proj", None) is None:
-        raise ModelError(f"{name}: {wanted} with a projection, found none (visual.proj is None)")
-    pool = getattr(visual, "pool_type", "tok")
-    if pool == "tok":
-        return "cls"  # layer norm before or after taking one token is the same
-    if pool == "avg" and getattr(visual, "final_ln_after_pool", False):
-        return "mean"
-    detail = " with the layer norm before the pool" if pool == "avg" else ""
-    raise ModelError(f"{name}: {wanted}, found pool_type {pool!r}{detail}")

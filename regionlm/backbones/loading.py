@@ -6,27 +6,24 @@ import difflib
 import json
 import os
 import warnings
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from regionlm.backbones.checkpoints import is_torchscript, load_weights, read_weights
+from regionlm.backbones.checkpoints import load_weights, read_weights
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.backbones.text_tokenizers import folder_tokenizer
+from regionlm.backbones.open_clip_insides import (
+    CONFIG_FILE,
+    WEIGHT_FILES,
+    build_model,
+    refuse_unreadable,
+    with_activation,
+)
+from regionlm.backbones.text_tokenizers import folder_tokenizer, model_tokenizer
+from regionlm.backbones.torchscript import is_torchscript
 from regionlm.devices import resolve_device
 from regionlm.errors import ModelError, ModelWarning
-
-CONFIG_FILE = "open_clip_config.json"
-WEIGHT_FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
-)
 
 
 def load_backbone(
@@ -41,7 +38,8 @@ def load_backbone(
 
     Args:
         source: an open_clip model name (``ViT-B-32``), or a local folder with
-            ``open_clip_config.json``, the weights and, for its own vocabulary, ``tokenizer.json``.
+            ``open_clip_config.json``, the weights and, where the config names a tokenizer
+            (``hf_tokenizer_name``), its files. Texts become the ids that open_clip gives them.
         pretrained: with a name: open_clip's tag (``openai``, ``laion2b_s34b_b79k``) or the path of
             a checkpoint file. With a folder: leave it out.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
@@ -92,7 +90,7 @@ def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
         mean=preprocess.get("mean"),
         std=preprocess.get("std"),
         name=folder.absolute().name,
-        config=_with_activation(model_config, quick_gelu),
+        config=with_activation(model_config, quick_gelu),
     )
 
 
@@ -131,58 +129,14 @@ def _load_named(
     load_weights(model, state, what=str(weights), name=source)
     if quick_gelu is None and not published and f"{name}-quickgelu" in open_clip.list_models():
         _warn_of_gelu(source, weights)
-    from_hub = offline and "hf_tokenizer_name" in config["text_cfg"]
     return ClipViT(
         model.eval(),
-        tokenizer=open_clip.get_tokenizer(name, **({"local_files_only": True} if from_hub else {})),
+        tokenizer=model_tokenizer(name, config["text_cfg"], offline),
         mean=tag_config.get("mean"),
         std=tag_config.get("std"),
         name=f"{source}/{pretrained}" if tag_config else source,
-        config=_with_activation(config, quick_gelu),
+        config=with_activation(config, quick_gelu),
     )
-
-
-def _with_activation(config: dict[str, Any], quick_gelu: bool | None) -> dict[str, Any]:
-    """The config that says by itself which GELU the weights need."""
-    return config if quick_gelu is None else {**config, "quick_gelu": quick_gelu}
-
-
-def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
-    """ModelError for a ``model_cfg`` whose towers can't be read, before anything is fetched."""
-    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    if "multimodal_cfg" in config or "timm_model_name" in vision:
-        kind = "CoCa" if "multimodal_cfg" in config else f"timm's {vision['timm_model_name']}"
-        raise ModelError(f"{name}: expected a plain CLIP ViT, found {kind}; it isn't supported")
-    if isinstance(vision.get("layers"), list):
-        raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet; it isn't supported")
-    if "hf_model_name" in text and offline:
-        raise ModelError(
-            f"{name}: its text tower {text['hf_model_name']} is described on the hub only;"
-            " load it without offline"
-        )
-
-
-def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:
-    """An open_clip model from its ``model_cfg``, weights not yet loaded; global RNG state is kept.
-
-    Raises:
-        ModelError: the config isn't valid.
-    """
-    import open_clip
-
-    config = deepcopy(config)
-    text = config.get("text_cfg", {})
-    if "hf_model_name" in text:
-        text["hf_model_pretrained"] = False
-    if quick_gelu is not None:
-        config["quick_gelu"] = quick_gelu
-    custom = config.pop("custom_text", False) or "hf_model_name" in text
-    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return kind(**config)
-    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
-        raise ModelError(f"{name}: open_clip can't build this config ({error})") from error
 
 
 def _says_quick_gelu(weights: Path) -> bool:

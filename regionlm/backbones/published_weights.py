@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from regionlm.backbones.open_clip_insides import HUB_FILES, URL_CACHE
 from regionlm.errors import ModelError
-
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
@@ -21,7 +19,7 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
         ModelError: not on this machine and offline, or the download failed; says where to put them.
     """
     repository, _, filename = tag_config.get("hf_hub", "").rpartition("/")
-    names = (filename,) if filename else _HUB_FILES
+    names = (filename,) if filename else HUB_FILES
     url = tag_config.get("url", "")
     reason = "not on this machine"
     if repository:
@@ -30,7 +28,7 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
             if found is not None:
                 return found
     if url:
-        cached = Path(os.path.expanduser("~/.cache/clip")) / url.rsplit("/", 1)[-1]
+        cached = URL_CACHE.expanduser() / url.rsplit("/", 1)[-1]
         if cached.is_file():
             return cached
         if not offline and not repository:

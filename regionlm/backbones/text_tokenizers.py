@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regionlm.errors import InputError, ModelError
+from regionlm.backbones.open_clip_insides import (
+    CONFIG_FILE,
+    DEFAULT_CONTEXT,
+    OWN_TOKENS,
+    TOKENIZER_NAME,
+    TOKENIZER_OPTIONS,
+    get_tokenizer,
+    text_cleaning,
+)
+from regionlm.errors import InputError, ModelError, ModelWarning
 
+TOKENIZER_FILE, SETTINGS_FILE = "tokenizer.json", "tokenizer_config.json"
+_VOCABULARIES = (TOKENIZER_FILE, "vocab.txt", "vocab.json", "*.model")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -24,10 +37,12 @@ def whole_characters(text: str) -> str:
 
 
 class FileTokenizer:
-    """A Hugging Face ``tokenizer.json``, cut and padded to a CLIP text tower's context.
+    """A folder's own ``tokenizer.json``, cut and padded to a CLIP text tower's context.
 
-    The file's own post-processor must add the start and end tokens. Texts that are too long lose
-    their last words, not their end token.
+    For vocabularies that are nobody else's; published models have open_clip's tokenizers. Texts are
+    cleaned as open_clip cleans them: Unicode mended, HTML entities and spaces resolved. The file's
+    own post-processor must add the start and end tokens. Texts that are too long lose their last
+    words, not their end token.
 
     Args:
         path: the file. context: tokens per text. vocabulary: rows of the model's embedding table.
@@ -38,45 +53,74 @@ class FileTokenizer:
     """
 
     def __init__(self, path: Path, *, context: int, vocabulary: int, pad: int = 0) -> None:
-        from tokenizers import Tokenizer
-
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the Rust side raises plain Exception
-            raise ModelError(f"tokenizer {path}: can't be read ({error})") from error
-        size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.backend_tokenizer, self.clean_fn = _read(path), text_cleaning()
+        size = self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
         if size > vocabulary:
             raise ModelError(
                 f"tokenizer {path}: has {size} tokens but the text tower only {vocabulary};"
                 " they belong to different models"
             )
-        self._tokenizer.enable_truncation(max_length=context)
-        self._tokenizer.no_padding()
+        self.backend_tokenizer.enable_truncation(max_length=context)
+        self.backend_tokenizer.no_padding()
         self.context, self.pad = context, pad
+        padding = self.backend_tokenizer.id_to_token(pad)
+        if padding is not None:  # transformers, too, takes that word in a text for the padding
+            self.backend_tokenizer.add_special_tokens([padding])
 
     def __call__(self, texts: list[str]) -> Tensor:
         """Token ids, int64 ``[T, context]``."""
         out = torch.full((len(texts), self.context), self.pad, dtype=torch.long)
-        for row, encoding in zip(out, self._tokenizer.encode_batch(texts), strict=True):
+        encodings = self.backend_tokenizer.encode_batch([self.clean_fn(text) for text in texts])
+        for row, encoding in zip(out, encodings, strict=True):
             row[: len(encoding.ids)] = torch.tensor(encoding.ids, dtype=torch.long)
         return out
 
     def unknown_words(self, text: str) -> list[str]:
-        """Parts of a text that a word-level vocabulary lacks; a BPE knows all."""
-        unknown, text = getattr(self._tokenizer.model, "unk_token", None), whole_characters(text)
-        found = self._tokenizer.encode(text, add_special_tokens=False)
-        pairs = zip(found.tokens, found.offsets, strict=True)
-        return [text[start:end] for token, (start, end) in pairs if token == unknown]
+        """See ``unknown_words``."""
+        return unknown_words(self, text)
 
-    def save(self, path: Path) -> None:
-        """Write the tokenizer to ``path``."""
-        self._tokenizer.save(str(path))
+    def save(self, folder: Path) -> bool:
+        """Write the tokenizer to a folder, as transformers and ``folder_tokenizer`` read it.
+
+        Returns:
+            Whether open_clip can read it, too: not where no token has the id of the padding.
+        """
+        self.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+        pad = self.backend_tokenizer.id_to_token(self.pad)
+        if pad is not None:
+            settings = json.dumps(_own_settings(pad), indent=2) + "\n"
+            (folder / SETTINGS_FILE).write_text(settings, encoding="utf-8")
+        return pad is not None
+
+
+def _read(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises plain Exception
+        raise ModelError(f"tokenizer {path}: can't be read ({error})") from error
+
+
+def unknown_words(tokenizer: object, text: str) -> list[str]:
+    """Parts of a text that a tokenizer with a word-level vocabulary lacks; others know all."""
+    from tokenizers.models import WordLevel
+
+    # A FileTokenizer, or open_clip's around one of transformers.
+    backend = getattr(getattr(tokenizer, "tokenizer", tokenizer), "backend_tokenizer", None)
+    if backend is None or not isinstance(backend.model, WordLevel):
+        return []
+    clean: Any = getattr(tokenizer, "clean_fn", str)
+    text = clean(whole_characters(text))
+    found = backend.encode(text, add_special_tokens=False)
+    pairs = zip(found.tokens, found.offsets, strict=True)
+    return [text[start:end] for word, (start, end) in pairs if word == backend.model.unk_token]
 
 
 def refuse_unknown(tokenizer: object, texts: Sequence[str], name: str) -> None:
     """InputError for a text with words that the model ``name`` takes for one and the same."""
     for text in texts:
-        words = tokenizer.unknown_words(text) if isinstance(tokenizer, FileTokenizer) else []
+        words = unknown_words(tokenizer, text)
         if words:
             raise InputError(
                 f"text {text!r}: the model {name} does not know {', '.join(map(repr, words))}; use"
@@ -85,18 +129,128 @@ def refuse_unknown(tokenizer: object, texts: Sequence[str], name: str) -> None:
 
 
 def folder_tokenizer(folder: Path, text_config: dict[str, Any]) -> Any:
-    """The tokenizer of a local model folder: its ``tokenizer.json``, else open_clip's own."""
-    context = int(text_config.get("context_length", 77))
-    vocabulary = int(text_config.get("vocab_size", 49408))
-    path = folder / "tokenizer.json"
-    if path.is_file():
-        pad = int(text_config.get("pad_id", 0) or 0)
-        return FileTokenizer(path, context=context, vocabulary=vocabulary, pad=pad)
-    if vocabulary != 49408 or text_config.get("hf_tokenizer_name"):
-        raise ModelError(
-            f"model folder {folder}: lacks tokenizer.json, which its text tower (vocabulary of"
-            f" {vocabulary}) needs; copy it there"
-        )
-    from open_clip import SimpleTokenizer
+    """The tokenizer of an open_clip model's folder: the one that open_clip itself takes for it.
 
-    return SimpleTokenizer(context_length=context)
+    A text tower that names no tokenizer has open_clip's own. The exception are folders that
+    open_clip can't read: their text tower is too small for that one, or exactly of the size of
+    another that is there as ``tokenizer.json``, which then is theirs.
+
+    Args:
+        folder: has ``open_clip_config.json`` and, where that names a tokenizer, its files; the
+            network is never asked for them.
+        text_config: the ``text_cfg`` in that config.
+
+    Raises:
+        ModelError: the files are missing, damaged or another model's.
+    """
+    rows, path = int(text_config.get("vocab_size", OWN_TOKENS)), folder / TOKENIZER_FILE
+    if text_config.get(TOKENIZER_NAME):
+        return _saved_file(folder, text_config, rows) or _named(folder, text_config)
+    own = _by_open_clip(folder) if rows >= OWN_TOKENS else None
+    file = _vocabulary(path) if path.is_file() else {}
+    if own is None and not file:
+        raise ModelError(
+            f"model folder {folder}: lacks {TOKENIZER_FILE}, which its text tower (vocabulary of"
+            f" {rows}) needs; copy it there"
+        )
+    is_own = own is not None and file.items() >= _words(own).items()
+    if own is None or (len(file) == rows and not is_own):
+        pad = int(text_config.get("pad_id", 0) or 0)
+        return FileTokenizer(path, context=_context(text_config), vocabulary=rows, pad=pad)
+    if (file and not is_own) or rows != OWN_TOKENS:
+        _warn_of_doubt(folder, rows)
+    return own
+
+
+def model_tokenizer(name: str, text_config: dict[str, Any], offline: bool) -> Any:
+    """The tokenizer of one of open_clip's models by name.
+
+    Raises:
+        ModelError: it is on the hub and can't be had.
+    """
+    named = text_config.get(TOKENIZER_NAME)
+    if not named:
+        return get_tokenizer(name)
+    try:
+        return get_tokenizer(name, local_files_only=offline, trust_remote_code=False)
+    except Exception as error:  # the hub's, the network's and the file system's have no common type
+        how = "--offline was given" if offline else "the download failed"
+        raise ModelError(
+            f"{name}: its tokenizer {named} can't be had ({type(error).__name__}: not on this"
+            f" machine, and {how}); download it while there is a network (hf download {named})"
+        ) from error
+
+
+def _saved_file(folder: Path, text_config: dict[str, Any], rows: int) -> FileTokenizer | None:
+    """What ``FileTokenizer.save`` wrote, read back without transformers; None: something else."""
+    path = folder / TOKENIZER_FILE
+    if not path.is_file() or any(text_config.get(key) for key in TOKENIZER_OPTIONS):
+        return None
+    try:
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        pad = settings["pad_token"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    number = _vocabulary(path).get(pad) if settings == _own_settings(pad) else None
+    if number is None:
+        return None
+    return FileTokenizer(path, context=_context(text_config), vocabulary=rows, pad=number)
+
+
+def _own_settings(pad: str) -> dict[str, str]:
+    """What transformers must know of a ``FileTokenizer`` beside its file."""
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad}
+
+
+def _named(folder: Path, text_config: dict[str, Any]) -> Any:
+    if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+        raise ModelError(  # for which transformers would make up a vocabulary
+            f"model folder {folder}: lacks the files of its tokenizer,"
+            f" {text_config[TOKENIZER_NAME]}; copy {TOKENIZER_FILE} and {SETTINGS_FILE} there"
+        )
+    # An option of the folder's could ask for code in the folder to be run.
+    tokenizer = _by_open_clip(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        tokenizer([""])
+    except Exception as error:  # such as transformers' ValueError where no token pads
+        raise _unusable(folder, error) from error
+    return tokenizer
+
+
+def _by_open_clip(folder: Path, **options: bool) -> Any:
+    try:
+        return get_tokenizer(f"local-dir:{folder}", **options)
+    except Exception as error:  # transformers, open_clip and the Rust side raise many types
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: Exception) -> ModelError:
+    reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return ModelError(
+        f"model folder {folder}: open_clip can't make the tokenizer that its {CONFIG_FILE} asks for"
+        f" ({reason}); copy {TOKENIZER_FILE} and {SETTINGS_FILE} of the published model there"
+    )
+
+
+def _warn_of_doubt(folder: Path, rows: int) -> None:
+    warnings.warn(
+        f"model folder {folder}: its {CONFIG_FILE} names no tokenizer, so open_clip's own is taken,"
+        f" of {OWN_TOKENS} tokens for a text tower of {rows}; if the model was trained with its"
+        f" {TOKENIZER_FILE}, add {TOKENIZER_NAME} (any name) to text_cfg",
+        ModelWarning,
+        stacklevel=5,  # who called load_backbone
+    )
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    return _read(path).get_vocab(with_added_tokens=True)
+
+
+def _words(own: Any) -> dict[str, int]:
+    """The vocabulary of open_clip's own tokenizer; its marks have other names elsewhere."""
+    marks = set(own.all_special_ids)
+    return {word: number for word, number in own.encoder.items() if number not in marks}
+
+
+def _context(text_config: dict[str, Any]) -> int:
+    return int(text_config.get("context_length", DEFAULT_CONTEXT))

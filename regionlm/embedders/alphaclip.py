@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regionlm.backbones.checkpoints import load_weights, read_weights
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.open_clip_insides import set_activation
 from regionlm.embedders.embedder import AT_ONCE, Embedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions
@@ -81,7 +82,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
             )
         state, alpha_weight = read_alphaclip(Path(chosen.checkpoint))
         tower = deepcopy(backbone.model.visual)
-        _set_activation(tower, chosen.quick_gelu)
+        set_activation(tower, "quick_gelu" if chosen.quick_gelu else "gelu")
         load_weights(tower, state, what=str(chosen.checkpoint), name=backbone.name)
         holder = nn.Module()
         holder.visual = tower
@@ -131,13 +132,6 @@ def read_alphaclip(path: Path) -> tuple[dict[str, Tensor], Tensor]:
     # Alpha-CLIP's attention has a linear layer where nn.MultiheadAttention has bare parameters.
     renamed = {key.replace(".attn.in_proj.", ".attn.in_proj_"): v for key, v in state.items()}
     return renamed, alpha_weight
-
-
-def _set_activation(tower: nn.Module, quick_gelu: bool) -> None:
-    from open_clip.transformer import QuickGELU
-
-    for block in tower.transformer.resblocks:
-        block.mlp.gelu = QuickGELU() if quick_gelu else nn.GELU()
 
 
 def _squash(mask: Tensor, size: tuple[int, int]) -> Tensor:

@@ -103,6 +103,7 @@ def test_failed_save_keeps_the_old_bundle(folder, monkeypatch):
         "backbone/open_clip_config.json",
         "backbone/open_clip_model.safetensors",
         "backbone/tokenizer.json",
+        "backbone/tokenizer_config.json",
         "prefix_model/config.json",
         "prefix_model/language_model/model.safetensors",
         "prefix_model/language_model/tokenizer.json",

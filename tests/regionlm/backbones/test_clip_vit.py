@@ -185,6 +185,16 @@ def test_text_embeddings_are_the_models_own(tiny_clip):
         ClipViT(model).embed_texts(texts)
 
 
+def test_a_tokenizer_of_another_model_is_refused():
+    own = open_clip.SimpleTokenizer(context_length=8)
+    for custom in (open_clip.CLIP, open_clip.CustomTextCLIP):
+        vision = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 8}
+        text = {"context_length": 8, "vocab_size": 40, "width": 16, "heads": 2, "layers": 1}
+        backbone = ClipViT(custom(24, vision, text), tokenizer=own, name="other")
+        with pytest.raises(ModelError, match="token 49407, but its text tower has only 40"):
+            backbone.embed_texts(["a dog"])
+
+
 def test_half_a_character_in_a_text_is_a_replacement_character(tiny_clip):
     import open_clip
 

@@ -1,0 +1,310 @@
+"""What we know of open_clip beyond the calls that it documents; no other module knows it.
+
+It is the names of its files, of the keys of its configs and checkpoints, and of the parts of its
+image towers. Each is tried on open_clip itself in tests/regionlm/backbones/test_open_clip_insides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regionlm.backbones.blocks import (
+    Activation,
+    BlockWeights,
+    LayerNormWeights,
+    find_activation,
+    read_layer_norm,
+)
+from regionlm.backbones.vision import Pooling
+from regionlm.errors import ModelError
+
+#: A model's folder: its config, and its weights under the first of these names that is there.
+CONFIG_FILE = "open_clip_config.json"
+WEIGHT_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+#: Weights in a hub repository whose tag names no file, and where files of plain addresses are kept.
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+URL_CACHE = Path("~/.cache/clip")
+#: Tokens of open_clip's own tokenizer, and context and tokens of a text tower that tells neither.
+OWN_TOKENS, DEFAULT_CONTEXT = 49408, 77
+#: Keys of a ``text_cfg``: the tokenizer's name, and what else changes what it gives.
+TOKENIZER_NAME = "hf_tokenizer_name"
+TOKENIZER_OPTIONS = ("tokenizer_kwargs", "tokenizer_mode")
+#: Numbers that OpenAI's archives hold beside the weights.
+OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+
+
+class ImageTower:
+    """The parts of an open_clip ``VisionTransformer``; tensors alias the model's, read afresh.
+
+    Args:
+        visual: a model's ``visual``. name: the model's, for messages.
+
+    Raises:
+        ModelError: no plain ViT that is pooled at [CLS] or over its patches (says what it is).
+    """
+
+    def __init__(self, visual: nn.Module | None, name: str) -> None:
+        self.pooling: Pooling = _read_pooling(visual, name)
+        self.module: Any = visual
+        self._name = name
+
+    @property
+    def patch_weight(self) -> Tensor:
+        """Convolution of the patches, ``[D, 3, P, P]``."""
+        return self.module.conv1.weight
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return tuple(self.module.conv1.kernel_size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that the model was built for."""
+        return tuple(self.module.image_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches in a column and in a row of such an image."""
+        return tuple(self.module.grid_size)
+
+    @property
+    def class_token(self) -> Tensor:
+        """``[D]``."""
+        return self.module.class_embedding
+
+    @property
+    def positions(self) -> Tensor:
+        """``[1 + gh * gw, D]``, [CLS] first."""
+        return self.module.positional_embedding
+
+    @property
+    def projection(self) -> Tensor:
+        """``[D, d]``."""
+        return self.module.proj
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """What the model says of its input: mean and std, where it says anything."""
+        return getattr(self.module, "preprocess_cfg", None) or {}
+
+    def norm_before(self) -> LayerNormWeights | None:
+        """The norm of the blocks' input; None where the model has none."""
+        norm = self.module.ln_pre
+        return None if isinstance(norm, nn.Identity) else self._norm(norm, "ln_pre")
+
+    def norm_after(self) -> LayerNormWeights:
+        """The norm of the blocks' output."""
+        return self._norm(self.module.ln_post, "ln_post")
+
+    def blocks(self) -> list[BlockWeights]:
+        """The transformer blocks."""
+        return [self._block(number) for number in range(len(_blocks(self.module)))]
+
+    def last_block(self) -> BlockWeights:
+        """The last of them."""
+        return self._block(len(_blocks(self.module)) - 1)
+
+    def _block(self, number: int) -> BlockWeights:
+        return read_block(_blocks(self.module)[number], f"{self._name}: block {number}")
+
+    def _norm(self, module: nn.Module, part: str) -> LayerNormWeights:
+        return read_layer_norm(module, f"{self._name}: {part}")
+
+
+class _Elementwise(nn.Module):
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(x)
+
+
+def set_activation(visual: nn.Module, kind: str) -> None:
+    """Let every block of an image tower compute this kind of ``Activation``; changes the tower."""
+    for block in _blocks(visual):
+        block.mlp.gelu = _Elementwise(Activation(kind))
+
+
+def _blocks(visual: Any) -> Any:
+    return visual.transformer.resblocks
+
+
+def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
+    """How the tower pools; ModelError for every tower that isn't a plain ViT we can read."""
+    wanted = "expected an open_clip ViT pooled at [CLS] or over its patches"
+    parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post")
+    if visual is None or not all(hasattr(visual, part) for part in parts):
+        raise ModelError(f"{name}: {wanted}, found image tower {type(visual).__name__}")
+    if getattr(visual, "attn_pool", None) is not None:
+        raise ModelError(f"{name}: {wanted}, found attention pooling (CoCa, SigLIP)")
+    if getattr(visual, "proj", None) is None:
+        raise ModelError(f"{name}: {wanted} with a projection, found none (visual.proj is None)")
+    pool = getattr(visual, "pool_type", "tok")
+    if pool == "tok":
+        return "cls"  # layer norm before or after taking one token is the same
+    if pool == "avg" and getattr(visual, "final_ln_after_pool", False):
+        return "mean"
+    detail = " with the layer norm before the pool" if pool == "avg" else ""
+    raise ModelError(f"{name}: {wanted}, found pool_type {pool!r}{detail}")
+
+
+def read_block(block: nn.Module, where: str = "block") -> BlockWeights:
+    """Read one open_clip ``ResidualAttentionBlock``.
+
+    Raises:
+        ModelError: the block has parts we don't compute (q/k norms, scaled heads, extra norms ...).
+    """
+    attention: Any = getattr(block, "attn", None)
+    mlp: Any = getattr(block, "mlp", None)
+    # Attention whose q, k and v differ in width has no packed in_proj_weight.
+    names = ("in_proj_weight", "out_proj", "num_heads")
+    if mlp is None or any(getattr(attention, name, None) is None for name in names):
+        raise ModelError(
+            f"{where}: expected open_clip's ResidualAttentionBlock (attn.in_proj_weight, mlp.c_fc),"
+            f" found {type(block).__name__}; only plain ViTs can be read"
+        )
+    _refuse_extras(block, where)
+    return BlockWeights(
+        norm_1=read_layer_norm(block.ln_1, f"{where}.ln_1"),
+        qkv_weight=attention.in_proj_weight,
+        qkv_bias=attention.in_proj_bias,
+        out_weight=attention.out_proj.weight,
+        out_bias=attention.out_proj.bias,
+        heads=attention.num_heads,
+        scale_attention=_layer_scale(block, "ls_1", where),
+        norm_2=read_layer_norm(block.ln_2, f"{where}.ln_2"),
+        fc_weight=mlp.c_fc.weight,
+        fc_bias=mlp.c_fc.bias,
+        activation=find_activation(mlp.gelu, f"{where}.mlp.gelu"),
+        proj_weight=mlp.c_proj.weight,
+        proj_bias=mlp.c_proj.bias,
+        scale_mlp=_layer_scale(block, "ls_2", where),
+    )
+
+
+def _layer_scale(block: nn.Module, name: str, where: str) -> Tensor | None:
+    module = getattr(block, name, None)
+    if module is None or isinstance(module, nn.Identity):
+        return None
+    gamma = getattr(module, "gamma", None)
+    if gamma is None:
+        raise ModelError(f"{where}.{name}: expected LayerScale, found {type(module).__name__}")
+    return gamma
+
+
+def _refuse_extras(block: Any, where: str) -> None:
+    """Name the first optional part that is switched on and that our formulas don't have."""
+    names = ("ln_q", "ln_k", "ln_inner", "logit_scale", "head_scale", "bias_k", "bias_v")
+    parts = [(block.attn, name) for name in (*names, "add_zero_attn")]
+    parts += [(block, "ln_attn"), (block, "ln_1_kv"), (block.mlp, "ln")]
+    for owner, name in parts:
+        part = getattr(owner, name, None)
+        if part is not None and part is not False and not isinstance(part, nn.Identity):
+            raise ModelError(
+                f"{where}: has {name}, a part of open_clip's custom blocks that isn't supported;"
+                " use a model with plain blocks"
+            )
+
+
+def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
+    """ModelError for a ``model_cfg`` whose towers can't be read, before anything is fetched."""
+    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
+    if "multimodal_cfg" in config or "timm_model_name" in vision:
+        kind = "CoCa" if "multimodal_cfg" in config else f"timm's {vision['timm_model_name']}"
+        raise ModelError(f"{name}: expected a plain CLIP ViT, found {kind}; it isn't supported")
+    if isinstance(vision.get("layers"), list):
+        raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet; it isn't supported")
+    if "hf_model_name" in text and offline:
+        raise ModelError(
+            f"{name}: its text tower {text['hf_model_name']} is described on the hub only;"
+            " load it without offline"
+        )
+
+
+def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:
+    """An open_clip model from its ``model_cfg``, weights not yet loaded; global RNG state is kept.
+
+    Raises:
+        ModelError: the config isn't valid.
+    """
+    import open_clip
+
+    config = with_activation(deepcopy(config), quick_gelu)
+    text = config.get("text_cfg", {})
+    if "hf_model_name" in text:
+        text["hf_model_pretrained"] = False
+    custom = config.pop("custom_text", False) or "hf_model_name" in text
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return kind(**config)
+    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"{name}: open_clip can't build this config ({error})") from error
+
+
+def with_activation(config: dict[str, Any], quick_gelu: bool | None) -> dict[str, Any]:
+    """The ``model_cfg`` that says by itself which GELU the weights need."""
+    return config if quick_gelu is None else {**config, "quick_gelu": quick_gelu}
+
+
+def in_layout_of(expected: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors under the names, and the logit scale in the rank, that a model has.
+
+    Older checkpoints have text weights at the top level where the model keeps them under ``text.``,
+    position ids that the model no longer stores, and a logit scale of another rank.
+    """
+
+    def renamed(key: str) -> str:
+        return f"text.{key}" if key not in expected and f"text.{key}" in expected else key
+
+    state = {renamed(key): value for key, value in state.items()}
+    stale = {k for k in state if k.endswith("embeddings.position_ids") and k not in expected}
+    state = {key: value for key, value in state.items() if key not in stale}
+    scale = state.get("logit_scale")
+    if scale is not None and "logit_scale" in expected and scale.numel() == 1:
+        state["logit_scale"] = scale.reshape(expected["logit_scale"].shape)
+    return state
+
+
+def text_tokens(model: nn.Module) -> int | None:
+    """Rows of a model's table of token embeddings; None: unknown."""
+    text = getattr(model, "text", model)
+    table = getattr(text, "token_embedding", None)
+    if table is None and hasattr(text, "transformer"):  # a transformers model
+        table = getattr(text.transformer, "get_input_embeddings", lambda: None)()
+    return getattr(table, "num_embeddings", None)
+
+
+def get_tokenizer(source: str, **options: bool) -> Any:
+    """``open_clip.get_tokenizer``, also where open_clip is older than the transformers it uses.
+
+    Up to 3.2 it calls transformers' ``batch_encode_plus``, which transformers 5 no longer has.
+    """
+    import open_clip
+
+    tokenizer = open_clip.get_tokenizer(source, **options)
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is not None and not hasattr(inner, "batch_encode_plus"):
+        inner.batch_encode_plus = inner.__call__
+    return tokenizer
+
+
+def text_cleaning() -> Callable[[str], str]:
+    """What open_clip does to a text before a tokenizer by name where no options say otherwise."""
+    from open_clip.tokenizer import get_clean_fn
+
+    return get_clean_fn("whitespace")
