@@ -21,9 +21,8 @@ def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
     options.pop("config")
     run = Run(**options)
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
-    from lightning.pytorch.utilities import rank_zero_only
-
     from eval.runs.report import REPORT
+    from regionlm.runs.rank import is_first_process
 
     if run.sweep:
         from eval.runs.sweep import evaluate_sweep
@@ -33,7 +32,7 @@ def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
         from eval.runs.execute import evaluate
 
         evaluate(run)
-    if not rank_zero_only.rank:
+    if is_first_process():
         print((run.output / REPORT).read_text(encoding="utf-8"), end="")
 
 

@@ -12,12 +12,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from regionlm.cli_bulk import caption_many, is_first_process
+from regionlm.cli_bulk import caption_many
 from regionlm.cli_options import (
     Bulk,
     CaptionOutput,
@@ -32,6 +33,7 @@ from regionlm.cli_options import (
 )
 from regionlm.cli_parser import Command, UsageError, new_parser, parse
 from regionlm.errors import InputError, ModelError, ModelWarning
+from regionlm.runs.rank import is_first_process
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -202,13 +204,6 @@ EVALUATION = {
 TRAINING = {"train": "Train a prefix model on your own regions and texts: `train fit`."}
 """Commands of `training.cli`, likewise."""
 
-# Not lightning's top loggers: it sets those to INFO when it is imported.
-_CHATTY = (
-    "lightning.fabric.utilities",
-    "lightning.pytorch.accelerators",
-    "lightning.pytorch.utilities",
-)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -218,8 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is a bug and keeps its traceback. `--help` and `--version` raise SystemExit(0).
     """
     try:
-        with warnings.catch_warnings():
-            _quieten_libraries()
+        with _quiet_libraries():
             code = _run(sys.argv[1:] if argv is None else argv)
             if sys.stdout is not None:  # it is where the shell closed it
                 sys.stdout.flush()
@@ -356,19 +350,26 @@ def _complain(error: Exception) -> int:
     return 2
 
 
-def _quieten_libraries() -> None:
-    """Keep developers' notices off a user's terminal; -W and the variables bring them back."""
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep developers' notices off a user's terminal; -W brings them back."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.warnoptions:
-        from eval.errors import DataWarning
+    if sys.warnoptions:
+        yield
+        return
+    from eval.errors import DataWarning
 
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for ours in (ModelWarning, DataWarning):
             warnings.simplefilter("default", ours)
-        warnings.showwarning = _show_warning  # until `main`'s catch_warnings ends
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        warnings.showwarning = _show_warning
+        logging.disable(logging.INFO)  # whatever level a library gives its loggers when imported
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

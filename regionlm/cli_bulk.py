@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from regionlm.cli_options import Bulk, Decoding, Model
+from regionlm.runs.rank import is_first_process
 
 
 def caption_many(
@@ -44,9 +45,3 @@ def caption_many(
         print(f"regionlm: skipped: {rest} more, see the errors in {output}", file=sys.stderr)
     print(f"regionlm: {summary}", file=sys.stderr)
     print(f"{output}: {summary.lines} lines")
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one of a run on several that speaks to the user."""
-    lightning = sys.modules.get("lightning.pytorch.utilities")
-    return lightning is None or not lightning.rank_zero_only.rank

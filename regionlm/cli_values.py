@@ -12,7 +12,7 @@ from regionlm.cli_flags import TYPED, Value
 
 def add_settings(parser: ArgumentParser, settings: type) -> None:
     """Add the fields of a dataclass as options, dicts of `Value` among them."""
-    register_type(Value, serializer=lambda value: value, deserializer=_read, type_check=_is_read)
+    register_type(Value, serializer=_plain, deserializer=_read, type_check=_is_read)
     parser.add_class_arguments(settings)
 
 
@@ -31,6 +31,10 @@ def _read(value: Any) -> Any:
         return text  # such as "a: b"
     is_word = isinstance(found, str) and not text.startswith(("'", '"'))
     return text if is_word else found
+
+
+def _plain(value: Any) -> Any:
+    return value
 
 
 def _is_read(value: Any, kind: type) -> bool:

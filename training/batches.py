@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from regionlm.errors import InputError
 
@@ -61,7 +60,7 @@ def random_numbers(seed: int, *place: int) -> np.random.Generator:
     return np.random.default_rng([seed, *place])
 
 
-class StepBatches(IterableDataset):
+class StepBatches:
     """The batches of steps `first` to `steps`, as one process sees them.
 
     Args:
@@ -132,7 +131,7 @@ class StepBatches(IterableDataset):
         return embeddings + scale * drawn
 
 
-class ValidationBatches(IterableDataset):
+class ValidationBatches:
     """All pairs once, in order; `weight` is the number of tokens.
 
     Every process yields as many batches as every other, as sharded strategies need: one that has no

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
 from regionlm.outputs import unwritable
+from regionlm.runs.compat import interruptible, mistake, mistakes_named
+from regionlm.runs.rank import note_rank
 from training.batches import PairDataset
 from training.checkpoints import Checkpoints
 from training.curve import LossCurve, read_curve
@@ -30,13 +31,6 @@ from training.prefix import PrefixTrainer
 from training.run_folder import RunFolder, step_of
 from training.settings import Recipe
 
-_EXPECTED_WARNINGS = (
-    ".*does not have many workers.*",
-    ".*You defined a `validation_step` but have no.*",
-    ".*IterableDataset.*has `__len__` defined.*",
-    ".*This is the recommended.*",
-    ".*found .* module.* in eval mode.*",
-)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -92,12 +86,11 @@ def _fit(
     trainer = _new_trainer(module, recipe, folder, curve, options, validation is not None)
     last = folder.last_checkpoint()
     curve.continue_from(step_of(last))
-    with warnings.catch_warnings():
-        for expected in _EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=expected)
-        _run(trainer, module, last, folder.folder)
+    _run(trainer, module, last, folder.folder)
     if not module.started:  # a finished run, whose end Lightning leaves out
-        _take_averages(trainer, module)
+        for callback in _as_list(options.get("callbacks")):
+            if isinstance(callback, WeightAveraging):
+                callback.on_train_end(trainer, module)
     model.eval()
     rows = read_curve(folder.curve)
     return Fitted(
@@ -126,8 +119,8 @@ def _new_trainer(
     checkpoints = Checkpoints(folder, recipe.checkpoint_every, every if validates else None)
     micro = options.get("accumulate_grad_batches") or 1
     defaults = {"enable_model_summary": False, "log_every_n_steps": min(50, module.steps)}
-    try:
-        return L.Trainer(
+    with mistakes_named("trainer"):
+        trainer = L.Trainer(
             **{**defaults, **options},
             callbacks=[*callbacks, checkpoints],
             logger=[curve, *loggers],
@@ -139,20 +132,14 @@ def _new_trainer(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        raise _wrong_trainer(error) from error
-
-
-def _wrong_trainer(error: Exception) -> InputError:
-    return InputError(f"trainer: {' '.join(str(error).split())}")
+    note_rank(trainer.global_rank)
+    return trainer
 
 
 def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: Path) -> None:
     try:
-        trainer.fit(module, ckpt_path=last, weights_only=True)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
+        with interruptible(trainer):
+            trainer.fit(module, ckpt_path=last, weights_only=True)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -160,7 +147,7 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
     except (MisconfigurationException, ImportError) as error:
         if module.started:
             raise
-        raise _wrong_trainer(error) from error
+        raise mistake("trainer", error) from error
     except (RuntimeError, KeyError, UnpicklingError) as error:
         if last is None or module.started:
             raise
@@ -168,14 +155,6 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
         raise InputError(
             f"{last}: does not continue this run ({reason}); delete it to start anew"
         ) from error
-    if trainer.interrupted:  # Lightning makes a SystemExit(1) of it, or nothing
-        raise KeyboardInterrupt
-
-
-def _take_averages(trainer: L.Trainer, module: PrefixTrainer) -> None:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-        if isinstance(callback, WeightAveraging):
-            callback.on_train_end(trainer, module)
 
 
 def _as_list(value: Any) -> list[Any]:

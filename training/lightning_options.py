@@ -66,6 +66,7 @@ def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"trainer: {_why_not_made(str(error))}") from error
     options = {name: value for name, value in dict(built).items() if name in given}
     _check_precision(options)
+    _check_stopping(parsed["trainer"].get("callbacks"), options.get("callbacks"))
     return options
 
 
@@ -80,31 +81,43 @@ def _check_precision(options: Mapping[str, Any]) -> None:
             )
 
 
+def _check_stopping(given: Any, built: Any) -> None:
+    """Refuse an EarlyStopping that was asked to look at the end of the one long epoch.
+
+    given: of each callback its class_path and init_args. built: the callbacks, in the same order.
+    """
+    for told, callback in zip(_as_list(given), _as_list(built), strict=True):
+        arguments = told.get("init_args") or {}
+        # A callback of the user's own may look where it likes.
+        if isinstance(callback, EarlyStopping) and arguments.get("check_on_train_epoch_end"):
+            raise InputError(
+                f"trainer.callbacks: {type(callback).__name__} expected check_on_train_epoch_end"
+                " false, found true: it would not look at its figure before the end of the run"
+            )
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def check_callbacks(callbacks: Any, *, validates: bool) -> None:
     """Raise InputError for a callback that overrules the recipe, or waits for what never comes.
 
     callbacks: the trainer's. validates: whether there are validation pairs.
     """
-    for callback in callbacks if isinstance(callbacks, Sequence) else [callbacks]:
+    for callback in _as_list(callbacks):
         name = f"trainer.callbacks: {type(callback).__name__}"
         for refused, instead in _REFUSED.items():
             if isinstance(callback, refused):
                 raise InputError(f"{name} can't be used: {instead}")
-        # A callback of the user's own may look where it likes.
-        if isinstance(callback, EarlyStopping):
-            _check_early_stopping(callback, name, validates)
+        if isinstance(callback, EarlyStopping) and not validates:
+            raise InputError(
+                f"{name} looks at its figure after each validation; give validation pairs"
+            )
         if isinstance(callback, EarlyStopping | ModelCheckpoint):
             _check_monitor(callback, name, validates)
-
-
-def _check_early_stopping(callback: EarlyStopping, name: str, validates: bool) -> None:
-    if not validates:
-        raise InputError(f"{name} looks at its figure after each validation; give validation pairs")
-    if callback._check_on_train_epoch_end:
-        raise InputError(
-            f"{name} expected check_on_train_epoch_end false, found true: it would not look at its"
-            " figure before the end of the run"
-        )
 
 
 def _check_monitor(callback: EarlyStopping | ModelCheckpoint, name: str, validates: bool) -> None:

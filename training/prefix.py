@@ -7,8 +7,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from prefix_models.errors import PrefixModelError
@@ -38,8 +38,9 @@ class PrefixTrainer(L.LightningModule):
     split. Lightning's trainer must not add samplers (`use_distributed_sampler=False`); `Training`
     in `training.fit` sets it up.
 
-    `state_dict` holds what is trained and nothing else, so checkpoints of a mapper are small. While
-    it trains, what it does not train has `requires_grad` False; afterwards that is as before.
+    Checkpoints hold what is trained and nothing else, so those of a mapper are small; strategies
+    that split weights over processes store all of them, in their own way. While it trains, what it
+    does not train has `requires_grad` False; afterwards that is as before.
 
     Args:
         model: what is trained, in place.
@@ -63,12 +64,10 @@ class PrefixTrainer(L.LightningModule):
         self.objective = objective or CaptionLoss(model)
         self.steps = total_steps(recipe, len(train))
         self.validation_loss = MeanMetric()
-        self._required_grad: dict[str, bool] = {}
+        self._required_grad: list[tuple[nn.Parameter, bool]] = []
         self._step_loss = torch.zeros(())
         self.started = False
         self.trained_names = set(trained_names(model, recipe.trains))
-        self.register_state_dict_post_hook(_keep_trained)
-        self.register_load_state_dict_post_hook(_forgive_untrained)
 
     # --- what is trained
 
@@ -77,19 +76,22 @@ class PrefixTrainer(L.LightningModule):
         if stage != "fit":
             return
         named = list(self.model.named_parameters())
-        self._required_grad = {name: parameter.requires_grad for name, parameter in named}
+        self._required_grad = [(parameter, parameter.requires_grad) for _, parameter in named]
         for name, parameter in named:
             parameter.requires_grad_(name in self.trained_names)
 
     def teardown(self, stage: str) -> None:
         """Undo `setup`."""
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(self._required_grad.get(name, parameter.requires_grad))
+        for parameter, required in self._required_grad:
+            parameter.requires_grad_(required)
+
+    def on_fit_start(self) -> None:
+        """All in training mode, since Lightning remarks on what is not when training starts."""
+        self.train()
 
     def on_train_start(self) -> None:
         """Dropout only in what is trained."""
         self.started = True
-        self.model.train()
         if self.recipe.trains == "mapper":
             self.model.lm.eval()
 
@@ -99,12 +101,39 @@ class PrefixTrainer(L.LightningModule):
         optimizer, schedule = new_optimizer(trained, self.recipe, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
+    # --- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is not trained."""
+        for state in self._states(checkpoint):
+            for name in state.keys() - self._keys:
+                del state[name]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put in what is not trained, as it is here."""
+        for state in self._states(checkpoint):
+            for name, value in self.state_dict().items():
+                state.setdefault(name, value)
+
+    @property
+    def _keys(self) -> set[str]:
+        return {f"model.{name}" for name in self.trained_names}
+
+    def _states(self, checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
+        """The weights in a checkpoint; a callback that averages them has put in a second set."""
+        if not isinstance(self.trainer.strategy, DDPStrategy | SingleDeviceStrategy):
+            return []
+        dicts = [value for value in checkpoint.values() if isinstance(value, dict)]
+        return [found for found in dicts if self._keys <= found.keys()]
+
     # --- data
 
-    def train_dataloader(self) -> DataLoader:
+    # Lightning iterates over anything. It would remark on the lack of workers in a DataLoader.
+
+    def train_dataloader(self) -> StepBatches:
         """From the step that the run has come to."""
         recipe, split = self.recipe, self._split(self.trainer.accumulate_grad_batches)
-        batches = StepBatches(
+        return StepBatches(
             self.train_pairs,
             self.steps,
             recipe.batch_size,
@@ -114,19 +143,17 @@ class PrefixTrainer(L.LightningModule):
             first=self.trainer.global_step,
             split=split,
         )
-        return DataLoader(batches, batch_size=None)
 
-    def val_dataloader(self) -> DataLoader | list[Any]:
+    def val_dataloader(self) -> ValidationBatches | list[Any]:
         """All validation pairs once."""
         if self.validation_pairs is None:
             return []
-        batches = ValidationBatches(
+        return ValidationBatches(
             self.validation_pairs,
             self.recipe.batch_size,
             self.objective.count_tokens,
             self._split(),
         )
-        return DataLoader(batches, batch_size=None)
 
     def _split(self, micro: int = 1) -> Split:
         return Split(self.trainer.global_rank, self.trainer.world_size, micro)
@@ -195,23 +222,3 @@ def trained_names(model: PrefixModel, trains: Trains) -> Iterator[str]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) in chosen:
             yield name
-
-
-def _keep_trained(
-    module: PrefixTrainer, state: dict[str, Any], prefix: str, metadata: object
-) -> None:
-    for name in [name for name in state if name.startswith(prefix)]:
-        if not _is_trained(module, name[len(prefix) :]):
-            del state[name]
-
-
-def _forgive_untrained(module: PrefixTrainer, keys: Any) -> None:
-    """What a checkpoint need not hold is not missing from it."""
-    kept = [name for name in keys.missing_keys if _is_trained(module, name)]
-    keys.missing_keys[:] = kept
-
-
-def _is_trained(module: nn.Module, name: str) -> bool:
-    # Wrappers put their own parts in: EMA's "module.", FSDP's "_fsdp_wrapped_module.".
-    name = name.replace("_fsdp_wrapped_module.", "").removeprefix("module.")
-    return name.removeprefix("model.") in getattr(module, "trained_names", ())

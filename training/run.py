@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_only
 
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
 from regionlm.hub import check_access
+from regionlm.runs.rank import is_first_process, note_rank
 from training.card import Facts, write_card
 from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
@@ -37,6 +37,7 @@ def fit(settings: Fit) -> RegionCaptioner:
         InputError, ModelError, PrefixModelError: settings, data or files that can't be used.
         UsageError: a wrong trainer argument.
     """
+    note_rank()
     options = trainer_options(settings.trainer)
     check_callbacks(options.get("callbacks"), validates=bool(settings.validation))
     if settings.push_to_hub is not None:
@@ -73,11 +74,12 @@ def fit(settings: Fit) -> RegionCaptioner:
 
 def embed(settings: Fit) -> None:
     """Only compute the embeddings that `fit` would; raises as it does."""
+    note_rank()
     options = trainer_options(settings.trainer)
     captioner = RegionCaptioner(*load_start(settings.start, settings.recipe), name="start")
     train, validation = _pairs(settings, captioner, options)
     count = 0 if validation is None else len(validation)
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         print(f"{settings.store}: {len(train)} pairs to train on, {count} to validate")
         _say_skipped(train, validation)
 

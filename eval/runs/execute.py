@@ -25,6 +25,7 @@ from regionlm.errors import InputError
 from regionlm.runs.execute import answer_all, new_trainer
 from regionlm.runs.journal import Journal
 from regionlm.runs.module import AnswerModule
+from regionlm.runs.rank import note_rank
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         raise DataError(
             "sweep: found one in a single run; give it to eval.runs.sweep.evaluate_sweep"
         )
+    note_rank()
     check_run(run)
     data = run.data
     dataset = open_dataset(

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any, get_origin
 
 from jsonargparse import ArgumentParser
-from lightning.pytorch.utilities import rank_zero_only
 
 from eval.errors import DataError
 from eval.runs.check import check_run
@@ -23,6 +22,7 @@ from regionlm.cli_flags import option_kinds
 from regionlm.cli_parser import UsageError, new_parser
 from regionlm.cli_values import add_settings
 from regionlm.outputs import write_text
+from regionlm.runs.rank import is_first_process, note_rank
 from regionlm.runs.settings import SETTINGS
 
 PLOT = "sweep.png"
@@ -37,6 +37,7 @@ def evaluate_sweep(run: Run) -> None:
     Raises:
         DataError: as `expand`, or the output folder holds a single run; else as `evaluate`.
     """
+    note_rank()
     if (run.output / SETTINGS).exists():
         raise DataError(
             f"output folder {run.output}: expected an empty one or a sweep's, found a single run;"
@@ -46,7 +47,7 @@ def evaluate_sweep(run: Run) -> None:
     for one in runs:
         check_run(one)
     results = {one.output.name: evaluate(one) for one in runs}
-    if rank_zero_only.rank:
+    if not is_first_process():
         return
     groups = group_runs([Finished(name, result) for name, result in results.items()])
     result = {"sweep": run.sweep, "runs": results}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,10 +13,10 @@ from typing import Any, TypeVar
 import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from regionlm.errors import InputError
+from regionlm.runs.compat import interruptible, mistakes_named
 from regionlm.runs.module import USERS_ERRORS, AnswerModule
+from regionlm.runs.rank import note_rank
 
 Result = TypeVar("Result")
 
@@ -39,8 +38,8 @@ def new_trainer(
     """
     count = devices if isinstance(devices, int) else len(devices)
     distributed = strategy == "ddp" or (strategy == "auto" and count * num_nodes != 1)
-    with _devices_named():
-        return L.Trainer(
+    with mistakes_named("devices"):
+        trainer = L.Trainer(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
@@ -54,6 +53,8 @@ def new_trainer(
             enable_model_summary=False,
             enable_progress_bar=False,  # the module shows its own
         )
+    note_rank(trainer.global_rank)
+    return trainer
 
 
 def device_count(accelerator: str, devices: int | str) -> int:
@@ -62,7 +63,7 @@ def device_count(accelerator: str, devices: int | str) -> int:
     Raises:
         InputError: this machine has no such devices.
     """
-    with _devices_named():
+    with mistakes_named("devices"):
         return L.Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -71,14 +72,6 @@ def device_count(accelerator: str, devices: int | str) -> int:
             enable_model_summary=False,
             enable_progress_bar=False,
         ).num_devices
-
-
-@contextmanager
-def _devices_named() -> Iterator[None]:
-    try:
-        yield
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"devices: {' '.join(str(error).split())}") from error
 
 
 def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
@@ -97,15 +90,8 @@ def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Re
             raised in every process.
         KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; all processes finish the item at hand first.
     """
-    with _one_thread(), _signals_stop(module), warnings.catch_warnings():
-        for expected in (
-            ".*returned None.*",
-            ".*does not have many workers.*",  # threads do that
-            "Total length of.*",
-            ".*`IterableDataset` has `__len__`.*",
-        ):
-            warnings.filterwarnings("ignore", message=expected)
-        _predict(trainer, module)
+    with _one_thread(), _signals_stop(module), interruptible(trainer):
+        trainer.predict(module, return_predictions=False)
     broadcast = trainer.strategy.broadcast
     errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
     error = next((error for error in errors if error is not None), None)
@@ -124,16 +110,6 @@ def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Re
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
-
-
-def _predict(trainer: L.Trainer, module: AnswerModule) -> None:
-    try:
-        trainer.predict(module, return_predictions=False)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-    if trainer.interrupted:  # Lightning makes a SystemExit(1) of it, or nothing
-        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from prefix_models.errors import PrefixModelError
@@ -128,7 +127,7 @@ class Share:
         return len(self.numbers)
 
 
-class ReadAhead(IterableDataset[Read]):
+class ReadAhead:
     """The items of a share, read by threads ahead of whoever answers, in the share's order.
 
     Threads, not worker processes: a process forked beside torch's and gloo's threads may never
@@ -142,9 +141,6 @@ class ReadAhead(IterableDataset[Read]):
 
     def __init__(self, items: Items, share: Share, threads: int) -> None:
         self.items, self.share, self.threads = items, share, threads
-
-    def __len__(self) -> int:
-        return len(self.share)
 
     def __iter__(self) -> Iterator[Read]:
         if not self.threads:
@@ -195,8 +191,6 @@ class AnswerModule(L.LightningModule):
         images_per_item: int = 1,
     ) -> None:
         super().__init__()
-        # After a resumption a process may have nothing left to do.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.items, self.prepare, self.journal = items, prepare, journal
         self.workers, self.unreadable, self.progress = workers, unreadable, progress
         self.block, self.images_per_item = block, images_per_item
@@ -206,6 +200,7 @@ class AnswerModule(L.LightningModule):
         self._answer: Callable[[int, Any], Answer] | None = None
         self._writer: AnswerWriter | None = None
         self._bar: tqdm | None = None
+        self._share: Share | None = None
         self._parent = os.getppid()
 
     def setup(self, stage: str) -> None:
@@ -217,9 +212,13 @@ class AnswerModule(L.LightningModule):
                 self._stop(error)
         self.trainer.strategy.barrier()
 
-    def predict_dataloader(self) -> DataLoader:
-        """One item at a time: an answer then does not depend on which items were its company."""
-        share = Share(
+    def predict_dataloader(self) -> ReadAhead:
+        """One item at a time: an answer then does not depend on which items were its company.
+
+        Lightning iterates over anything. It would remark on the lack of workers in a DataLoader,
+        and on a length of 0, which a process has that is left nothing to do.
+        """
+        self._share = Share(
             len(self.items),
             self.journal.done(),
             self.global_rank,
@@ -227,7 +226,7 @@ class AnswerModule(L.LightningModule):
             self._should_stop,
             self.block,
         )
-        return DataLoader(ReadAhead(self.items, share, self.workers), batch_size=None)
+        return ReadAhead(self.items, self._share, self.workers)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Items stay as they are; the embedder moves what it needs."""
@@ -238,18 +237,20 @@ class AnswerModule(L.LightningModule):
         if self.error is not None:  # of `setup`, or interrupted before it forgot an earlier stop
             self.journal.ask_to_stop()
             return
+        if not self._share:  # after a resumption
+            return
         try:
             self._answer = self.prepare(self.device)
             self._writer = self.journal.writer(self.global_rank)
         except USERS_ERRORS as error:
             self._stop(error)
         self.started = time.monotonic()
-        self._bar = self._new_bar()
+        self._bar = self._new_bar(len(self._share))
 
-    def predict_step(self, batch: Read, batch_idx: int) -> None:
-        """Answer for one item and write it down."""
+    def predict_step(self, batch: Read, batch_idx: int) -> int:
+        """Answer for one item and write it down; its number, since Lightning remarks on None."""
         if self.error is not None:  # what was read ahead
-            return
+            return batch.number
         assert self._answer is not None and self._writer is not None and self._bar is not None
         number, item, why = batch
         try:
@@ -263,6 +264,7 @@ class AnswerModule(L.LightningModule):
         except USERS_ERRORS as error:
             self._stop(error)
         self._bar.update()
+        return number
 
     def on_predict_end(self) -> None:
         """Close what is open."""
@@ -284,13 +286,13 @@ class AnswerModule(L.LightningModule):
             raise KeyboardInterrupt
         return self.journal.stopped
 
-    def _new_bar(self) -> tqdm:
+    def _new_bar(self, left: int) -> tqdm:
         world, name = self.trainer.world_size, self.journal.folder.name
         share = len(Share(len(self.items), np.empty(0), self.global_rank, world, block=self.block))
         shown = self.progress and self.trainer.is_global_zero
         return tqdm(
             total=share,
-            initial=share - int(self.trainer.num_predict_batches[0]),  # done by earlier runs
+            initial=share - left,  # done by earlier runs
             desc=name if world == 1 else f"{name}, process 1 of {world}",
             unit=" images",
             unit_scale=False if self.images_per_item == 1 else self.images_per_item,

@@ -9,7 +9,10 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from prefix_models import PrefixModelError, add_lora
 from regionlm.errors import InputError
@@ -20,6 +23,9 @@ from training.run_folder import RunFolder
 from training.settings import Recipe
 
 from .tiny import pairs, tiny_clipcap, tiny_projector
+
+# What Lightning remarks on would reach a user of the Python API.
+pytestmark = pytest.mark.filterwarnings(r"error::UserWarning:lightning\..*")
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,6 +94,44 @@ def test_checkpoints_hold_what_is_trained_and_nothing_else(tmp_path):
     run = _fit(tiny_clipcap(), tmp_path)
     names = torch.load(run.last_checkpoint(), weights_only=True)["state_dict"]
     assert names and all(name.startswith("model.mappers.") for name in names)
+
+
+def test_checkpoints_hold_averages_of_what_is_trained_and_nothing_else(tmp_path):
+    run = _fit(tiny_clipcap(), tmp_path, callbacks=[EMAWeightAveraging(decay=0.5)])
+    checkpoint = torch.load(run.last_checkpoint(), weights_only=True)
+    sets = [set(one) for one in checkpoint.values() if isinstance(one, dict) and _weights(one)]
+    trained = {name for name, _ in PrefixTrainer(tiny_clipcap(), RECIPE, pairs()).named_parameters()
+               if name.startswith("model.mappers.")}  # fmt: skip
+    assert sets == [trained, trained]
+
+
+def _weights(values):
+    return all(isinstance(value, torch.Tensor) and value.ndim for value in values.values())
+
+
+def test_weights_that_are_split_over_processes_are_stored_whole(tmp_path):
+    """FSDP puts wrappers between the modules, and finds its own way through their state."""
+    model = tiny_clipcap()
+    module = PrefixTrainer(model, RECIPE, pairs())
+    module.setup("fit")
+    required = {name: p.requires_grad for name, p in module.named_parameters()}
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        policy = ModuleWrapPolicy({type(model.mapper), type(model.lm.transformer.h[0])})
+        wrapped = FullyShardedDataParallel(
+            module, auto_wrap_policy=policy, device_id=torch.device("cpu"), use_orig_params=True
+        )
+        assert required != {name: p.requires_grad for name, p in module.named_parameters()}
+        stored = wrapped.state_dict()
+        assert stored.keys() == before.keys()
+        wrapped.load_state_dict({name: torch.zeros_like(value) for name, value in stored.items()})
+        wrapped.load_state_dict(before)
+        _same_weights(wrapped, module)
+        module.teardown("fit")
+    finally:
+        dist.destroy_process_group()
+    assert all(parameter.requires_grad for parameter in module.parameters())
 
 
 # --- exact resumption
@@ -251,6 +295,17 @@ def test_a_run_stopped_early_is_the_same_cut_anywhere(tmp_path, every, micro):
         _same_weights(again, whole, rtol=0, atol=0)
 
 
+def test_a_run_that_is_told_to_end_says_so(tmp_path):
+    class Told(L.Callback):
+        def on_train_batch_end(self, trainer, *args):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tiny_clipcap(), tmp_path, callbacks=[Told()])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 class _StopAt(L.Callback):
     def __init__(self, step):
         self.step = step
@@ -345,8 +400,8 @@ def test_two_processes_are_one(tmp_path):
     expected = [row["val_loss"] for row in read_curve(alone.curve) if "val_loss" in row]
     assert len(expected) == 3 and validated == pytest.approx(expected, abs=1e-6)
     weights = torch.load(both / "weights-cpu.pt", weights_only=True)
-    for name, value in one.state_dict().items():
-        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5)
+    for name, value in one.state_dict().items():  # AdamW makes much of gradients close to 0
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=5e-5)
 
 
 # --- bad input
