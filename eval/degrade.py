@@ -9,11 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
 
 from eval.errors import DataError
 from eval.settings import SamSource
 from regionlm.embedders.pictures import bounding_box
+from regionlm.extras import extra
+
+with extra("eval"):
+    from scipy import ndimage
 
 
 class Degraded(NamedTuple):

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contourpy import LineType, contour_generator
 
 from eval.datasets.mini import FOLDER, in_held_out_style
+from regionlm.extras import extra
 from training.world.batches import scene_rng
 from training.world.names import phrase, pictograms
 from training.world.render import render
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import HELD_OUT_STYLES, TRAINING_STYLES, SpriteBook
+
+with extra("eval"):
+    from contourpy import LineType, contour_generator
+
 
 SEED = 3000  # of no training and no other measurement
 SIDE = 256  # pixels

@@ -34,6 +34,7 @@ from regionlm.cli_options import (
 from regionlm.cli_parser import Command, UsageError, new_parser, parse
 from regionlm.errors import InputError, ModelError, ModelWarning
 from regionlm.runs.rank import is_first_process
+from regionlm.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -212,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     in one line on stderr. 130: interrupted. 141: the reader of the output went away. Anything else
     is a bug and keeps its traceback. `--help` and `--version` raise SystemExit(0).
     """
+    sleep_while_waiting()
     try:
         with _quiet_libraries():
             code = _run(sys.argv[1:] if argv is None else argv)
@@ -359,10 +361,11 @@ def _quiet_libraries() -> Iterator[None]:
         yield
         return
     from eval.errors import DataWarning
+    from prefix_models.errors import PrefixModelWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for ours in (ModelWarning, DataWarning):
+        for ours in (ModelWarning, DataWarning, PrefixModelWarning):
             warnings.simplefilter("default", ours)
         warnings.showwarning = _show_warning
         logging.disable(logging.INFO)  # whatever level a library gives its loggers when imported

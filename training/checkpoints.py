@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
-
+from regionlm.extras import extra
 from training.run_folder import RunFolder
+
+with extra("train"):
+    import lightning as L
+    from lightning.pytorch.callbacks import Checkpoint
+
 
 _STOPPED = "regionlm_stopped"
 

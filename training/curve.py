@@ -7,10 +7,13 @@ import io
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
-
+from regionlm.extras import extra
 from regionlm.outputs import unwritable, write_text
+
+with extra("train"):
+    from lightning.pytorch.loggers.logger import Logger
+    from lightning.pytorch.utilities import rank_zero_only
+
 
 COLUMNS = ("step", "loss", "lr", "val_loss")
 

@@ -9,12 +9,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
 from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
+from regionlm.extras import extra
 from regionlm.outputs import unwritable
 from regionlm.runs.compat import interruptible, mistake, mistakes_named
 from regionlm.runs.rank import note_rank
@@ -30,6 +27,12 @@ from training.objectives import (
 from training.prefix import PrefixTrainer
 from training.run_folder import RunFolder, step_of
 from training.settings import Recipe
+
+with extra("train"):
+    import lightning as L
+    from lightning.pytorch.callbacks import WeightAveraging
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 

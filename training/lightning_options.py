@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-import lightning as L
-from lightning.pytorch import callbacks as lightning_callbacks
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
 from regionlm.cli_parser import new_parser
 from regionlm.errors import InputError
+from regionlm.extras import extra
 from training.settings import check_least
+
+with extra("train"):
+    import lightning as L
+    from lightning.pytorch import callbacks as lightning_callbacks
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
 
 # What the recipe says, or what makes a run a function of its settings.
 _TAKEN = {

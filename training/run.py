@@ -6,10 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import lightning as L
-
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
+from regionlm.extras import extra
 from regionlm.hub import check_access
 from regionlm.runs.rank import is_first_process, note_rank
 from training.card import Facts, write_card
@@ -26,6 +25,9 @@ from training.run_folder import RunFolder
 from training.settings import Fit, PairSet
 from training.start import load_start
 from training.texts import keep_usable, text_room
+
+with extra("train"):
+    import lightning as L
 
 
 def fit(settings: Fit) -> RegionCaptioner:

@@ -7,8 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+
+from regionlm.extras import extra
+
+with extra("eval"):
+    from torchmetrics import Metric
+    from torchmetrics.utilities import dim_zero_cat
 
 
 class TableMetric(Metric):

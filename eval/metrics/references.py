@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from torchmetrics.functional.text import bleu_score
+from regionlm.extras import extra
+
+with extra("eval"):
+    from torchmetrics.functional.text import bleu_score
+
 
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.text import BLEUScore
 
 from eval.metrics.base import TableMetric
 from eval.metrics.functional import exact_mean
 from eval.metrics.references import by_length, cider_scores, in_words, rouge_l_scores
+from regionlm.extras import extra
+
+with extra("eval"):
+    from torchmetrics.text import BLEUScore
 
 
 class Cider(TableMetric):

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from eval.runs.compare import Finished, Group
+from regionlm.extras import extra
 from regionlm.outputs import write_atomically
+
+with extra("eval"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
 
 _PANELS = 3  # side by side
 _PANEL_SIZE = (4.2, 3.4)  # inches

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import lightning as L
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
 from regionlm.errors import InputError
+from regionlm.extras import extra
+
+with extra("bulk"):
+    import lightning as L
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 
 @contextmanager

@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 
+from regionlm.extras import extra
 from regionlm.runs.compat import interruptible, mistakes_named
 from regionlm.runs.module import USERS_ERRORS, AnswerModule
 from regionlm.runs.rank import note_rank
+
+with extra("bulk"):
+    import lightning as L
+    from lightning.pytorch.strategies import DDPStrategy
+
 
 Result = TypeVar("Result")
 

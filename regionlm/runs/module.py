@@ -12,14 +12,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import lightning as L
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from prefix_models.errors import PrefixModelError
 from regionlm.errors import InputError, ModelError
+from regionlm.extras import extra
 from regionlm.runs.journal import Answer
+
+with extra("bulk"):
+    import lightning as L
+
 
 USERS_ERRORS = (InputError, ModelError, PrefixModelError)
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco
 
+from regionlm.extras import extra
 from training.world.batches import scene_rng
 from training.world.render import render
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import TRAINING_STYLES, SpriteBook
+
+with extra("train"):
+    from pycocotools import mask as coco
+
 
 SEED = 4000  # of no other set of scenes
 SIDE = 192  # pixels

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from open_clip import CLIP
 from safetensors.torch import load_file
@@ -16,8 +15,12 @@ from torch.utils.data import DataLoader
 
 from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
 from regionlm.backbones.loading import WEIGHT_FILES
+from regionlm.extras import extra
 from training.muon import MuonAdamW
 from training.world.batches import CaptionBatches, Stage
+
+with extra("train"):
+    import lightning as L
 
 
 def mini_clip_config() -> dict[str, Any]:

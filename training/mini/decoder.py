@@ -3,19 +3,23 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from prefix_models.clipcap import ClipCap
 from prefix_models.config import ClipCapConfig
 from prefix_models.words import word_tokenizer
 from regionlm.backbones.loading import load_backbone
+from regionlm.extras import extra
 from training.embeddings import Shards
 from training.fit import fit_pairs
 from training.mini.pairs import PairSource, image_pairs, region_pairs
 from training.run_folder import RunFolder
 from training.settings import Recipe
 from training.world.names import words
+
+with extra("train"):
+    import lightning as L
+
 
 ZERO_SHOT, ADAPTED = "zero-shot", "adapted"
 

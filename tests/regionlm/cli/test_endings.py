@@ -11,6 +11,7 @@ import pytest
 
 import regionlm.cli
 from eval.errors import DataWarning
+from prefix_models.errors import PrefixModelWarning
 from regionlm.cli import main
 from regionlm.errors import InputError, ModelWarning
 
@@ -47,13 +48,14 @@ def test_doubts_about_weights_and_data_are_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
-        warnings.warn("a developer's notice", FutureWarning, stacklevel=1)
+        warnings.warn("a developer's notice", RuntimeWarning, stacklevel=1)
         warnings.warn("which GELU?", ModelWarning, stacklevel=1)
         warnings.warn("2 images\n instead of 3", DataWarning, stacklevel=1)
+        warnings.warn("no cache", PrefixModelWarning, stacklevel=1)
 
     monkeypatch.setattr(regionlm.cli, "COMMANDS", {"doubt": command})
     assert main(["doubt"]) == 0
-    said = ["which GELU?", "2 images instead of 3"]
+    said = ["which GELU?", "2 images instead of 3", "no cache"]
     assert capsys.readouterr().err.splitlines() == [f"regionlm: warning: {one}" for one in said]
 
 
