@@ -23,6 +23,7 @@ from regionlm.images import open_image_bytes
 from training.data.example import Example, Parts
 from training.data.manifest import check_said, read_said
 from training.data.options import WebDatasetOptions
+from training.data.tar_members import tar_members
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("txt", "json")
@@ -131,23 +132,21 @@ def _index(file: Path, number: int, found: array, digest: Any) -> None:
             found.extend((number, *image, *text, is_json))
 
     try:
-        with tarfile.open(file, "r:") as tar:
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # else it keeps all
-                if not member.isreg():
-                    continue
-                digest.update(f"{member.name} {member.size}\n".encode("utf-8", "backslashreplace"))
-                folder, _, name = member.name.rpartition("/")
-                key, _, kind = name.partition(".")
-                if f"{folder}/{key}" != stem:
-                    end()
-                    stem, image, text, is_json = f"{folder}/{key}", _NONE, _NONE, 0
-                place = (member.offset_data, member.size)
-                if kind.lower() in _IMAGES:
-                    image = place
-                elif kind.lower() in _TEXTS and (text == _NONE or kind.lower() == "txt"):
-                    text, is_json = place, int(kind.lower() == "json")
-            end()
+        for member, start in tar_members(file):
+            if not member.isreg():
+                continue
+            digest.update(f"{member.name} {member.size}\n".encode("utf-8", "backslashreplace"))
+            folder, _, name = member.name.rpartition("/")
+            key, _, kind = name.partition(".")
+            if f"{folder}/{key}" != stem:
+                end()
+                stem, image, text, is_json = f"{folder}/{key}", _NONE, _NONE, 0
+            place = (start, member.size)
+            if kind.lower() in _IMAGES:
+                image = place
+            elif kind.lower() in _TEXTS and (text == _NONE or kind.lower() == "txt"):
+                text, is_json = place, int(kind.lower() == "json")
+        end()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{file}: expected an uncompressed tar file ({error})") from error
 

@@ -1,0 +1,55 @@
+"""Members of a tar file in any number: memory stays that of a few thousand."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_TOGETHER = 2000
+
+
+def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Yield each member, and where in the file its contents begin, in bytes.
+
+    `tarfile` keeps every member that it has come across; so it is let go after some, and taken anew
+    for what follows.
+
+    Raises tarfile.TarError, OSError or EOFError: no uncompressed tar file.
+    """
+    start: int | None = 0
+    with path.open("rb") as stream:
+        while start is not None:
+            start = yield from _members_from(stream, start)
+
+
+def _members_from(
+    stream: BinaryIO, start: int
+) -> Generator[tuple[tarfile.TarInfo, int], None, int | None]:
+    """Yield some members from `start` on; return where the next one begins, or None."""
+    with tarfile.open(fileobj=_Rest(stream, start), mode="r:") as tar:
+        for number, member in enumerate(tar):
+            if number == _TOGETHER:
+                return start + member.offset
+            yield member, start + member.offset_data
+    return None
+
+
+class _Rest(io.BufferedIOBase):
+    """A file from a position on, as a file of its own."""
+
+    def __init__(self, stream: BinaryIO, start: int) -> None:
+        self._stream, self._start = stream, start
+        stream.seek(start)
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._stream.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        shift = self._start if whence == io.SEEK_SET else 0
+        return self._stream.seek(shift + offset, whence) - self._start
+
+    def tell(self) -> int:
+        return self._stream.tell() - self._start
