@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from prefix_models.decoding.options import Generation
     from prefix_models.errors import PrefixModelError, PrefixModelWarning
     from prefix_models.llava_reader import LlavaReader
+    from prefix_models.lm.lora import add_lora
     from prefix_models.loading import load_prefix_model
-    from prefix_models.lora import add_lora
     from prefix_models.mappers import LinearMapper, MLPMapper, TransformerMapper
     from prefix_models.prefix_model import PrefixModel
     from prefix_models.projector_config import ProjectorConfig
@@ -41,7 +41,7 @@ _HOMES = {
     "ProjectorConfig": "projector_config",
     "ProjectorModel": "projector_model",
     "TransformerMapper": "mappers",
-    "add_lora": "lora",
+    "add_lora": "lm.lora",
     "gpt2_tokenizer": "checkpoints",
     "load_original": "checkpoints",
     "load_prefix_model": "loading",

@@ -24,14 +24,21 @@ class ClipCap(PrefixModel):
         lm: Hugging Face causal language model that takes `inputs_embeds`. Held, not changed.
         tokenizer: its Hugging Face tokenizer.
         config: see ClipCapConfig.
-        prefix: name of the first, untrained mapper.
+        prefix: name of the first mapper.
+        mapper: what that is; None draws a new, untrained one.
 
     Raises:
         PrefixModelError: tokenizer, language model and config do not fit each other.
     """
 
     def __init__(
-        self, lm: Any, tokenizer: Any, config: ClipCapConfig, *, prefix: str = "default"
+        self,
+        lm: Any,
+        tokenizer: Any,
+        config: ClipCapConfig,
+        *,
+        prefix: str = "default",
+        mapper: nn.Module | None = None,
     ) -> None:
         super().__init__(lm, tokenizer, config.stop)
         self.config: ClipCapConfig = config
@@ -46,7 +53,8 @@ class ClipCap(PrefixModel):
                 f"prefix and prompt take {self.context_length} positions, the language model has "
                 f"{self.positions}; there is no room for text"
             )
-        self._add(prefix, build_mapper(config, lm.get_input_embeddings().weight.shape[1]))
+        width = lm.get_input_embeddings().weight.shape[1]
+        self._add(prefix, build_mapper(config, width) if mapper is None else mapper)
         self.prefix_name = prefix
 
     # --- sizes and prefixes

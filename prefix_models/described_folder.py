@@ -11,13 +11,15 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+
+from prefix_models.errors import PrefixModelError
 
 CONFIG = "config.json"
 _MACHINE = re.sub(r"\W", "-", platform.node())
@@ -68,12 +70,19 @@ class FolderKind:
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @contextmanager
-    def replacing(self, folder: Path) -> Iterator[Path]:
+    def replacing(
+        self, folder: Path, read_back: Callable[[Path], None] | None = None
+    ) -> Iterator[Path]:
         """Give a new folder to fill; afterwards it stands at `folder`, in place of an older one.
 
         If filling fails, nothing is left behind and the older one is untouched. What a killed
         process of this machine left behind is removed. Raises where `folder` holds anything else,
         or the system refuses.
+
+        Args:
+            folder: where it is to stand.
+            read_back: is given the filled folder, still aside; raises `error` if what is read there
+                is not what was to be written.
         """
         folder = folder.resolve()
         self._check_replaceable(folder)
@@ -85,9 +94,13 @@ class FolderKind:
             _remove_leftovers(folder)
             staging.mkdir(parents=True)
             yield staging
+            if read_back is not None:
+                self._check(staging, folder, read_back)
             _open_to_others(staging)
             _move_into_place(staging, folder)
         except Exception as error:
+            if isinstance(error, self.error | PrefixModelError) and str(staging) in str(error):
+                raise type(error)(str(error).replace(str(staging), str(folder))) from error
             # A full disk is no OSError in safetensors, and a bare Exception in tokenizers.
             if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
                 raise
@@ -96,6 +109,15 @@ class FolderKind:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             _FILLING.discard(staging)
+
+    def _check(self, staging: Path, folder: Path, read_back: Callable[[Path], None]) -> None:
+        try:
+            read_back(staging)
+        except self.error as error:
+            raise self.error(
+                f"{folder} is left as it was, since what was written could not be read back: "
+                f"{error}"
+            ) from error
 
     def _check_replaceable(self, folder: Path) -> None:
         if not folder.exists():

@@ -20,6 +20,7 @@ from prefix_models.config import ClipCapConfig, check_prefix_name
 from prefix_models.described_folder import CONFIG, FolderKind
 from prefix_models.errors import PrefixModelError
 from prefix_models.language_model import (
+    check_language_model,
     check_same,
     describe_language_model,
     describe_tokenizer,
@@ -41,7 +42,7 @@ LANGUAGE_MODEL, MAPPERS = "language_model", "mappers"
 
 def save_folder(model: "ClipCap", folder: Path) -> None:
     """Write `model` to `folder`, whole or not at all; see ClipCap.save_pretrained."""
-    with CLIPCAP.replacing(folder) as staging:
+    with CLIPCAP.replacing(folder, lambda staging: _read_back(model, staging)) as staging:
         _write(model, staging)
 
 
@@ -59,16 +60,11 @@ def load_folder(
     lm = read_adapter(read_language_model(parts, dtype), parts, wanted, dtype)
     check_same("language model", wanted, describe_language_model(lm), folder)
     try:
-        with torch.device("meta"):  # no random weights only to overwrite them
-            model = ClipCap(lm, tokenizer, settings, prefix=default)
+        empty = _empty_mapper(lm, settings)
+        model = ClipCap(lm, tokenizer, settings, prefix=default, mapper=empty)
     except PrefixModelError as error:
         raise PrefixModelError(f"{folder}: {error}") from error
-    model.mappers = nn.ModuleDict()
-    for name in prefixes:
-        with torch.device("meta"):
-            mapper = build_mapper(settings, lm.get_input_embeddings().weight.shape[1])
-        load_mapper(mapper, folder / MAPPERS / f"{name}.safetensors")
-        model.mappers[name] = mapper.to(dtype=dtype)
+    model.mappers = nn.ModuleDict(_read_mappers(folder, lm, settings, prefixes)).to(dtype=dtype)
     return model.to(device).eval()
 
 
@@ -81,6 +77,14 @@ def load_mapper(mapper: nn.Module, path: Path) -> None:
         raise PrefixModelError(f"{path} is damaged or not a safetensors file: {error}") from error
     check_weights(mapper, weights, str(path))
     mapper.load_state_dict(weights, strict=True, assign=True)
+
+
+def check_same_weights(read: nn.Module, written: nn.Module, path: Path) -> None:
+    """Raise PrefixModelError unless a mapper was read as it was written."""
+    kept = read.state_dict()
+    for name, value in written.state_dict().items():
+        if value.dtype != kept[name].dtype or not torch.equal(value.cpu(), kept[name]):
+            raise PrefixModelError(f"{path}: {name} is not what was to be written")
 
 
 def check_weights(module: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -115,6 +119,35 @@ def _write(model: "ClipCap", folder: Path) -> None:
         "language_model": describe_language_model(model.lm),
     }
     CLIPCAP.write_config(folder, config)
+
+
+def _read_mappers(
+    folder: Path, lm: Any, settings: ClipCapConfig, prefixes: list[str]
+) -> dict[str, nn.Module]:
+    mappers = {}
+    for name in prefixes:
+        mappers[name] = _empty_mapper(lm, settings)
+        load_mapper(mappers[name], folder / MAPPERS / f"{name}.safetensors")
+    return mappers
+
+
+def _empty_mapper(lm: Any, settings: ClipCapConfig) -> nn.Module:
+    """Return a mapper without weights, which would only be drawn to be overwritten."""
+    width = lm.get_input_embeddings().weight.shape[1]
+    with torch.device("meta"):
+        return build_mapper(settings, width)
+
+
+def _read_back(model: "ClipCap", folder: Path) -> None:
+    """Raise PrefixModelError unless `load_folder` would make the same model of a folder."""
+    metadata = CLIPCAP.read_config(folder)
+    settings, prefixes, default = _settings(metadata, folder / CONFIG)
+    if (settings, prefixes, default) != (model.config, model.prefixes, model.prefix_name):
+        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+    read_tokenizer(folder / LANGUAGE_MODEL, metadata.get("tokenizer"))
+    check_language_model(model.lm, None, folder / LANGUAGE_MODEL)
+    for name, mapper in _read_mappers(folder, model.lm, settings, prefixes).items():
+        check_same_weights(mapper, model.mappers[name], folder / MAPPERS / f"{name}.safetensors")
 
 
 def _settings(config: dict[str, Any], path: Path) -> tuple[ClipCapConfig, list[str], str]:

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from prefix_models.described_folder import CONFIG
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import tokens_of
+from prefix_models.lm import adapter_files
+from prefix_models.lm.adapters import is_adapted, without_adapters
 from prefix_models.lm.compat import trust
 from prefix_models.lm.loading import load_strictly, no_progress_bars, revision_of
+from prefix_models.lm.outline import base_of
+from prefix_models.lm.read_back import check_named, check_stored
 
 ADAPTER = "adapter"
 _PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
@@ -66,18 +69,13 @@ def _short(value: object) -> str:
     return f"{str(value)[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
 
 
-def is_adapted(lm: Any) -> bool:
-    """Whether the language model is peft's wrapper of one, with adapters in it."""
-    return hasattr(lm, "peft_config") and hasattr(lm, "get_base_model")
-
-
 def reference_of(lm: Any) -> dict[str, Any]:
     """Return where transformers loaded the language model from, so that it can do so again.
 
     Raises:
         PrefixModelError: nowhere: it was built in memory, or the folder is gone.
     """
-    base = lm.get_base_model() if is_adapted(lm) else lm
+    base = base_of(lm)
     source = str(base.name_or_path or "")
     if source and Path(source).is_dir():
         return {"source": str(Path(source).resolve()), "revision": None}
@@ -93,17 +91,43 @@ def reference_of(lm: Any) -> dict[str, Any]:
 
 
 def write_language_model(lm: Any, folder: Path, *, weights: bool = True) -> None:
-    """Write the language model (unless not `weights`) and its adapters, if any."""
-    folder.mkdir(exist_ok=True)
-    with no_progress_bars():
-        if weights and not is_adapted(lm):
-            lm.save_pretrained(folder)
-        elif weights:
-            lm.get_base_model().save_pretrained(folder, state_dict=_without_adapters(lm))
-    if is_adapted(lm):
-        from prefix_models.lora import write_adapter
+    """Write the language model (unless not `weights`) and its adapters, if any.
 
-        write_adapter(lm, folder / ADAPTER)
+    Raises:
+        PrefixModelError: adapters that can't be kept, or on weights that can't (quantised).
+    """
+    folder.mkdir(exist_ok=True)
+    if weights:
+        plain = without_adapters(lm) if is_adapted(lm) else lm
+        with no_progress_bars():
+            plain.save_pretrained(folder)
+    if is_adapted(lm):
+        adapter_files.write_adapter(lm, folder / ADAPTER)
+
+
+def check_storable(lm: Any, reference: dict[str, Any] | None) -> None:
+    """Raise PrefixModelError unless the language model can be written, or named by `reference`."""
+    if reference is not None:
+        check_named(lm, reference)
+    elif is_adapted(lm):
+        without_adapters(lm)
+
+
+def check_language_model(lm: Any, reference: dict[str, Any] | None, folder: Path) -> None:
+    """Raise PrefixModelError unless what `write_language_model` wrote is read as it is in memory.
+
+    Args:
+        lm: language model.
+        reference: where it comes from, if its weights are not in the folder.
+        folder: what was written.
+    """
+    if reference is not None:
+        check_named(lm, reference)
+    else:
+        _require_weights(folder)
+        check_stored(lm, folder)
+    if is_adapted(lm):
+        adapter_files.check_written(lm, folder / ADAPTER)
 
 
 def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
@@ -112,14 +136,18 @@ def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
     `dtype` None means as saved. It is set here, since a later `.to` would also round buffers such
     as the frequencies of rotary positions.
     """
-    require(folder / CONFIG)
-    if not (folder / "model.safetensors.index.json").is_file():
-        require(folder / "model.safetensors")
+    _require_weights(folder)
     noun = f"the language model in {folder}"
     weights = folder / "model.safetensors"
     lm = load_strictly(AutoModelForCausalLM, folder, noun, weights, dtype)
     trust(lm)  # only what can be decoded is ever written
     return lm
+
+
+def _require_weights(folder: Path) -> None:
+    require(folder / CONFIG)
+    if not (folder / "model.safetensors.index.json").is_file():
+        require(folder / "model.safetensors")
 
 
 def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
@@ -152,9 +180,7 @@ def read_adapter(lm: Any, folder: Path, metadata: object, dtype: torch.dtype | N
         raise PrefixModelError(
             f"{folder} holds adapters, and the given language model has some; give it without"
         )
-    from prefix_models.lora import read_adapter as read
-
-    return read(lm, folder / ADAPTER, dtype)
+    return adapter_files.read_adapter(lm, folder / ADAPTER, dtype)
 
 
 def read_tokenizer(folder: Path, metadata: object) -> Any:
@@ -173,13 +199,3 @@ def require(path: Path) -> None:
     """Raise PrefixModelError unless there is a file."""
     if not path.is_file():
         raise PrefixModelError(f"missing file: {path}")
-
-
-def _without_adapters(lm: Any) -> dict[str, Tensor]:
-    """Return the weights under peft's adapters, by the names they had before."""
-    ours = f".{lm.base_model.prefix}"  # ".lora_"
-    return {
-        name.replace(".base_layer.", ".").replace(".original_module.", "."): value
-        for name, value in lm.get_base_model().state_dict().items()
-        if ours not in name and ".modules_to_save." not in name
-    }

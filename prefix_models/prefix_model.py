@@ -3,15 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from prefix_models.config import Stop
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import PrefixGenerator
+from prefix_models.lm.adapters import check_adapters
 from prefix_models.lm.compat import last_scores
 
 _NO_TARGET = -100  # cross_entropy leaves it out
@@ -34,9 +36,18 @@ class PrefixModelConfig(Protocol):
 
 
 class PrefixModel(PrefixGenerator, ABC):
-    """Embeddings [M, d] -> M texts, and the loss that teaches it; see PrefixGenerator."""
+    """Embeddings [M, d] -> M texts, and the loss that teaches it; see PrefixGenerator.
+
+    Raises:
+        PrefixModelError: also for adapters on the language model that can't be kept in a folder;
+            see `prefix_models.lm.adapters`.
+    """
 
     config: PrefixModelConfig
+
+    def __init__(self, lm: Any, tokenizer: Any, stop: Stop) -> None:
+        check_adapters(lm)  # what could not be saved is refused before it is trained
+        super().__init__(lm, tokenizer, stop)
 
     @property
     @abstractmethod

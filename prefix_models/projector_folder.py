@@ -13,11 +13,18 @@ from typing import Any, get_args
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from prefix_models.described_folder import CONFIG, FolderKind
 from prefix_models.errors import PrefixModelError
-from prefix_models.folder import LANGUAGE_MODEL, check_device, load_mapper
+from prefix_models.folder import (
+    LANGUAGE_MODEL,
+    check_device,
+    check_same_weights,
+    load_mapper,
+)
 from prefix_models.language_model import (
+    check_language_model,
     check_same,
     describe_language_model,
     describe_tokenizer,
@@ -30,6 +37,7 @@ from prefix_models.language_model import (
 )
 from prefix_models.projector_config import ProjectorConfig
 from prefix_models.projector_model import ProjectorModel, Storage
+from prefix_models.projectors import build_projector
 
 PROJECTOR = FolderKind("projector model", "regionlm/projector", 1, PrefixModelError)
 WEIGHTS = "projector.safetensors"
@@ -43,7 +51,11 @@ def save_projector(model: ProjectorModel, folder: Path, storage: Storage | None)
         )
     by_name = storage == "reference" or (storage is None and model.reference is not None)
     reference = (model.reference or reference_of(model.lm)) if by_name else None
-    with PROJECTOR.replacing(folder) as staging:
+
+    def read_back(staging: Path) -> None:
+        _read_back(model, reference, staging)
+
+    with PROJECTOR.replacing(folder, read_back) as staging:
         weights = {key: value.contiguous() for key, value in model.projector.state_dict().items()}
         save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
         write_language_model(model.lm, staging / LANGUAGE_MODEL, weights=not by_name)
@@ -79,8 +91,8 @@ def load_projector(
     loaded = read_adapter(base, parts, config["language_model"], dtype)
     check_same("language model", config["language_model"], describe_language_model(loaded), folder)
     try:
-        with torch.device("meta"):  # no random weights only to overwrite them
-            model = ProjectorModel(loaded, tokenizer, settings)
+        empty = _empty_projector(loaded, settings)
+        model = ProjectorModel(loaded, tokenizer, settings, projector=empty)
     except PrefixModelError as error:
         raise PrefixModelError(f"{folder}: {error}") from error
     load_mapper(model.projector, folder / WEIGHTS)
@@ -93,6 +105,25 @@ def load_projector(
     model.training = False
     model.projector.eval()
     return model
+
+
+def _read_back(model: ProjectorModel, reference: dict[str, Any] | None, folder: Path) -> None:
+    """Raise PrefixModelError unless `load_projector` would make the same model of a folder."""
+    config = PROJECTOR.read_config(folder)
+    if (_settings(config, folder), config["reference"]) != (model.config, reference):
+        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+    read_tokenizer(folder / LANGUAGE_MODEL, config["tokenizer"])
+    check_language_model(model.lm, reference, folder / LANGUAGE_MODEL)
+    projector = _empty_projector(model.lm, model.config)
+    load_mapper(projector, folder / WEIGHTS)
+    check_same_weights(projector, model.projector, folder / WEIGHTS)
+
+
+def _empty_projector(lm: Any, settings: ProjectorConfig) -> nn.Module:
+    """Return a projector without weights, which would only be drawn to be overwritten."""
+    width = lm.get_input_embeddings().weight.shape[1]
+    with torch.device("meta"):
+        return build_projector(settings, width)
 
 
 def _settings(config: dict[str, Any], folder: Path) -> ProjectorConfig:

@@ -35,15 +35,23 @@ class ProjectorModel(PrefixModel):
 
     Args:
         lm: Hugging Face causal language model that takes `inputs_embeds`, in any precision or with
-            peft's adapters (see `prefix_models.lora`). Held, not changed.
+            LoRA adapters of peft (see `prefix_models.lm.adapters`). Held, not changed.
         tokenizer: its Hugging Face tokenizer.
         config: see ProjectorConfig.
+        projector: what maps embeddings; None draws a new, untrained one.
 
     Raises:
         PrefixModelError: tokenizer, language model and config do not fit each other.
     """
 
-    def __init__(self, lm: Any, tokenizer: Any, config: ProjectorConfig) -> None:
+    def __init__(
+        self,
+        lm: Any,
+        tokenizer: Any,
+        config: ProjectorConfig,
+        *,
+        projector: nn.Module | None = None,
+    ) -> None:
         super().__init__(lm, tokenizer, "eos")
         self.config: ProjectorConfig = replace(
             config, template=config.template or chat_template(tokenizer)
@@ -59,7 +67,8 @@ class ProjectorModel(PrefixModel):
                 f"the prompt takes {self.context_length} positions, the language model has "
                 f"{self.positions}; there is no room for text"
             )
-        self.projector = build_projector(config, lm.get_input_embeddings().weight.shape[1])
+        width = lm.get_input_embeddings().weight.shape[1]
+        self.projector = build_projector(config, width) if projector is None else projector
         # Set where a folder names the language model instead of holding it.
         self.reference: dict[str, Any] | None = None
 
@@ -239,7 +248,8 @@ class ProjectorModel(PrefixModel):
             device: where to put the model.
             dtype: of all weights; None means as saved.
             lm: the language model, where you loaded it yourself (in 4 or 8 bits, say; without
-                adapters). It stays where it is and as it is; the projector goes to its device.
+                adapters). It stays where it is and as it is, but for the folder's adapters, which
+                are put into it; the projector goes to its device.
             offline: take a language model that the folder only names from this machine's files.
 
         Raises:

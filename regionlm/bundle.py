@@ -154,12 +154,27 @@ def save(captioner: RegionCaptioner, folder: Path) -> None:
     """See ``RegionCaptioner.save_pretrained``."""
     from regionlm.backbones.saving import save_backbone
 
-    with BUNDLE.replacing(folder) as staging:
+    with BUNDLE.replacing(folder, lambda staging: _read_back(captioner, staging)) as staging:
         save_backbone(captioner.backbone, staging / BACKBONE)
         captioner.prefix_model.save_pretrained(staging / PREFIX_MODEL)
         if captioner.card is not None:
             (staging / CARD).write_text(captioner.card, encoding="utf-8")
         BUNDLE.write_config(staging, _describe(captioner))
+
+
+def _read_back(captioner: RegionCaptioner, folder: Path) -> None:
+    """Raise ModelError unless a folder reads as what was written; its prefix model has done so."""
+    from regionlm.backbones.loading import load_backbone
+
+    config, written = _read_config(folder), _describe(captioner)
+    if {name: config[name] for name in written} != json.loads(json.dumps(written)):
+        raise ModelError(f"{folder / CONFIG} reads otherwise than it was written")
+    backbone = load_backbone(str(folder / BACKBONE), device="cpu", offline=True)
+    _check_backbone(backbone, config["backbone"], folder)
+    kept = backbone.model.state_dict()
+    for name, value in captioner.backbone.model.state_dict().items():
+        if not value.cpu().equal(kept[name].to(value.dtype)):
+            raise ModelError(f"{folder / BACKBONE}: the weight {name} is not the one in memory")
 
 
 def _describe(captioner: RegionCaptioner) -> dict[str, Any]:

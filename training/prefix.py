@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from prefix_models.errors import PrefixModelError
-from prefix_models.language_model import is_adapted
+from prefix_models.lm.adapters import adapter_state
 from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
 from training.batches import (
@@ -210,14 +210,14 @@ def trained_names(model: PrefixModel, trains: Trains) -> Iterator[str]:
     Raises:
         PrefixModelError: adapters are to be trained, and the language model has none.
     """
-    if trains == "lora" and not is_adapted(model.lm):
+    adapters = adapter_state(model.lm)
+    if trains == "lora" and not adapters:
         raise PrefixModelError(
             "recipe.trains: lora needs a language model with adapters; see prefix_models.add_lora"
         )
     chosen = {id(parameter) for parameter in model.mapper.parameters()}
     if trains != "mapper":
-        # peft leaves only the adapters with gradients.
-        lm = [p for p in model.lm.parameters() if trains == "all" or p.requires_grad]
+        lm = model.lm.parameters() if trains == "all" else adapters.values()
         chosen |= {id(parameter) for parameter in lm}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) in chosen:

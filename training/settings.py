@@ -71,7 +71,8 @@ class Start:
             model; null keeps the bundle's prefix model. Without one null means clipcap.
         backbone: Without a bundle: an open_clip model's name, or the folder of one.
         pretrained: open_clip's tag or a checkpoint file, for an open_clip name.
-        language_model: Without a bundle: hub id or folder of any causal language model.
+        language_model: Without a bundle: hub id or folder of any causal language model, or of LoRA
+            adapters for one.
         options: Of a new prefix model: ClipCapConfig's or ProjectorConfig's, such as mapper and
             prefix_length.
         store_language_model: Whether the bundle holds the language model, or only says where it

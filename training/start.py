@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import signature
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from prefix_models.clipcap import ClipCap
 from prefix_models.config import ClipCapConfig
 from prefix_models.errors import PrefixModelError
 from prefix_models.language_model import (
-    is_adapted,
+    check_storable,
     read_referenced,
     read_tokenizer,
     reference_of,
 )
-from prefix_models.lora import add_lora
+from prefix_models.lm.adapter_files import adapted_by, find_adapter, read_adapter
+from prefix_models.lm.adapters import is_adapted
+from prefix_models.lm.lora import LoraOptions, with_lora
 from prefix_models.prefix_model import PrefixModel
 from prefix_models.projector_config import ProjectorConfig
 from prefix_models.projector_model import ProjectorModel
@@ -53,6 +55,7 @@ def load_start(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
         if not isinstance(model, ProjectorModel):
             raise InputError("start.store_language_model: only a projector can leave it out")
         model.reference = reference_of(model.lm)
+    check_storable(model.lm, getattr(model, "reference", None))
     return backbone, model
 
 
@@ -109,11 +112,9 @@ def _new(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
     backbone = load_backbone(
         str(start.backbone), pretrained=start.pretrained, device="cpu", offline=start.offline
     )
-    source = str(start.language_model)
     # Not only widened later: transformers would round what config.json says to be half precision.
     dtype = torch.float32 if recipe.trains == "all" else None
-    lm = _language_model(source, start.offline, dtype)
-    tokenizer = load_tokenizer(source, start.offline)
+    lm, tokenizer = _language_model(str(start.language_model), start.offline, dtype)
     return backbone, _new_model(start, backbone, lm, tokenizer)
 
 
@@ -124,25 +125,39 @@ def _new_model(start: Start, backbone: ClipViT, lm: Any, tokenizer: Any) -> Pref
     return ClipCap(lm, tokenizer, ClipCapConfig.from_dict(options))
 
 
-def _language_model(source: str, offline: bool, dtype: torch.dtype | None) -> Any:
+def _language_model(source: str, offline: bool, dtype: torch.dtype | None) -> tuple[Any, Any]:
+    """Language model and tokenizer of a folder or hub id, of adapters or not."""
+    adapter = find_adapter(source, offline=offline)
+    if adapter is None:
+        return _read_language_model(source, None, offline, dtype), load_tokenizer(source, offline)
+    # Not left to transformers, several of whose versions pass over weights of adapters.
+    base, revision = adapted_by(adapter)
+    lm = read_adapter(_read_language_model(base, revision, offline, dtype), adapter, dtype)
+    brings_tokenizer = any(adapter.glob("tokenizer*"))
+    return lm, load_tokenizer(str(adapter) if brings_tokenizer else base, offline)
+
+
+def _read_language_model(
+    source: str, revision: str | None, offline: bool, dtype: torch.dtype | None
+) -> Any:
     folder = Path(source)
     found = str(folder.resolve()) if folder.is_dir() else source
-    return read_referenced({"source": found, "revision": None}, offline, dtype)
+    return read_referenced({"source": found, "revision": revision}, offline, dtype)
 
 
 def _with_adapters(lm: Any, options: dict[str, Any]) -> Any:
     if is_adapted(lm):
         if options:
             raise InputError(
-                "recipe.lora: the bundle's language model has adapters already, which are trained"
-                " further as they are; leave recipe.lora out"
+                "recipe.lora: the language model of the start has adapters already, which are"
+                " trained further as they are; leave recipe.lora out"
             )
         return lm
-    known = list(signature(add_lora).parameters)[1:]
+    known = [field.name for field in fields(LoraOptions)]
     for name in options:
         if name not in known:
             raise InputError(f"recipe.lora: expected {', '.join(known)}; found {name!r}")
-    return add_lora(lm, **options)
+    return with_lora(lm, LoraOptions(**options))
 
 
 def load_tokenizer(source: str, offline: bool) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from prefix_models.errors import PrefixModelError
 from regionlm import ModelError, RegionCaptioner
@@ -47,6 +48,37 @@ def test_round_trip(tmp_path):
     assert copy.backbone.inversion_defaults == mini.backbone.inversion_defaults
     copy.save_pretrained(tmp_path / "copy")  # a bundle may be replaced
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+
+
+def _nudge(folder):
+    path = folder / "open_clip_model.safetensors"
+    weights = {name: value.clone() for name, value in load_file(path).items()}
+    weights["visual.class_embedding"][0] += 1
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_nudge, "the weight visual.class_embedding is not the one in memory"),
+        (lambda folder: (folder / "open_clip_model.safetensors").unlink(), "lacks weights"),
+        (lambda folder: (folder / "open_clip_config.json").unlink(), "expected open_clip_config"),
+    ],
+)
+def test_a_backbone_that_was_written_wrongly_is_seen(tmp_path, monkeypatch, spoil, said):
+    mini = RegionCaptioner.from_pretrained("mini", device="cpu")
+    mini.save_pretrained(tmp_path / "m")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def save_and_spoil(backbone, folder):
+        save_backbone(backbone, folder)
+        spoil(folder)
+
+    monkeypatch.setattr("regionlm.backbones.saving.save_backbone", save_and_spoil)
+    with pytest.raises(ModelError, match=f"is left as it was, .* {said}") as raised:
+        mini.save_pretrained(tmp_path / "m")
+    assert "\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])

@@ -137,6 +137,27 @@ def test_callbacks_and_loggers_come_by_class_path():
     assert next(Path("plain/bundle").rglob("mine.safetensors")).read_bytes() != averaged
 
 
+def test_a_bundle_that_can_not_be_read_back_is_no_success(capsys, monkeypatch):
+    from prefix_models import folder
+
+    def without_weights(lm, where):
+        write(lm, where)
+        (where / "model.safetensors").unlink()
+
+    write = folder.write_language_model
+    with monkeypatch.context() as spoiled:
+        spoiled.setattr(folder, "write_language_model", without_weights)
+        line = _refused(capsys)
+    there = Path("run/bundle/prefix_model").resolve()
+    assert f"{there} is left as it was, " in line
+    assert f"read back: missing file: {there}/language_model/model.safetensors" in line
+    assert not Path("run/bundle").exists() and Path("run/checkpoints").exists()
+    curve = Path("run/curve.csv").read_bytes()
+    assert _train() == 0  # nothing is trained again
+    assert Path("run/curve.csv").read_bytes() == curve
+    RegionCaptioner.from_pretrained("run/bundle", device="cpu")
+
+
 def test_a_folder_of_something_else_is_refused(capsys):
     Path("run").mkdir()
     Path("run/thesis.tex").write_text("mine")

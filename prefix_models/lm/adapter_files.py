@@ -1,0 +1,158 @@
+"""Adapters as files, as peft writes them: a folder of their own, or a repository on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from prefix_models.errors import PrefixModelError
+from prefix_models.lm.adapters import (
+    adapter_state,
+    adapters_of,
+    check_fit,
+    check_kind,
+    is_adapted,
+    peft_package,
+    put_on,
+    shapes_of,
+    untrained,
+)
+from prefix_models.lm.outline import line
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def write_adapter(lm: nn.Module, folder: Path) -> None:
+    """Write the language model's adapters.
+
+    Raises:
+        PrefixModelError: see `prefix_models.lm.adapters.adapters_of`.
+    """
+    folder.mkdir(exist_ok=True)
+    _settings_to_write(lm).save_pretrained(str(folder))
+    # Clones, as safetensors takes no two names of one tensor.
+    weights = {name: value.detach().clone() for name, value in adapter_state(lm).items()}
+    weights = {name: value.contiguous() for name, value in weights.items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_adapter(lm: Any, folder: Path, dtype: torch.dtype | None = None) -> Any:
+    """Return the language model with the adapters of a folder, ready to be trained further.
+
+    As with `add_lora`, peft puts them into `lm` itself, once it is clear that they fit.
+
+    Args:
+        lm: a Hugging Face causal language model without adapters.
+        folder: as peft writes it.
+        dtype: the adapters' precision; None means as saved.
+
+    Raises:
+        PrefixModelError: peft is not installed; a file is missing or damaged; names or shapes of
+            weights are others than the adapters' settings ask for.
+    """
+    settings, weights = _read(folder)
+    if is_adapted(lm):
+        raise PrefixModelError(
+            f"{folder}: expected a language model without adapters for these, found some on it"
+        )
+    check_fit(lm, settings, shapes_of(weights), _fit(folder))
+    try:
+        return put_on(lm, settings, weights, dtype)
+    except PrefixModelError as error:
+        raise PrefixModelError(f"{folder}: {error}") from error
+
+
+def check_written(lm: nn.Module, folder: Path) -> None:
+    """Raise PrefixModelError unless a folder's adapters are read as those of the language model."""
+    settings, weights = _read(folder)
+    check_fit(lm, settings, shapes_of(weights), _fit(folder))
+    if settings != _settings_to_write(lm):
+        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+    for name, value in adapter_state(lm).items():
+        if value.dtype != weights[name].dtype or not torch.equal(value.cpu(), weights[name]):
+            raise PrefixModelError(f"{folder / WEIGHTS}: {name} is not what was to be written")
+
+
+def find_adapter(source: str, *, offline: bool) -> Path | None:
+    """Return the folder of the adapters that a folder or hub id holds; None for any other name.
+
+    Those of the hub are downloaded, with a tokenizer that may lie beside them.
+
+    Raises:
+        PrefixModelError: a language model lies beside them, or the download failed.
+    """
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    folder = Path(source)
+    if folder.is_dir():
+        if not (folder / CONFIG).is_file():
+            return None
+        if any(folder.glob("model*.safetensors")):
+            raise PrefixModelError(
+                f"{folder} holds a language model and adapters ({CONFIG}); put them in two folders,"
+                " and name the adapters'"
+            )
+        return folder
+    try:
+        hf_hub_download(source, CONFIG, local_files_only=offline)
+    except Exception:  # no adapters, no such name, no network: who reads it as another says so
+        return None
+    files = [CONFIG, WEIGHTS, "*token*", "*.jinja"]
+    try:
+        return Path(snapshot_download(source, allow_patterns=files, local_files_only=offline))
+    except Exception as error:  # the hub's and the network's have no common type
+        raise PrefixModelError(f"cannot read the adapters {source}: {line(error)}") from error
+
+
+def adapted_by(folder: Path) -> tuple[str, str | None]:
+    """Return the language model that a folder's adapters are for: source, and revision on the hub.
+
+    Raises:
+        PrefixModelError: the folder does not say, or is damaged.
+    """
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        source, revision = settings.get("base_model_name_or_path"), settings.get("revision")
+    except (OSError, ValueError, AttributeError) as error:
+        raise PrefixModelError(f"cannot read {folder / CONFIG}: {line(error)}") from error
+    if not isinstance(source, str) or not source:
+        raise PrefixModelError(
+            f"{folder / CONFIG}: expected the language model that they are for, a folder or hub id,"
+            f" under base_model_name_or_path; found {source!r}"
+        )
+    if Path(source).is_absolute() and not Path(source).is_dir():
+        raise PrefixModelError(
+            f"{folder / CONFIG}: the language model that they are for was in {source}, which is no "
+            "folder now; write under base_model_name_or_path where it is"
+        )
+    return source, revision
+
+
+def _settings_to_write(lm: nn.Module) -> Any:
+    # Adapters that changed the weights under them must not do so again when they are read.
+    settings = untrained(adapters_of(lm).settings)
+    settings.inference_mode = True  # as peft writes it
+    return settings
+
+
+def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    peft = peft_package()
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise PrefixModelError(f"missing file: {folder / name}")
+    try:
+        weights = load_file(folder / WEIGHTS)
+        settings = peft.PeftConfig.from_pretrained(str(folder))
+    except Exception as error:  # safetensors', JSON's and peft's errors have no common type
+        raise PrefixModelError(f"cannot read the adapters in {folder}: {line(error)}") from error
+    check_kind(settings, str(folder))
+    return settings, weights
+
+
+def _fit(folder: Path) -> str:
+    return f"{folder / WEIGHTS} does not fit {CONFIG}"

@@ -1,0 +1,56 @@
+"""A language model's outline: one of its class and settings whose weights take no memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from prefix_models.errors import PrefixModelError
+
+
+def base_of(lm: nn.Module) -> Any:
+    """Return transformers' model itself, without the wrappers of peft and torch.compile.
+
+    Raises:
+        PrefixModelError: there is none.
+    """
+    from transformers import PreTrainedModel
+
+    for part in lm.modules():
+        if isinstance(part, PreTrainedModel):
+            return part
+    raise PrefixModelError(f"expected a language model of transformers, got {type(lm).__name__}")
+
+
+def outline_of(lm: nn.Module) -> Any:
+    """Return a model of the language model's class and config, on "meta", without adapters.
+
+    Raises:
+        PrefixModelError: its class can't be made again.
+    """
+    base = base_of(lm)
+    try:
+        with no_random_numbers(), torch.device("meta"):
+            return type(base)(copy.deepcopy(base.config))
+    except Exception as error:  # of anybody's class
+        raise PrefixModelError(
+            f"the language model, a {type(base).__name__}, can't be made again from its settings: "
+            f"{line(error)}"
+        ) from error
+
+
+@contextmanager
+def no_random_numbers() -> Iterator[None]:
+    """Weights that are drawn only to be replaced leave the caller's random numbers as they were."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def line(error: Exception) -> str:
+    """Return an error's first line, for a message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

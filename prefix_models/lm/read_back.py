@@ -1,0 +1,132 @@
+"""Whether a language model in files is the one in memory, at no more memory than one weight's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from prefix_models.errors import PrefixModelError
+from prefix_models.lm.adapters import plain_state, shapes_of
+from prefix_models.lm.loading import some
+from prefix_models.lm.outline import base_of, line, no_random_numbers
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def check_stored(lm: nn.Module, folder: Path) -> None:
+    """Raise PrefixModelError unless a folder has the language model's weights, without adapters.
+
+    They are compared one by one. Where transformers writes them in another layout than it keeps
+    them in (experts one by one), only their number is. Quantised ones, and those that accelerate
+    keeps elsewhere than in memory, are not compared.
+    """
+    config = _config(folder, None)
+    if _quantised(config):
+        return
+    state = plain_state(lm)
+    _check_outline(state, config, str(folder))
+    if any(value.is_meta for value in state.values()):
+        return
+    other, count = [], 0
+    for name, weight in _weights(_files(folder)):
+        count += weight.numel()
+        if name not in state:
+            other.append(name)
+        elif weight.dtype != state[name].dtype or not torch.equal(weight, state[name].cpu()):
+            raise PrefixModelError(f"{folder}: the weight {name} is not the one in memory")
+    if count != sum({value.data_ptr(): value.numel() for value in state.values()}.values()):
+        raise PrefixModelError(
+            f"{folder}: has other weights than the language model in memory (it knows no "
+            f"{some(sorted(other))})"
+        )
+
+
+def check_named(lm: nn.Module, reference: Mapping[str, Any]) -> None:
+    """Raise PrefixModelError where the language model is not the one that it is said to come from.
+
+    Its weights (those under adapters) are compared with the files that are on this machine, as far
+    as they have the same names there.
+
+    Args:
+        lm: language model.
+        reference: source, a folder or hub id; revision.
+    """
+    source, revision = str(reference["source"]), reference["revision"]
+    config = _config(source, revision)
+    if _quantised(config) or _quantised(base_of(lm).config):
+        return
+    state = plain_state(lm)
+    _check_outline(state, config, source)
+    prefix = f"{base_of(lm).base_model_prefix}."  # which older files leave out
+    for name, weight in _weights(_files_of(source, revision)):
+        held = state.get(name, state.get(prefix + name))
+        if held is not None and not held.is_meta and not _alike(weight, held.cpu()):
+            raise PrefixModelError(
+                f"the language model is no longer that of {source} ({name} differs): it was trained"
+                ", or adapters changed it; store it instead of only naming it"
+            )
+
+
+def _check_outline(state: Mapping[str, Tensor], config: Any, source: str) -> None:
+    """Raise PrefixModelError unless reading makes a model with these names and shapes."""
+    try:
+        with no_random_numbers(), torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # of any model's class
+        raise PrefixModelError(f"{source}: can't be made again: {line(error)}") from error
+    wanted, found = shapes_of(made.state_dict()), shapes_of(state)
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            raise PrefixModelError(
+                f"{source}: config.json asks for {name} with shape {wanted.get(name)}, the one in "
+                f"memory has {found.get(name)}"
+            )
+
+
+def _config(source: str | Path, revision: str | None) -> Any:
+    try:
+        try:
+            return AutoConfig.from_pretrained(source, revision=revision, local_files_only=True)
+        except OSError:
+            if Path(source).is_dir():
+                raise
+            return AutoConfig.from_pretrained(source, revision=revision)
+    except Exception as error:  # damaged files surface as many types
+        raise PrefixModelError(f"cannot read config.json of {source}: {line(error)}") from error
+
+
+def _quantised(config: Any) -> bool:
+    return getattr(config, "quantization_config", None) is not None
+
+
+def _files_of(source: str, revision: str | None) -> list[Path]:
+    """Return the files with weights of a folder, or of a hub id in the cache; none if not there."""
+    if Path(source).is_dir():
+        return _files(Path(source))
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, "config.json", revision=revision)
+    return _files(Path(found).parent) if isinstance(found, str) else []
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("model*.safetensors"))
+
+
+def _weights(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
+    for path in files:
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118  # no mapping
+                yield name, weights.get_tensor(name)
+
+
+def _alike(kept: Tensor, held: Tensor) -> bool:
+    """Whether weights are equal but for the precision that one of them was once rounded to."""
+    rounded = (held.dtype, *_HALF)
+    return any(torch.equal(kept.to(dtype), held.to(dtype)) for dtype in rounded)
