@@ -188,7 +188,8 @@ def test_two_processes_write_the_bytes_of_one(tmp_path):
             command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout == f"store{devices}: 300 pairs to train on, 0 to validate\n"
+        said = [line for line in done.stdout.splitlines() if "[Gloo]" not in line]  # torch 2.9
+        assert said == [f"store{devices}: 300 pairs to train on, 0 to validate"]
         store = tmp_path / f"store{devices}"
         found.append(
             {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
