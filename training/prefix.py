@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from prefix_models.errors import PrefixModelError
 from prefix_models.lm.adapters import adapter_state
 from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
+from regionlm.extras import extra
 from training.batches import (
     DROPOUT,
     Batch,
@@ -28,6 +26,11 @@ from training.batches import (
 from training.objectives import CaptionLoss, Objective
 from training.optimizers import new_optimizer
 from training.settings import Recipe, Trains
+
+with extra("train"):
+    import lightning as L
+    from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+    from torchmetrics import MeanMetric
 
 
 class PrefixTrainer(L.LightningModule):
