@@ -84,7 +84,7 @@ def reference_of(lm: Any) -> dict[str, Any]:
             "language_model='reference' needs a language model that from_pretrained loaded from a "
             f"hub id or a folder that is still there, got one from {source!r}; use 'store'"
         )
-    return {"source": source, "revision": revision_of(base)}
+    return {"source": source, "revision": revision_of(source)}
 
 
 # --- files

@@ -228,11 +228,10 @@ def _with_last_only(lm: nn.Module, calling: Calling, tokens: Tensor) -> tuple[An
 
 
 def _cache_name(output: Mapping[str, Any]) -> str | None:
-    for name in _CACHE_NAMES:
-        if output.get(name) is not None:
-            return name
-    others = (name for name, value in output.items() if hasattr(value, "reorder_cache"))
-    return next(others, None)
+    held = list(output)  # asked for others, it would say that their names are old
+    known = [name for name in _CACHE_NAMES if name in held]
+    able = [name for name in held if hasattr(output[name], "reorder_cache")]
+    return next(iter(known + able), None)
 
 
 def _padding_changes(lm: nn.Module) -> bool:

@@ -1,7 +1,6 @@
 """Models of transformers from folders and the hub, none of whose weights may be made up.
 
-The only module that knows what transformers reports of the weights it has read, and where it notes
-the revision of a model from the hub.
+The only module that knows what transformers reports of the weights it has read.
 """
 
 from __future__ import annotations
@@ -68,11 +67,13 @@ def _problem(report: Mapping[str, Any]) -> str:
     return ""
 
 
-def revision_of(model: Any) -> str | None:
-    """Commit on the hub that a model was loaded from; None where it came from elsewhere."""
-    # Private, but there is no other way to learn what a name stood for when it was loaded.
-    found: str | None = getattr(model.config, "_commit_hash", None)
-    return found
+def revision_of(source: str) -> str | None:
+    """Commit that a hub id stands for in this machine's cache; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, "config.json")
+    # .../snapshots/COMMIT/config.json, as the hub documents its cache
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def some(names: list[str]) -> str:
