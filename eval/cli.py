@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from eval.settings import Run
-from regionlm.cli_flags import spell_out
-from regionlm.cli_values import add_settings
+from regionlm.cli_parser import parse_settings
 from regionlm.extras import require
 
 
-def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
+@dataclass
+class Report:
+    """Finished evaluations as tables.
+
+    Args:
+        folders: Folders of finished runs or sweeps.
+        output: Markdown file, in place of the terminal.
+        plot: PNG file with a panel for each metric.
+    """
+
+    folders: list[Path]
+    output: Path | None = None
+    plot: Path | None = None
+
+
+def run_eval(argv: Sequence[str], description: str) -> None:
     """Run one evaluation and print its report."""
-    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
-    add_settings(parser, Run)
-    options = parser.instantiate(parser.parse_args(spell_out(argv, Run)))
-    options.pop("config")
-    run = Run(**options)
+    run = parse_settings(Run, argv, prog="regionlm eval", description=description)
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
     from eval.runs.report import REPORT
     from regionlm.runs.rank import is_first_process
@@ -36,12 +45,11 @@ def run_eval(parser: ArgumentParser, argv: Sequence[str]) -> None:
         print((run.output / REPORT).read_text(encoding="utf-8"), end="")
 
 
-def run_report(parser: ArgumentParser, argv: Sequence[str]) -> None:
+def run_report(argv: Sequence[str], description: str) -> None:
     """Print finished runs as tables, or write them to files."""
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs or sweeps")
-    parser.add_argument("--output", type=Path, help="Markdown file, in place of the terminal")
-    parser.add_argument("--plot", type=Path, help="PNG file with a panel for each metric")
-    options = parser.parse_args(list(argv))
+    options = parse_settings(
+        Report, argv, prog="regionlm report", description=description, positional="folders"
+    )
     from eval.runs.compare import compare, group_runs, read_runs
     from regionlm.outputs import check_writable, write_text
 

@@ -31,7 +31,7 @@ from regionlm.cli_options import (
     Model,
     Query,
 )
-from regionlm.cli_parser import Command, UsageError, new_parser, parse
+from regionlm.cli_parser import Command, UsageError, parse
 from regionlm.errors import InputError, ModelError, ModelWarning
 from regionlm.runs.rank import is_first_process
 from regionlm.threads import sleep_while_waiting
@@ -247,13 +247,12 @@ def _run(argv: Sequence[str]) -> int:
     if argv and argv[0] in EVALUATION:
         from eval.cli import RUNNERS
 
-        parser = new_parser(f"regionlm {argv[0]}", EVALUATION[argv[0]])
-        RUNNERS[argv[0]](parser, argv[1:])
+        RUNNERS[argv[0]](argv[1:], EVALUATION[argv[0]])
         return 0
     if argv and argv[0] in TRAINING:
         from training.cli import run_train
 
-        run_train(new_parser(f"regionlm {argv[0]}", TRAINING[argv[0]]), argv[1:])
+        run_train(argv[1:], TRAINING[argv[0]])
         return 0
     command, parts = parse(
         COMMANDS,

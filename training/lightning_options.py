@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
-from regionlm.cli_parser import new_parser
+from regionlm.cli_flags import UsageError
+from regionlm.cli_values import Arguments, WrongArgument
 from regionlm.errors import InputError
 from regionlm.extras import extra
+from training.lightning_classes import is_described, make_described
 from training.settings import check_least
 
 with extra("train"):
     import lightning as L
     from lightning.pytorch import callbacks as lightning_callbacks
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 
 # What the recipe says, or what makes a run a function of its settings.
@@ -49,27 +48,26 @@ _LEAST = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "gradient_clip_v
 
 
 def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a `trainer` section against Lightning's signature; build callbacks, strategy, loggers.
+    """Check a `trainer` section against what Lightning takes; build callbacks, strategy, loggers.
 
     Raises:
         UsageError: an unknown key, a wrong value, or one that the recipe has to say.
         InputError: a number out of range, a precision that rounds weights, or a class that can't be
             made of its arguments.
     """
-    parser = new_parser("regionlm train fit", "")
-    parser.add_class_arguments(
-        L.Trainer, "trainer", skip=set(_TAKEN), instantiate=False, fail_untyped=False
-    )
-    # jsonargparse puts instances where class_path was; the settings are written down later.
-    parsed = parser.parse_object({"trainer": deepcopy(dict(given))})
-    check_least("trainer", vars(parsed["trainer"]), _LEAST)
+    for name in given:
+        if name in _TAKEN:
+            raise UsageError(f"--trainer.{name}: the recipe decides it; leave it out")
+    described = {name: value for name, value in given.items() if is_described(name, value)}
+    plain = {name: value for name, value in given.items() if name not in described}
     try:
-        built = parser.instantiate(parsed)["trainer"]
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        raise InputError(f"trainer: {_why_not_made(str(error))}") from error
-    options = {name: value for name, value in dict(built).items() if name in given}
+        options = Arguments(L.Trainer, _TAKEN).converted(plain)
+    except WrongArgument as error:
+        raise UsageError(f"--trainer.{error}") from error
+    check_least("trainer", options, _LEAST)
+    options |= {name: make_described(name, value) for name, value in described.items()}
     _check_precision(options)
-    _check_stopping(parsed["trainer"].get("callbacks"), options.get("callbacks"))
+    _check_stopping(given.get("callbacks"), options.get("callbacks"))
     return options
 
 
@@ -84,15 +82,16 @@ def _check_precision(options: Mapping[str, Any]) -> None:
             )
 
 
-def _check_stopping(given: Any, built: Any) -> None:
-    """Refuse an EarlyStopping that was asked to look at the end of the one long epoch.
+def _check_stopping(given: Any, made: Any) -> None:
+    """Refuse an EarlyStopping that is to look at the end of the one long epoch.
 
-    given: of each callback its class_path and init_args. built: the callbacks, in the same order.
+    given: descriptions of callbacks. made: the callbacks, in the same order.
     """
-    for told, callback in zip(_as_list(given), _as_list(built), strict=True):
-        arguments = told.get("init_args") or {}
+    for described, callback in zip(_as_list(given), _as_list(made), strict=True):
+        arguments = described.get("init_args") if isinstance(described, Mapping) else None
         # A callback of the user's own may look where it likes.
-        if isinstance(callback, EarlyStopping) and arguments.get("check_on_train_epoch_end"):
+        is_own = isinstance(callback, EarlyStopping)
+        if is_own and (arguments or {}).get("check_on_train_epoch_end"):
             raise InputError(
                 f"trainer.callbacks: {type(callback).__name__} expected check_on_train_epoch_end"
                 " false, found true: it would not look at its figure before the end of the run"
@@ -131,14 +130,6 @@ def _check_monitor(callback: EarlyStopping | ModelCheckpoint, name: str, validat
             f"{name} expected a monitor of {', '.join(known)}; found {callback.monitor!r}"
             + ("" if validates else "; val_loss needs validation pairs")
         )
-
-
-def _why_not_made(message: str) -> str:
-    """Of jsonargparse's reasons, one for each type it tried, that of the class that was named."""
-    reasons = re.findall(r"^  - (.*(?:\n {4}.*)*)", message, re.MULTILINE)
-    others = ("Expected a", "Not a valid subclass", "Import path ")
-    own = [reason for reason in reasons if not reason.startswith(others)]
-    return " ".join((own or [message])[0].split())
 
 
 def deciding_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, get_origin
 
-from jsonargparse import ArgumentParser
-
 from eval.errors import DataError
 from eval.runs.check import check_run
 from eval.runs.compare import Finished, compare, group_runs, short_name
@@ -18,9 +16,8 @@ from eval.runs.execute import evaluate
 from eval.runs.plots import save_plot
 from eval.runs.report import REPORT, RESULT
 from eval.settings import Run
-from regionlm.cli_flags import option_kinds
-from regionlm.cli_parser import UsageError, new_parser
-from regionlm.cli_values import add_settings
+from regionlm.cli_flags import UsageError, option_kinds
+from regionlm.cli_settings import build
 from regionlm.outputs import write_text
 from regionlm.runs.rank import is_first_process, note_rank
 from regionlm.runs.settings import SETTINGS
@@ -70,14 +67,12 @@ def expand(run: Run) -> list[Run]:
     if not run.sweep:
         return [run]
     choices = [_values(name, run.sweep[name]) for name in run.sweep]
-    parser = new_parser("sweep", "")
-    add_settings(parser, Run)
     plain = json.dumps({**asdict(run), "sweep": {}}, default=str)
     runs: list[Run] = []
     taken: set[str] = set()
     for values in itertools.product(*choices):
         chosen = dict(zip(run.sweep, values, strict=True))
-        one = _typed(parser, json.loads(plain), chosen)
+        one = _typed(json.loads(plain), chosen)
         one.output = run.output / _untaken(folder_name(chosen), taken)
         runs.append(one)
     return runs
@@ -111,7 +106,7 @@ def _groups(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _typed(parser: ArgumentParser, settings: dict[str, Any], chosen: Mapping[str, Any]) -> Run:
+def _typed(settings: dict[str, Any], chosen: Mapping[str, Any]) -> Run:
     """The run of plain settings and some others by dotted name, checked as a YAML's would be."""
     for name, value in chosen.items():
         *path, last = name.split(".")
@@ -122,8 +117,8 @@ def _typed(parser: ArgumentParser, settings: dict[str, Any], chosen: Mapping[str
             holder = holder[part]
         holder[last] = value
     try:
-        return Run(**parser.instantiate(parser.parse_object(settings)))
-    except (UsageError, TypeError) as error:
+        return build(Run, settings)
+    except UsageError as error:
         reason = " ".join(str(error).split()).removesuffix(" (see regionlm --help)")
         told = ", ".join(f"{name} {value}" for name, value in chosen.items())
         raise DataError(f"sweep, {told}: {reason}") from error

@@ -16,8 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from prefix_models import PrefixModelError, add_lora
 from regionlm import RegionCaptioner
 from regionlm.cli import main
-from regionlm.cli_parser import new_parser
-from regionlm.cli_values import add_settings
+from regionlm.cli_settings import build
 from regionlm.errors import InputError
 from training.settings import Fit, PairSet, Recipe, Start
 from training.start import load_start
@@ -94,7 +93,16 @@ def test_sets_of_pairs_are_checked(name, value):
         ({"trainer__gradient_clip_val": "-1.0"}, "trainer.gradient_clip_val: expected at least 0"),
         ({"trainer__gradient_clip_val": ".nan"}, "trainer.gradient_clip_val: expected at least 0"),
         ({"trainer__log_every_n_steps": "0"}, "trainer.log_every_n_steps: expected at least 1"),
-        ({"trainer__barebones": "true"}, "does not accept option 'barebones'"),
+        ({"trainer__barebones": "true"}, "--trainer.barebones: the recipe decides it"),
+        ({"trainer__nope": "1"}, "--trainer.nope: no argument of Trainer"),
+        ({"trainer__devices": "{}"}, "--trainer.devices: expected list[int] or text or int, found"),
+        ({"trainer__logger": "csv"}, "--trainer.logger: expected Logger or "),
+        ({"trainer": "x"}, "--trainer: expected a mapping, found 'x'"),
+        ({"start": "mini"}, "--start: expected a mapping of bundle, prefix, new_prefix"),
+        ({"data": '[{"source": "manifest", "limit": "x"}]'}, "--data[0].limit: expected int"),
+        ({"data": '[{"source": "manifest", "nope": 1}]'}, "--data[0].nope: no such option"),
+        ({"data": '[{"limit": 3}]'}, "arguments are required: --data[0].source"),
+        ({"data": '["manifest"]'}, "--data: expected a list, each item a mapping of source"),
     ],
 )
 def test_on_the_command_line_they_are_one_line(changed, said, refused):
@@ -112,8 +120,10 @@ def _callback(name, **arguments):
 @pytest.mark.parametrize(
     ("callback", "said"),
     [
-        (("Nope", {}), "--trainer.callbacks: Problem with given class_path"),
-        (("EarlyStopping", {}), "--trainer.callbacks: the following arguments are required"),
+        (("Nope", {}), "--trainer.callbacks: expected the class_path of a Callback, found 'light"),
+        (("EarlyStopping", {}), "--trainer.callbacks: EarlyStopping.monitor: has to be given"),
+        (("EarlyStopping", {"monitor": 3}), "EarlyStopping.monitor: expected text, found 3"),
+        (("Timer", {"nope": 3}), "--trainer.callbacks: Timer.nope: no argument of Timer"),
         (("EarlyStopping", {"monitor": "loss"}), "EarlyStopping looks at its figure after each"),
         (("EarlyStopping", {"monitor": "loss", "mode": "up"}), "trainer: `mode` can be min, max"),
         (("ModelCheckpoint", {"monitor": "val_loss"}), "val_loss needs validation pairs"),
@@ -273,20 +283,20 @@ def test_sources_of_examples_need_no_packages_of_other_extras():
 def test_the_extra_brings_the_packages():
     tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = " ".join(project["optional-dependencies"]["train"])
+    extras = project["optional-dependencies"]
+    named = " ".join([*extras["train"], *extras["bulk"]])
+    assert "regionlm[bulk]" in named
     for package in ("lightning", "torchmetrics", "pycocotools"):
         assert package in named
 
 
 def test_texts_among_options_stay_texts():
-    """jsonargparse would make numbers of them, and lists of shards."""
-    parser = new_parser("train", "")
-    add_settings(parser, Fit)
+    """Else there would be numbers of them, and lists of shards."""
     given = {
         "output": "runs/x",
         "data": [{"source": "manifest", "options": {"path": "001"}}],
         "start": {"bundle": "mini", "options": {"prompt": "[<region>]"}},
     }
-    fit = Fit(**parser.instantiate(parser.parse_object(given)))
+    fit = build(Fit, given)
     assert fit.data[0].options == {"path": "001"}
     assert fit.start.options == {"prompt": "[<region>]"}
