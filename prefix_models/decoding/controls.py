@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
     LogitsProcessorList,
@@ -52,7 +53,7 @@ def controls(
         processors.append(NoRepeatNGramLogitsProcessor(options.no_repeat_ngram_size))
     forbidden = _forbidden(options, tokenizer, end_ids.tolist(), vocabulary)
     if forbidden:
-        processors.append(NoBadWordsLogitsProcessor(forbidden))
+        processors.append(_BadWords(forbidden))
     if options.min_new_tokens:
         processors.append(
             MinNewTokensLengthLogitsProcessor(0, options.min_new_tokens, end_ids, end_ids.device)
@@ -60,6 +61,19 @@ def controls(
     if options.top_k and options.decoding == "sample":
         processors.append(TopKLogitsWarper(options.top_k))
     return processors or None
+
+
+class _BadWords(NoBadWordsLogitsProcessor):
+    """Forbids sequences from the first token of a text on.
+
+    Releases of transformers (5.6, say) pass over a sequence that is one token longer than what is
+    written. In front of the text there is always one here, which is no token of any sequence.
+    """
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """See LogitsProcessor."""
+        allowed: Tensor = super().__call__(F.pad(input_ids, (1, 0), value=-1), scores)
+        return allowed
 
 
 def nothing_left(step: int) -> PrefixModelError:

@@ -111,7 +111,10 @@ def test_any_mapper_drives_a_model(
     model.save_pretrained(tmp_path / "m")
     again = ClipCap.from_pretrained(tmp_path / "m")
     assert again.config == model.config
-    assert again.generate(embeddings) == model.generate(embeddings)
+    # Weights read from a file lie elsewhere in memory, where some kernels round differently.
+    for read, kept in zip(again.generate(embeddings), model.generate(embeddings), strict=True):
+        assert read.token_ids == kept.token_ids
+        assert read.token_logprobs == pytest.approx(kept.token_logprobs, abs=1e-5)
     for dtype in (torch.float64, torch.bfloat16):
         assert model.to(dtype).prefix(embeddings).dtype == dtype
 

@@ -362,7 +362,9 @@ def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path)
     journal.write_text("".join(kept))
     (output / "result.json").unlink()
     done = subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, capture_output=True)
-    assert done.stdout.decode() == (output / "report.md").read_text()
+    said = done.stdout.decode().splitlines(keepends=True)
+    said = [line for line in said if not line.startswith("[Gloo]")]  # torch 2.9 prints there
+    assert "".join(said) == (output / "report.md").read_text()
     lines = [line for line in done.stderr.decode().replace("\r", "\n").splitlines() if line]
     assert all(line.startswith("run") for line in lines), lines
     own = 4 // processes
