@@ -142,7 +142,9 @@ def write_alphaclip(tmp_path: Path) -> Callable[..., Path]:
         tower = model.visual.state_dict()
         state = {k.replace(".attn.in_proj_", ".attn.in_proj."): v for k, v in tower.items()}
         width, _, *patch = tower["conv1.weight"].shape
-        state["conv1_alpha.weight"] = torch.randn(width, 1, *patch) if alpha is None else alpha
+        if alpha is None:  # seeded: by chance, a tiny captioner writes nothing
+            alpha = torch.randn(width, 1, *patch, generator=torch.Generator().manual_seed(0))
+        state["conv1_alpha.weight"] = alpha
         torch.save({**state, **changes}, tmp_path / "alphaclip.pth")
         return tmp_path / "alphaclip.pth"
 
