@@ -2,6 +2,8 @@
 
 import sys
 
+from regionlm.threads import sleep_while_waiting
+
 STEPS = ("clip", "export", "decoder", "adapt", "bundle", "examples")
 
 
@@ -9,6 +11,7 @@ def main() -> None:
     """Run one step with its own options; `clip` is a LightningCLI, the others are functions."""
     if len(sys.argv) < 2 or sys.argv[1] not in STEPS:
         sys.exit(f"usage: python -m training.mini {{{','.join(STEPS)}}} [options | --config FILE]")
+    sleep_while_waiting()
     step, args = sys.argv[1], sys.argv[2:]
     if step == "clip":
         _clip(args)
