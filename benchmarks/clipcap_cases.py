@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from prefix_models.clipcap import ClipCap
-from prefix_models.config import ClipCapConfig
+from prefix_models.clipcap.config import ClipCapConfig
+from prefix_models.clipcap.model import ClipCap
 
 PERIOD = 13  # id of "." in GPT-2's vocabulary, and of the toy one here
 

@@ -12,8 +12,8 @@ from clipcap_cases import PERIOD, Case
 from torch import nn
 from transformers import GPT2LMHeadModel
 
-from prefix_models.checkpoints import original_state_dict
-from prefix_models.clipcap import ClipCap
+from prefix_models.clipcap.model import ClipCap
+from prefix_models.clipcap.original import original_state_dict
 
 _FROM_PREDICT = {"generate2", "generate_beam", "ClipCaptionModel", "MLP"}
 _FROM_TRAIN = {

@@ -21,7 +21,7 @@ import torch
 from clipcap_cases import PERIOD, Case, build, our_logits, our_tokens, random_case, some_tokens
 from clipcap_original import Checkout, Published
 
-from prefix_models.clipcap import ClipCap
+from prefix_models.clipcap.model import ClipCap
 
 REFERENCE = Path(__file__).parents[1] / "tests/prefix_models/reference"
 FIRST_WRITTEN = 10_000  # seeds from here on are for the tests' files

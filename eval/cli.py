@@ -1,4 +1,4 @@
-"""`regionlm eval` and `regionlm report`; `regionlm.cli` calls them and words their errors."""
+"""`regionlm eval` and `regionlm report`; `regionlm.cli.main` calls them and words their errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.settings import Run
-from regionlm.cli_parser import parse_settings
+from regionlm.cli.parser import parse_settings
 from regionlm.extras import require
 
 
@@ -31,7 +31,7 @@ def run_eval(argv: Sequence[str], description: str) -> None:
     run = parse_settings(Run, argv, prog="regionlm eval", description=description)
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
     from eval.runs.report import REPORT
-    from regionlm.runs.rank import is_first_process
+    from regionlm.distributed.rank import is_first_process
 
     if run.sweep:
         from eval.runs.sweep import evaluate_sweep
@@ -51,7 +51,7 @@ def run_report(argv: Sequence[str], description: str) -> None:
         Report, argv, prog="regionlm report", description=description, positional="folders"
     )
     from eval.runs.compare import compare, group_runs, read_runs
-    from regionlm.outputs import check_writable, write_text
+    from regionlm.files import check_writable, write_text
 
     if options.output is not None:
         check_writable(options.output)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from regionlm.cli_flags import Value
+from regionlm.cli.flags import Value
 
 TaskName = Literal["captioning", "referring", "classes"]
 MaskQuality = Literal["exact", "erosion", "dilation", "box", "box_sam"]

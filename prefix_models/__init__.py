@@ -10,43 +10,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefix_models.checkpoints import (
+    from prefix_models.base import PrefixModel
+    from prefix_models.clipcap.config import ClipCapConfig
+    from prefix_models.clipcap.mappers import LinearMapper, MLPMapper, TransformerMapper
+    from prefix_models.clipcap.model import ClipCap
+    from prefix_models.clipcap.original import (
         gpt2_tokenizer,
         load_original,
         original_state_dict,
     )
-    from prefix_models.clipcap import ClipCap
-    from prefix_models.config import ClipCapConfig
     from prefix_models.decoding.options import Generation
     from prefix_models.errors import PrefixModelError, PrefixModelWarning
-    from prefix_models.llava_reader import LlavaReader
+    from prefix_models.llava import LlavaReader
     from prefix_models.lm.lora import add_lora
+    from prefix_models.lm.word_tokenizer import word_tokenizer
     from prefix_models.loading import load_prefix_model
-    from prefix_models.mappers import LinearMapper, MLPMapper, TransformerMapper
-    from prefix_models.prefix_model import PrefixModel
-    from prefix_models.projector_config import ProjectorConfig
-    from prefix_models.projector_model import ProjectorModel
-    from prefix_models.words import word_tokenizer
+    from prefix_models.projector.config import ProjectorConfig
+    from prefix_models.projector.model import ProjectorModel
 
 _HOMES = {
-    "ClipCap": "clipcap",
-    "ClipCapConfig": "config",
+    "ClipCap": "clipcap.model",
+    "ClipCapConfig": "clipcap.config",
     "Generation": "decoding.options",
-    "LinearMapper": "mappers",
-    "LlavaReader": "llava_reader",
-    "MLPMapper": "mappers",
-    "PrefixModel": "prefix_model",
+    "LinearMapper": "clipcap.mappers",
+    "LlavaReader": "llava",
+    "MLPMapper": "clipcap.mappers",
+    "PrefixModel": "base",
     "PrefixModelError": "errors",
     "PrefixModelWarning": "errors",
-    "ProjectorConfig": "projector_config",
-    "ProjectorModel": "projector_model",
-    "TransformerMapper": "mappers",
+    "ProjectorConfig": "projector.config",
+    "ProjectorModel": "projector.model",
+    "TransformerMapper": "clipcap.mappers",
     "add_lora": "lm.lora",
-    "gpt2_tokenizer": "checkpoints",
-    "load_original": "checkpoints",
+    "gpt2_tokenizer": "clipcap.original",
+    "load_original": "clipcap.original",
     "load_prefix_model": "loading",
-    "original_state_dict": "checkpoints",
-    "word_tokenizer": "words",
+    "original_state_dict": "clipcap.original",
+    "word_tokenizer": "lm.word_tokenizer",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prefix_models.config import Stop
+from prefix_models.clipcap.config import Stop
 from prefix_models.decoding import (
     DecodeOptions,
     Generation,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from prefix_models.described_folder import CONFIG
+from prefix_models.base import PrefixModel
 from prefix_models.errors import PrefixModelError
-from prefix_models.prefix_model import PrefixModel
+from prefix_models.folders import CONFIG
 
 
 def load_prefix_model(
@@ -31,10 +31,10 @@ def load_prefix_model(
     Raises:
         PrefixModelError: unknown kind; a file is missing, damaged or does not fit the others.
     """
-    from prefix_models.clipcap import ClipCap
-    from prefix_models.folder import CLIPCAP
-    from prefix_models.projector_folder import PROJECTOR
-    from prefix_models.projector_model import ProjectorModel
+    from prefix_models.clipcap.folder import CLIPCAP
+    from prefix_models.clipcap.model import ClipCap
+    from prefix_models.projector.folder import PROJECTOR
+    from prefix_models.projector.model import ProjectorModel
 
     folder = Path(folder)
     kind = _format(folder)

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from regionlm.embedders.maskinversion import MaskInversion
     from regionlm.embedders.registry import make_embedder
     from regionlm.errors import InputError, ModelError
-    from regionlm.llava import LlavaCaptioner
-    from regionlm.masks import Region, as_masks, box_region, read_regions
+    from regionlm.inputs.masks import Region, as_masks, box_region, read_regions
+    from regionlm.llava_captioner import LlavaCaptioner
 
 _HOMES = {
     "ClipViT": "backbones.clip_vit",
     "Embedder": "embedders.embedder",
     "InputError": "errors",
-    "LlavaCaptioner": "llava",
+    "LlavaCaptioner": "llava_captioner",
     "Localized": "embedders.localized",
     "MaskInversion": "embedders.maskinversion",
     "ModelError": "errors",
-    "Region": "masks",
+    "Region": "inputs.masks",
     "RegionCaption": "captioner",
     "RegionCaptioner": "captioner",
     "RegionEmbeddings": "embedders.localized",
     "RegionMatch": "captioner",
-    "as_masks": "masks",
-    "box_region": "masks",
+    "as_masks": "inputs.masks",
+    "box_region": "inputs.masks",
     "load_backbone": "backbones.loading",
     "make_embedder": "embedders.registry",
-    "read_regions": "masks",
+    "read_regions": "inputs.masks",
 }
 
 __all__ = [

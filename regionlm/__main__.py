@@ -2,7 +2,7 @@
 
 import sys
 
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from prefix_models.base import PrefixModel
 from prefix_models.decoding.options import DecodeOptions, Generation
-from prefix_models.prefix_model import PrefixModel
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.text_tokenizers import refuse_unknown
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
 from regionlm.embedders.registry import as_embedder
 from regionlm.errors import InputError, ModelError
-from regionlm.images import as_image
-from regionlm.masks import Region, named_masks
+from regionlm.inputs.images import as_image
+from regionlm.inputs.masks import Region, named_masks
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -138,8 +138,9 @@ class RegionCaptioner:
         """Load a bundle.
 
         Args:
-            source: ``"mini"`` (ships with the package), a preset of ``regionlm.presets``, a folder
-                that ``save_pretrained`` wrote, or a Hugging Face hub id of one.
+            source: ``"mini"`` (ships with the package), a preset of
+                ``regionlm.pretrained.presets``, a folder that ``save_pretrained`` wrote,
+                or a Hugging Face hub id of one.
             prefix: which of the prefix model's prefixes; None takes the bundle's default.
             device: ``"auto"`` takes CUDA, then MPS, then the CPU.
             offline: use files of this machine only.
@@ -147,7 +148,7 @@ class RegionCaptioner:
         Raises:
             ModelError, PrefixModelError: unknown name, or missing, damaged or mismatched files.
         """
-        from regionlm.bundle import load
+        from regionlm.pretrained.bundle import load
 
         return load(source, prefix=prefix, device=device, offline=offline)
 
@@ -158,7 +159,7 @@ class RegionCaptioner:
             ModelError, PrefixModelError: the folder holds something else or can't be written, or
                 the backbone's open_clip configuration isn't known.
         """
-        from regionlm.bundle import save
+        from regionlm.pretrained.bundle import save
 
         save(self, Path(folder))
 
@@ -175,7 +176,7 @@ class RegionCaptioner:
         Raises:
             InputError, ModelError: no hub id, nobody logged in, no network, or the hub refuses.
         """
-        from regionlm.hub import push
+        from regionlm.pretrained.hub import push
 
         return push(self, repo_id, private=private)
 
@@ -194,7 +195,7 @@ class RegionCaptioner:
 
         Args:
             image: PIL image, path, or uint8 array ``[H, W, 3]``.
-            masks: whatever ``regionlm.masks.as_masks`` reads, in image pixels.
+            masks: whatever ``regionlm.inputs.masks.as_masks`` reads, in image pixels.
             embedder: a name in ``regionlm.embedders.EMBEDDERS``, or an embedder with options of
                 its own (``make_embedder``), which then has its size too.
             steps, lr, alpha: see ``MaskInversion``; None takes the bundle's default. Not for other

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from regionlm.outputs import save_picture
+from regionlm.files import save_picture
 
 _PANEL = 480  # longest side of one panel, pixels
 _COLUMNS = 4

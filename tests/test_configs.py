@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from prefix_models import word_tokenizer
 from regionlm import RegionCaptioner
-from regionlm.bundle import MINI
-from regionlm.cli import main as regionlm
+from regionlm.cli.main import main as regionlm
+from regionlm.pretrained.bundle import MINI
 from training.first_hour.make import FOLDER, make_examples
 from training.mini.__main__ import main
 from training.world.names import words

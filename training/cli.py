@@ -1,10 +1,10 @@
-"""`regionlm train`; `regionlm.cli` calls it and words its errors."""
+"""`regionlm train`; `regionlm.cli.main` calls it and words its errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regionlm.cli_parser import choose, parse_settings
+from regionlm.cli.parser import choose, parse_settings
 from training.settings import Fit
 
 

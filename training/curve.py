@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regionlm.extras import extra
-from regionlm.outputs import unwritable, write_text
+from regionlm.files import unwritable, write_text
 
 with extra("train"):
     from lightning.pytorch.loggers.logger import Logger

@@ -9,12 +9,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from prefix_models.prefix_model import PrefixModel
+from prefix_models.base import PrefixModel
+from regionlm.distributed.compat import interruptible, mistake, mistakes_named
+from regionlm.distributed.rank import note_rank
 from regionlm.errors import InputError
 from regionlm.extras import extra
-from regionlm.outputs import unwritable
-from regionlm.runs.compat import interruptible, mistake, mistakes_named
-from regionlm.runs.rank import note_rank
+from regionlm.files import unwritable
 from training.batches import PairDataset
 from training.checkpoints import Checkpoints
 from training.curve import LossCurve, read_curve

@@ -6,14 +6,14 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from regionlm.cli_flags import UsageError, shown
-from regionlm.cli_values import Arguments, WrongArgument
+from regionlm.cli.flags import UsageError, shown
+from regionlm.cli.values import Arguments, WrongArgument
 from regionlm.extras import extra
 
 with extra("train"):
     from lightning.pytorch import callbacks, loggers, plugins, profilers, strategies
 
-    from regionlm.runs.compat import mistakes_named
+    from regionlm.distributed.compat import mistakes_named
 
 #: Of the Trainer's arguments that may be objects: their class, and where Lightning has its own.
 _KINDS: dict[str, tuple[type, Any]] = {

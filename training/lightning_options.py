@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regionlm.cli_flags import UsageError
-from regionlm.cli_values import Arguments, WrongArgument
+from regionlm.cli.flags import UsageError
+from regionlm.cli.values import Arguments, WrongArgument
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from training.lightning_classes import is_described, make_described

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from prefix_models.clipcap import ClipCap
+from prefix_models.base import PrefixModel
+from prefix_models.clipcap.model import ClipCap
 from prefix_models.errors import PrefixModelError
-from prefix_models.prefix_model import PrefixModel
 
 
 class Objective(Protocol):

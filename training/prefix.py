@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prefix_models.base import PrefixModel
 from prefix_models.errors import PrefixModelError
 from prefix_models.lm.adapters import adapter_state
-from prefix_models.prefix_model import PrefixModel
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from training.batches import (

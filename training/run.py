@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from regionlm.captioner import RegionCaptioner
+from regionlm.distributed.rank import is_first_process, note_rank
 from regionlm.errors import InputError
 from regionlm.extras import extra
-from regionlm.hub import check_access
-from regionlm.runs.rank import is_first_process, note_rank
+from regionlm.pretrained.hub import check_access
 from training.card import Facts, write_card
 from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regionlm.runs.settings import SETTINGS, open_folder
+from regionlm.distributed.run_folder import SETTINGS, open_folder
 from training.curve import read_curve
 
 CURVE, CHECKPOINTS, BUNDLE = "curve.csv", "checkpoints", "bundle"

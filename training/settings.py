@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from regionlm.cli_flags import Value
+from regionlm.cli.flags import Value
 from regionlm.errors import InputError
 
 Trains = Literal["mapper", "all", "lora"]

@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from prefix_models.clipcap import ClipCap
-from prefix_models.config import ClipCapConfig
+from prefix_models.base import PrefixModel
+from prefix_models.clipcap.config import ClipCapConfig
+from prefix_models.clipcap.model import ClipCap
 from prefix_models.errors import PrefixModelError
-from prefix_models.language_model import (
+from prefix_models.lm.adapter_files import adapted_by, find_adapter, read_adapter
+from prefix_models.lm.adapters import is_adapted
+from prefix_models.lm.folder import (
     check_storable,
     read_referenced,
     read_tokenizer,
     reference_of,
 )
-from prefix_models.lm.adapter_files import adapted_by, find_adapter, read_adapter
-from prefix_models.lm.adapters import is_adapted
 from prefix_models.lm.lora import LoraOptions, with_lora
-from prefix_models.prefix_model import PrefixModel
-from prefix_models.projector_config import ProjectorConfig
-from prefix_models.projector_model import ProjectorModel
+from prefix_models.projector.config import ProjectorConfig
+from prefix_models.projector.model import ProjectorModel
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from prefix_models.prefix_model import PrefixModel
+from prefix_models.base import PrefixModel
 from regionlm.errors import InputError
 from training.data.example import Example
 from training.data.pairs import Kept, PairPart

@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from regionlm.outputs import write_atomically
+from regionlm.files import write_atomically
 
 # Table 5 of arXiv 2407.20034: masks -> seconds for K = 10, vanilla and decomposed, on their GPU.
 PAPER = {5: (0.10, 0.13), 10: (0.15, 0.14), 50: (0.65, 0.27), 100: (1.27, 0.44)}

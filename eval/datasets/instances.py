@@ -12,8 +12,8 @@ import numpy as np
 
 from eval.datasets.records import RecordTable, TableBuilder, scan, whole_id, whole_size
 from eval.errors import DataError, within
-from regionlm.coco_masks import polygon_mask, rle_mask
 from regionlm.errors import InputError
+from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 
 
 class Photo(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from eval.errors import DataError, check_choice, within
-from regionlm.scalars import check_flag, check_path
+from regionlm.inputs.numbers import check_flag, check_path
 
 Names = Literal["spelled", "raw"]
 ContextForm = Literal["auto", "png", "mat", "detail"]

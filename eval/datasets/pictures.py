@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from eval.errors import DataError
-from regionlm.images import as_image
+from regionlm.inputs.images import as_image
 
 # Sides of annotations are rounded: 2 % is a pixel or two of the smallest pictures.
 _SAME_PROPORTIONS = math.log(1.02)

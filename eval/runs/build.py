@@ -21,7 +21,7 @@ from regionlm.backbones.loading import CONFIG_FILE, load_backbone
 from regionlm.captioner import RegionCaptioner
 from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
-from regionlm.presets import PRESETS
+from regionlm.pretrained.presets import PRESETS
 
 
 def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from eval.datasets.base import RegionDataset
 from eval.errors import DataError
 from eval.settings import ModelSource, Run
-from regionlm.digests import files_digest
-from regionlm.model_digests import model_digest, option_digests, path_digest
+from regionlm.pretrained.digests import files_digest
+from regionlm.pretrained.model_digests import model_digest, option_digests, path_digest
 
 
 def run_digests(run: Run, dataset: RegionDataset) -> dict[str, str]:

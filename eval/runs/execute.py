@@ -21,11 +21,11 @@ from eval.runs.digests import run_digests
 from eval.runs.report import Answer, write_results
 from eval.settings import Run
 from eval.tasks import METRICS, TEMPLATES
+from regionlm.distributed.journal import Journal
+from regionlm.distributed.predict_module import AnswerModule
+from regionlm.distributed.rank import note_rank
+from regionlm.distributed.trainer import answer_all, new_trainer
 from regionlm.errors import InputError
-from regionlm.runs.execute import answer_all, new_trainer
-from regionlm.runs.journal import Journal
-from regionlm.runs.module import AnswerModule
-from regionlm.runs.rank import note_rank
 
 
 def evaluate(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.runs.compare import Finished, Group
 from regionlm.extras import extra
-from regionlm.outputs import write_atomically
+from regionlm.files import write_atomically
 
 with extra("eval"):
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regionlm.outputs import write_atomically
-from regionlm.runs.journal import json_line
+from regionlm.distributed.journal import json_line
+from regionlm.files import write_atomically
 
 if TYPE_CHECKING:  # it brings torch, which `regionlm report` can do without
     from eval.tasks.task import Record

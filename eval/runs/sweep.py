@@ -16,11 +16,11 @@ from eval.runs.execute import evaluate
 from eval.runs.plots import save_plot
 from eval.runs.report import REPORT, RESULT
 from eval.settings import Run
-from regionlm.cli_flags import UsageError, option_kinds
-from regionlm.cli_settings import build
-from regionlm.outputs import write_text
-from regionlm.runs.rank import is_first_process, note_rank
-from regionlm.runs.settings import SETTINGS
+from regionlm.cli.flags import UsageError, option_kinds
+from regionlm.cli.settings import build
+from regionlm.distributed.rank import is_first_process, note_rank
+from regionlm.distributed.run_folder import SETTINGS
+from regionlm.files import write_text
 
 PLOT = "sweep.png"
 

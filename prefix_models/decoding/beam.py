@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from prefix_models.decoding.cached_lm import CachedLM
-from prefix_models.decoding.controls import nothing_left
-from prefix_models.decoding.task import Task
+from prefix_models.decoding.processors import nothing_left
+from prefix_models.decoding.request import Task
 from prefix_models.errors import PrefixModelError
 
 # What an ended hypothesis is continued with while others in its beam go on; never part of a result.

@@ -16,7 +16,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import CONFIG_FILE, TOKENIZER_NAME, WEIGHT_FILES
 from regionlm.backbones.text_tokenizers import FileTokenizer, folder_tokenizer
 from regionlm.errors import ModelError
-from regionlm.outputs import write_atomically
+from regionlm.files import write_atomically
 
 _LOCAL = "local"  # open_clip wants a name, and takes the folder's own files under any
 _TRIALS = ["a photo of a dog", "A \u201cCafé\u201d &amp; \ufb01sh_2", "word " * 300]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regionlm.errors import InputError
-from regionlm.scalars import is_integer
+from regionlm.inputs.numbers import is_integer
 
 MAX_SIDE = 4096  # pixels; 256 x 256 patches of 16, already hours of work on a CPU
 

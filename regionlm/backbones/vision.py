@@ -16,7 +16,7 @@ from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
 from regionlm.backbones.checksums import checksum
 from regionlm.backbones.sizes import grid_of, resolve_size
 from regionlm.errors import InputError, ModelError
-from regionlm.images import as_image
+from regionlm.inputs.images import as_image
 
 _T = TypeVar("_T")
 _MOST_DERIVED = 16  # grids and merged weights remembered per backbone
@@ -161,7 +161,7 @@ class VisionBackbone(ABC):
         """Squash an image (no crop, bicubic) to ``size`` and normalise it.
 
         Args:
-            image: any PIL mode that `regionlm.images.as_image` makes RGB.
+            image: any PIL mode that `regionlm.inputs.images.as_image` makes RGB.
             size: input pixels, S for S x S or (H, W); multiples of the patch. Default: the model's.
 
         Returns:

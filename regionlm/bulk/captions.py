@@ -9,9 +9,9 @@ import numpy as np
 
 from regionlm.bulk.pictures import BadRegion, Picture
 from regionlm.captioner import RegionCaptioner
+from regionlm.distributed.journal import Answer
 from regionlm.embedders.embedder import Embedder
-from regionlm.llava import LlavaCaptioner
-from regionlm.runs.journal import Answer
+from regionlm.llava_captioner import LlavaCaptioner
 
 
 class LineCaptions:

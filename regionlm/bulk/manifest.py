@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.bulk.json_lines import JsonLines
-from regionlm.bulk.regions import check_id, check_region
 from regionlm.errors import InputError
+from regionlm.inputs.json_lines import JsonLines
+from regionlm.inputs.regions import check_id, check_region
 
 _KEYS = ("image", "regions", "id")
 

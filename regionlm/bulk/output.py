@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from regionlm.bulk.manifest import Manifest
+from regionlm.distributed.journal import Answer, Journal, json_line
 from regionlm.errors import InputError
-from regionlm.outputs import write_atomically
-from regionlm.runs.journal import Answer, Journal, json_line
+from regionlm.files import write_atomically
 
 NAMED = 20  # of what was skipped, so much is named
 

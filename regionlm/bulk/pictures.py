@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from PIL import Image
 
 from regionlm.bulk.manifest import Line, Manifest
-from regionlm.bulk.regions import name_of, read_region
+from regionlm.distributed.journal import Answer
 from regionlm.errors import InputError
-from regionlm.images import open_image
-from regionlm.masks import Region
-from regionlm.runs.journal import Answer
+from regionlm.inputs.images import open_image
+from regionlm.inputs.masks import Region
+from regionlm.inputs.regions import name_of, read_region
 
 
 @dataclass(frozen=True)

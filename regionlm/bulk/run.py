@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from regionlm.bulk.manifest import Manifest
 from regionlm.bulk.output import Summary, write_output
 from regionlm.bulk.pictures import Pictures, is_bad
+from regionlm.distributed.journal import Journal
 from regionlm.errors import InputError
 from regionlm.extras import require
-from regionlm.outputs import check_writable
-from regionlm.runs.journal import Journal
+from regionlm.files import check_writable
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def caption_manifest(
     Args:
         manifest: as `regionlm.bulk.manifest` describes it.
         output: the JSON lines to write; must not exist.
-        model, prefix, prompt, offline: as in `regionlm.bundle.load_captioner`.
+        model, prefix, prompt, offline: as in `regionlm.pretrained.bundle.load_captioner`.
         embedder: a name in ``regionlm.embedders.EMBEDDERS``.
         embedder_options: its options.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` (one only) or ``"mps"``.
@@ -80,9 +80,9 @@ def caption_manifest(
     parts = output.with_name(output.name + ".parts")
     _check(manifest, output, parts, devices, workers)
     opened = Manifest(manifest)
-    from regionlm.model_digests import model_digest, option_digests
-    from regionlm.runs.execute import answer_all, new_trainer
-    from regionlm.runs.module import AnswerModule
+    from regionlm.distributed.predict_module import AnswerModule
+    from regionlm.distributed.trainer import answer_all, new_trainer
+    from regionlm.pretrained.model_digests import model_digest, option_digests
 
     trainer = new_trainer(*_machine(device, devices))
     options = dict(embedder_options or {})
@@ -129,8 +129,8 @@ def _prepare(
     decoding: dict[str, Any],
 ) -> LineCaptions:
     from regionlm.bulk.captions import LineCaptions
-    from regionlm.bundle import load_captioner
     from regionlm.embedders.registry import make_embedder
+    from regionlm.pretrained.bundle import load_captioner
 
     captioner = load_captioner(source, prefix=prefix, prompt=prompt, device=device, offline=offline)
     return LineCaptions(captioner, make_embedder(embedder, captioner.backbone, **options), decoding)

@@ -25,7 +25,7 @@ def hub_cache() -> Iterator[Row]:
 
 def own_folders() -> Iterator[Row]:
     """Where regionlm looks for models put there by hand, and where it keeps what it fetches."""
-    from regionlm.presets import models_folder
+    from regionlm.pretrained.presets import models_folder
 
     yield _folder("models", models_folder(), "REGIONLM_MODELS")
     kept = os.environ.get("REGIONLM_CACHE", Path.home() / ".cache" / "regionlm")

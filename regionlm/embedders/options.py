@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from regionlm.errors import InputError
-from regionlm.scalars import (
+from regionlm.inputs.numbers import (
     check_choice,
     check_count,
     check_flag,

@@ -13,7 +13,7 @@ from torch import Tensor
 from regionlm.embedders.embedder import AT_ONCE, Embedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError
-from regionlm.images import as_image
+from regionlm.inputs.images import as_image
 
 
 class PictureEmbedder(Embedder[RegionEmbeddings]):

@@ -14,7 +14,7 @@ RUN = {
 }
 PROGRAM = """
 import sys
-from regionlm.cli import main
+from regionlm.cli.main import main
 try:
     code = main(sys.argv[1:])
 except SystemExit as exit:

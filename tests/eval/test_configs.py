@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "eval"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

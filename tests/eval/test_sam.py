@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import SamImageProcessor, SamModel, SamProcessor
 
 from eval.sam import BOXES_AT_ONCE, BoxSam
-from regionlm.cli import main
+from regionlm.cli.main import main
 from regionlm.errors import ModelError
 
 CPU = torch.device("cpu")

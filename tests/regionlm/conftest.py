@@ -49,9 +49,9 @@ def _write_backbone(folder: Path) -> None:
 def _write_bundle(folder: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from prefix_models.clipcap import ClipCap
-    from prefix_models.config import ClipCapConfig
-    from prefix_models.words import word_tokenizer
+    from prefix_models.clipcap.config import ClipCapConfig
+    from prefix_models.clipcap.model import ClipCap
+    from prefix_models.lm.word_tokenizer import word_tokenizer
 
     _write_backbone(folder / "backbone")
     tokenizer = word_tokenizer(_WORDS)

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from regionlm.errors import InputError
-from regionlm.outputs import check_writable, save_picture, save_tensors, write_atomically
+from regionlm.files import check_writable, save_picture, save_tensors, write_atomically
 from regionlm.viz import colour_relevance, draw_heatmaps, draw_panel, outline, save_heatmap
 
 IMAGE = Image.new("RGB", (40, 30), (90, 120, 90))

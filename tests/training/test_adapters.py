@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from prefix_models import PrefixModelError
 from prefix_models.lm.adapters import adapter_state, is_adapted, plain_state
 from regionlm import RegionCaptioner
-from regionlm.cli import main
+from regionlm.cli.main import main
 from regionlm.errors import InputError
 from tests.prefix_models.lm.adapted import TOKENIZER, adapter_folder, plain, scores, settings
 from training.run import fit

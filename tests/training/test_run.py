@@ -11,7 +11,7 @@ import yaml
 
 from prefix_models import ClipCap, ProjectorModel
 from regionlm import RegionCaptioner
-from regionlm.cli import main
+from regionlm.cli.main import main
 from regionlm.errors import InputError, ModelError
 from training.curve import read_curve
 
@@ -290,7 +290,7 @@ def test_a_hub_out_of_reach_is_one_line(monkeypatch):
 
 def test_help_answers_without_torch():
     code = (
-        "import sys; from regionlm.cli import main\n"
+        "import sys; from regionlm.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "finally: print('torch' in sys.modules)"
     )

@@ -15,8 +15,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from prefix_models import PrefixModelError, add_lora
 from regionlm import RegionCaptioner
-from regionlm.cli import main
-from regionlm.cli_settings import build
+from regionlm.cli.main import main
+from regionlm.cli.settings import build
 from regionlm.errors import InputError
 from training.settings import Fit, PairSet, Recipe, Start
 from training.start import load_start

@@ -10,7 +10,7 @@ import yaml
 from tokenizers import normalizers
 
 from prefix_models import PrefixModelError
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 from .tiny import DIM, tiny_clipcap, tiny_lm
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regionlm.digests import file_digest
 from regionlm.errors import InputError
+from regionlm.pretrained.digests import file_digest
 from training.data.example import check_text
 from training.data.options import ClipCapPairsOptions
 from training.data.pairs import Pairs

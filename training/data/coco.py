@@ -7,9 +7,9 @@ from typing import Any
 
 from eval.datasets.files import locate
 from eval.datasets.records import TableBuilder, scan
-from regionlm.digests import file_digest
 from regionlm.errors import InputError
-from regionlm.images import open_image
+from regionlm.inputs.images import open_image
+from regionlm.pretrained.digests import file_digest
 from training.data.example import Example, Parts
 from training.data.options import CocoCaptionsOptions
 

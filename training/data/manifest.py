@@ -15,11 +15,11 @@ from typing import Any
 
 from PIL import Image
 
-from regionlm.bulk.json_lines import JsonLines
 from regionlm.bulk.manifest import decode
-from regionlm.bulk.regions import check_region, read_region
 from regionlm.errors import InputError
-from regionlm.images import open_image
+from regionlm.inputs.images import open_image
+from regionlm.inputs.json_lines import JsonLines
+from regionlm.inputs.regions import check_region, read_region
 from training.data.example import Example, Parts
 from training.data.options import ManifestOptions
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from regionlm.errors import InputError
-from regionlm.scalars import check_path
+from regionlm.inputs.numbers import check_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets.phrasecut import PhraseCut
-from regionlm.digests import file_digest
 from regionlm.errors import InputError
+from regionlm.pretrained.digests import file_digest
 from training.data.example import Example, Parts
 from training.data.options import PhraseCutSourceOptions
 

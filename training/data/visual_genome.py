@@ -12,9 +12,9 @@ import numpy as np
 
 from eval.datasets.files import find_needed, locate
 from eval.datasets.records import TableBuilder, scan
-from regionlm.digests import file_digest
 from regionlm.errors import InputError
-from regionlm.images import open_image
+from regionlm.inputs.images import open_image
+from regionlm.pretrained.digests import file_digest
 from training.data.example import Example, Parts
 from training.data.options import VisualGenomeOptions
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
-from regionlm.images import open_image_bytes
+from regionlm.inputs.images import open_image_bytes
 from training.data.example import Example, Parts
 from training.data.manifest import check_said, read_said
 from training.data.options import WebDatasetOptions

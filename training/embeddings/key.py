@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.digests import file_digest
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
-from regionlm.outputs import unwritable, write_text
+from regionlm.files import unwritable, write_text
+from regionlm.pretrained.digests import file_digest
 
 _LAYOUT = 2  # of shards; another number makes all of them anew
 

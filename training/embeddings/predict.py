@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from regionlm.distributed.predict_module import AnswerModule
+from regionlm.distributed.trainer import answer_all, device_count, new_trainer
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
-from regionlm.outputs import unwritable
-from regionlm.runs.execute import answer_all, device_count, new_trainer
-from regionlm.runs.module import AnswerModule
+from regionlm.files import unwritable
 from training.data.example import Example, Source
 from training.embeddings.shards import read_bad, shard_path, storable, write_shard
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from regionlm.errors import InputError
-from regionlm.outputs import write_atomically
+from regionlm.files import write_atomically
 
 _OPEN = 256  # shards held open: each takes a file handle, of which a process has about 1,000
 

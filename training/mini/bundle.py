@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from prefix_models.clipcap import ClipCap
+from prefix_models.clipcap.model import ClipCap
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from prefix_models.clipcap import ClipCap
-from prefix_models.config import ClipCapConfig
-from prefix_models.words import word_tokenizer
+from prefix_models.clipcap.config import ClipCapConfig
+from prefix_models.clipcap.model import ClipCap
+from prefix_models.lm.word_tokenizer import word_tokenizer
 from regionlm.backbones.loading import load_backbone
 from regionlm.extras import extra
 from training.embeddings import Shards

@@ -9,8 +9,8 @@ from eval.datasets import open_dataset
 from eval.runs.build import build_task
 from eval.runs.execute import evaluate
 from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run
-from regionlm.bundle import BACKBONE, MINI
 from regionlm.errors import ModelError
+from regionlm.pretrained.bundle import BACKBONE, MINI
 
 CPU = torch.device("cpu")
 FOLDER = str(MINI / BACKBONE)

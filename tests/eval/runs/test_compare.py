@@ -11,7 +11,7 @@ from PIL import Image
 
 from eval.errors import DataError
 from eval.runs.compare import Finished, compare, group_runs, read_runs
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 RESULT = {
     "metrics": {"acc@1": 0.5, "acc@5": 0.75},

@@ -11,8 +11,8 @@ from eval.errors import DataError
 from eval.runs.digests import run_digests
 from eval.runs.execute import evaluate
 from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run, SamSource
-from regionlm.bundle import MINI
 from regionlm.errors import InputError
+from regionlm.pretrained.bundle import MINI
 
 
 @pytest.fixture

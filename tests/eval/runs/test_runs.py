@@ -307,7 +307,7 @@ def test_results_may_name_files_that_are_not_utf_8(tmp_path):
 
 @pytest.mark.parametrize("flag", [["--skip-bad"], ["--skip_bad"], ["--skip_bad", "true"]])
 def test_skip_bad_needs_no_value(flag, damaged, tmp_path, capsys):
-    from regionlm.cli import main
+    from regionlm.cli.main import main
 
     options = ["--data.root", str(damaged), "--embedder.name", "cls", *flag, "--limit", "6"]
     assert main([*_command(tmp_path / "run", task="classes")[3:], *options]) == 0
@@ -404,7 +404,7 @@ def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path)
     ],
 )
 def test_bad_settings_are_one_line(options, message, tmp_path, capsys):
-    from regionlm.cli import main
+    from regionlm.cli.main import main
 
     assert main([*_command(tmp_path / "run")[3:], *options]) == 2
     said = capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_captioning_reads_no_prompt(tmp_path):
 
 
 def test_swept_prompts_are_texts(tmp_path, capsys):
-    from regionlm.cli import main
+    from regionlm.cli.main import main
 
     templates = ["{}", "a photo: {}", "[{}]"]
     command = [

@@ -21,7 +21,7 @@ from prefix_models import (
     ProjectorModel,
     load_prefix_model,
 )
-from prefix_models.described_folder import FolderKind
+from prefix_models.folders import FolderKind
 from tests.prefix_models.kinds import DIM, SIZES
 from tests.prefix_models.lm.adapted import TOKENIZER, injected, plain, wrapped
 

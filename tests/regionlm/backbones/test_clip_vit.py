@@ -12,9 +12,9 @@ from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
 from regionlm.backbones.loading import build_model, load_backbone
 from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.sizes import nearest_size
-from regionlm.bundle import MINI
 from regionlm.embedders import MaskInversion
 from regionlm.errors import InputError, ModelError
+from regionlm.pretrained.bundle import MINI
 
 VARIANTS = [
     {},

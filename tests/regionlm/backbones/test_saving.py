@@ -12,8 +12,8 @@ from regionlm.backbones.loading import build_model
 from regionlm.backbones.open_clip_insides import get_tokenizer
 from regionlm.backbones.saving import save_backbone
 from regionlm.backbones.text_tokenizers import FileTokenizer, folder_tokenizer
-from regionlm.bundle import MINI
 from regionlm.errors import ModelError
+from regionlm.pretrained.bundle import MINI
 
 TEXTS = [
     "a red fox on the snow, an OWL",

@@ -20,8 +20,8 @@ from regionlm.backbones.text_tokenizers import (
     refuse_unknown,
     unknown_words,
 )
-from regionlm.bundle import MINI
 from regionlm.errors import InputError, ModelError, ModelWarning
+from regionlm.pretrained.bundle import MINI
 
 # From 4.2 on open_clip lists models that write texts or hear; their tokenizers are tiktoken's.
 LISTED = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 Refused = Callable[..., str]
 

@@ -86,9 +86,9 @@ def test_weights_of_another_width(part: str, bundle: Path, refused_model: Refuse
 def test_prefix_model_of_another_width(bundle: Path, refused_model: Refused) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from prefix_models.clipcap import ClipCap
-    from prefix_models.config import ClipCapConfig
-    from prefix_models.words import word_tokenizer
+    from prefix_models.clipcap.config import ClipCapConfig
+    from prefix_models.clipcap.model import ClipCap
+    from prefix_models.lm.word_tokenizer import word_tokenizer
 
     tokenizer = word_tokenizer(["dog"])
     sizes = {"n_positions": 40, "n_embd": 16, "n_layer": 1, "n_head": 2}

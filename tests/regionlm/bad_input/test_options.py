@@ -157,7 +157,7 @@ def test_the_process_itself(argv: list[str], tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from regionlm.cli import main; sys.exit(main())",
+            "import sys; from regionlm.cli.main import main; sys.exit(main())",
             *argv,
         ],
         capture_output=True,

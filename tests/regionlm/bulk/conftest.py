@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 PICTURES = 7  # neither two nor three processes divide them
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from regionlm.bulk import caption_manifest
-from regionlm.cli import main
+from regionlm.cli.main import main
 from regionlm.errors import InputError
 
 Run = Callable[..., str]
@@ -291,7 +291,7 @@ def test_another_model_of_that_name_does_not_go_on(
 
 
 def test_a_checkpoint_of_the_embedder_counts(tmp_path: Path) -> None:
-    from regionlm.model_digests import option_digests
+    from regionlm.pretrained.model_digests import option_digests
 
     (tmp_path / "a.pth").write_bytes(b"weights")
     options = {"checkpoint": str(tmp_path / "a.pth"), "size": 64, "score": "no\0file"}
@@ -410,7 +410,7 @@ def test_an_output_that_cannot_be_written(
 def test_bad_manifests_are_answered_before_torch_is_loaded(write: Write, tmp_path: Path) -> None:
     manifest = write([{"image": "0.png"}])
     code = (
-        "import sys\nfrom regionlm.cli import main\n"
+        "import sys\nfrom regionlm.cli.main import main\n"
         f"print(main(['caption', '--manifest', {str(manifest)!r}, '--output',"
         f" {str(tmp_path / 'o')!r}]), {{'torch', 'lightning'}} & set(sys.modules))"
     )

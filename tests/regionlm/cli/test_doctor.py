@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from regionlm.cli import main
+from regionlm.cli.main import main
 
 _ROOT = Path(__file__).parents[3]
 _OF_EXTRAS = ["lightning", "pycocotools", "torchmetrics", "scipy", "matplotlib", "nltk", "peft"]
@@ -30,7 +30,7 @@ def test_as_json_and_without_extras() -> None:
     """In a process of its own, in which no extra can be imported."""
     code = (
         f"import sys\nsys.modules.update(dict.fromkeys({_OF_EXTRAS}))\n"
-        "from regionlm.cli import main\n"
+        "from regionlm.cli.main import main\n"
         "sys.exit(main(['doctor', '--json', '--offline', '--device', 'cpu']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=_ROOT)
@@ -81,7 +81,7 @@ def test_bad_usage_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[st
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom regionlm.cli import main\n"
+        "import sys\nfrom regionlm.cli.main import main\n"
         "try: main(['doctor', '--help'])\nexcept SystemExit: pass\n"
         "import regionlm.doctor\n"
         "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'huggingface_hub'} & set(sys.modules)\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import regionlm.cli
+import regionlm.cli.main
 from eval.errors import DataWarning
 from prefix_models.errors import PrefixModelWarning
-from regionlm.cli import main
+from regionlm.cli.main import main
 from regionlm.errors import InputError, ModelWarning
 
 _ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ def _raise(error: BaseException) -> Callable[..., None]:
 def _main_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     command = _raise(error)
     command.__annotations__ = {}
-    monkeypatch.setattr(regionlm.cli, "COMMANDS", {"fail": command})
+    monkeypatch.setattr(regionlm.cli.main, "COMMANDS", {"fail": command})
     return main(["fail"])
 
 
@@ -53,7 +53,7 @@ def test_doubts_about_weights_and_data_are_shown(
         warnings.warn("2 images\n instead of 3", DataWarning, stacklevel=1)
         warnings.warn("no cache", PrefixModelWarning, stacklevel=1)
 
-    monkeypatch.setattr(regionlm.cli, "COMMANDS", {"doubt": command})
+    monkeypatch.setattr(regionlm.cli.main, "COMMANDS", {"doubt": command})
     assert main(["doubt"]) == 0
     said = ["which GELU?", "2 images instead of 3", "no cache"]
     assert capsys.readouterr().err.splitlines() == [f"regionlm: warning: {one}" for one in said]
@@ -68,7 +68,7 @@ def test_interrupting_is_quiet(
 
 def test_a_closed_pipe_is_quiet() -> None:
     code = (
-        "import sys, regionlm.cli as cli\n"
+        "import sys, regionlm.cli.main as cli\n"
         "def flood() -> None:\n    print('x' * 1_000_000)\n"
         "cli.COMMANDS = {'flood': flood}\nsys.exit(cli.main(['flood']))"
     )
@@ -84,7 +84,7 @@ def test_a_closed_pipe_is_quiet() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_output_that_has_no_room_is_one_line() -> None:
     code = (
-        "import sys, regionlm.cli as cli\n"
+        "import sys, regionlm.cli.main as cli\n"
         "def say() -> None: print('x')\n"
         "cli.COMMANDS = {'say': say}\nsys.exit(cli.main(['say']))"
     )

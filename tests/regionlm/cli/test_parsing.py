@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regionlm.cli import COMMANDS, main
-from regionlm.cli_options import Bulk
-from regionlm.cli_parser import UsageError, parse
+from regionlm.cli.main import COMMANDS, main
+from regionlm.cli.options import Bulk
+from regionlm.cli.parser import UsageError, parse
 
 _ROOT = Path(__file__).parents[3]
 
@@ -148,7 +148,8 @@ def test_help_documents_every_option(command: str, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("argv", [["--help"], ["caption", "--help"], ["--version"]])
 def test_help_is_quick_and_loads_no_model_code(argv: list[str]) -> None:
     code = (
-        "import sys\nfrom regionlm.cli import main\ntry:\n    main()\nexcept SystemExit: pass\n"
+        "import sys\nfrom regionlm.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'open_clip', 'numpy', 'PIL'} & set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )
@@ -165,7 +166,7 @@ def test_help_is_quick_and_loads_no_model_code(argv: list[str]) -> None:
 @pytest.mark.parametrize("options", [[], ["--embedder", "crop", "--heatmap", "h.png"]])
 def test_bad_input_is_answered_before_torch_is_loaded(options: list[str]) -> None:
     code = (
-        "import sys\nfrom regionlm.cli import main\n"
+        "import sys\nfrom regionlm.cli.main import main\n"
         f"print(main(['caption', 'none.png', '--box', '0,0,1,1', *{options}]),"
         " 'torch' in sys.modules)"
     )

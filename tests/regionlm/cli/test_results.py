@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from regionlm.cli import main
-from regionlm.cli_options import EmbedderName
+from regionlm.cli.main import main
+from regionlm.cli.options import EmbedderName
 
 _ROOT = Path(__file__).parents[3]
 _FIGURES = {"logprob", "dice", "iou", "cosine_to_image"}
@@ -22,7 +22,7 @@ _OTHERS = [name for name in get_args(EmbedderName) if name != "maskinversion"]
 
 
 def _run(*argv: str, **options: object) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from regionlm.cli import main; sys.exit(main())"
+    code = "import sys; from regionlm.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *argv]
     return subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, **options)
 
@@ -164,7 +164,7 @@ def test_embed_writes_the_embeddings(
     run: Callable[..., str], write_mask: Callable[..., Path], image: Path, tiny_bundle: Path
 ) -> None:
     from regionlm.captioner import RegionCaptioner
-    from regionlm.masks import read_regions
+    from regionlm.inputs.masks import read_regions
 
     mask, output = write_mask("m.png"), image.with_name("let.safetensors")
     assert run("embed", "--mask", mask, "--output", output) == f"{output}: embeddings [1, 16]\n"

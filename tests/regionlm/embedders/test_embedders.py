@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from regionlm.backbones import ClipViT
-from regionlm.cli_options import EmbedderName
+from regionlm.cli.options import EmbedderName
 from regionlm.embedders import (
     EMBEDDERS,
     Embedder,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from regionlm import RegionCaptioner
-from regionlm.digests import file_digest
 from regionlm.embedders import EMBEDDERS, make_embedder
 from regionlm.embedders.options import EMBEDDER_OPTIONS
+from regionlm.pretrained.digests import file_digest
 from training.embeddings.key import embedder_key
 
 INVERSION = {

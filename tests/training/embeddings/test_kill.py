@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from regionlm.cli import main
+from regionlm.cli.main import main
 from training.embeddings.predict import SHARD, TOGETHER
 from training.first_hour.make import FOLDER
 

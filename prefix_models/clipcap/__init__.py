@@ -1,0 +1,1 @@
+"""ClipCap (Mokady et al. 2021): an embedding, mapped to a prefix before the text."""

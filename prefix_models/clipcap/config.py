@@ -1,0 +1,100 @@
+"""What a ClipCap model is besides its weights: sizes, input normalisation, how a text ends."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeVar, get_args
+
+from prefix_models.errors import PrefixModelError
+
+Stop = Literal["eos", "period"]
+_Config = TypeVar("_Config")
+
+_OPTIONAL_SIZES = ("mapper_width", "clip_length", "mapper_layers", "mapper_heads")
+
+
+@dataclass(frozen=True)
+class ClipCapConfig:
+    """Settings of a ClipCap model, saved beside its weights.
+
+    Args:
+        embedding_dim: width d of the embeddings it reads.
+        prefix_length: number P of vectors put before the text.
+        mapper: kind of mapper, a key of `prefix_models.clipcap.mappers.MAPPERS`.
+        mapper_width: hidden width of the mapper; None means the published choice: half of P x the
+            language model's width (mlp), twice that width (transformer).
+        clip_length: vectors that a transformer mapper makes of the embedding; None means P.
+        mapper_layers, mapper_heads: of a transformer mapper; None means the published 8.
+        normalize_input: scale embeddings to unit L2 norm before the mapper. Set it where the mapper
+            was trained so; the published transformer checkpoint was, the MLP ones were not.
+        encoder: name of the encoder whose embeddings it was trained on (open_clip's
+            "name/pretrained"); empty when unknown. Nothing loads it, but a RegionCaptioner refuses
+            a backbone of another name.
+        stop: "eos", the tokenizer's end token ends a text and is not part of it; "period", the
+            token of "." ends a text and is kept in it, as in the published checkpoints, which were
+            trained without an end token.
+        prompt: text put between prefix and caption, in training and decoding; not part of the
+            generated text.
+
+    Raises:
+        PrefixModelError: a value is out of range or of another type.
+    """
+
+    embedding_dim: int
+    prefix_length: int = 10
+    mapper: str = "mlp"
+    mapper_width: int | None = None
+    clip_length: int | None = None
+    mapper_layers: int | None = None
+    mapper_heads: int | None = None
+    normalize_input: bool = False
+    encoder: str = ""
+    stop: Stop = "eos"
+    prompt: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "prefix_length", *_OPTIONAL_SIZES):
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL_SIZES:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise PrefixModelError(f"{name} must be a positive integer, got {value!r}")
+        for name in ("mapper", "encoder", "prompt"):
+            if not isinstance(getattr(self, name), str):
+                raise PrefixModelError(f"{name} must be a text, got {getattr(self, name)!r}")
+        if not isinstance(self.normalize_input, bool):
+            raise PrefixModelError(
+                f"normalize_input must be true or false, got {self.normalize_input!r}"
+            )
+        if self.stop not in get_args(Stop):
+            raise PrefixModelError(f"stop must be 'eos' or 'period', got {self.stop!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values, without those left to the published choice."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ClipCapConfig":
+        """Build from `to_dict`'s values; unknown or missing names raise PrefixModelError."""
+        return read_settings(cls, values, "ClipCap")
+
+
+def read_settings(kind: type[_Config], values: Mapping[str, Any], noun: str) -> _Config:
+    """Build a dataclass of settings; unknown or missing names raise PrefixModelError.
+
+    kind: the dataclass, which needs `embedding_dim`. noun: how messages call its settings.
+    """
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # no name for dataclasses in Python 3.10
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise PrefixModelError(f"unknown {noun} settings {unknown}; known ones are {sorted(known)}")
+    if "embedding_dim" not in values:
+        raise PrefixModelError(f"{noun} settings lack embedding_dim")
+    return kind(**values)
+
+
+def check_prefix_name(name: object) -> str:
+    """Return a name fit for a file; anything else than letters, digits, "-", "_" raises."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise PrefixModelError(f"a prefix name is letters, digits, '-' and '_', got {name!r}")
+    return name

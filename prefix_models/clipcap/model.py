@@ -1,0 +1,154 @@
+"""ClipCap: an embedding, mapped to a prefix, in front of any Hugging Face causal language model."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prefix_models.base import PrefixModel
+from prefix_models.clipcap.config import ClipCapConfig, check_prefix_name
+from prefix_models.clipcap.mappers import build_mapper
+from prefix_models.errors import PrefixModelError
+
+
+class ClipCap(PrefixModel):
+    """A mapper and a language model: embeddings [M, d] -> M texts (Mokady et al. 2021).
+
+    One language model may carry several mappers under names ("prefixes"), which share everything
+    but the mapper: `model.with_prefix("zero-shot")`.
+
+    Args:
+        lm: Hugging Face causal language model that takes `inputs_embeds`. Held, not changed.
+        tokenizer: its Hugging Face tokenizer.
+        config: see ClipCapConfig.
+        prefix: name of the first mapper.
+        mapper: what that is; None draws a new, untrained one.
+
+    Raises:
+        PrefixModelError: tokenizer, language model and config do not fit each other.
+    """
+
+    def __init__(
+        self,
+        lm: Any,
+        tokenizer: Any,
+        config: ClipCapConfig,
+        *,
+        prefix: str = "default",
+        mapper: nn.Module | None = None,
+    ) -> None:
+        super().__init__(lm, tokenizer, config.stop)
+        self.config: ClipCapConfig = config
+        self._prompt_ids: list[int] = (
+            tokenizer(config.prompt, add_special_tokens=False)["input_ids"] if config.prompt else []
+        )
+        self.context_length = config.prefix_length + len(self._prompt_ids)
+        self.mappers = nn.ModuleDict()
+        self.prefix_name = ""
+        if self.room < 1:
+            raise PrefixModelError(
+                f"prefix and prompt take {self.context_length} positions, the language model has "
+                f"{self.positions}; there is no room for text"
+            )
+        width = lm.get_input_embeddings().weight.shape[1]
+        self._add(prefix, build_mapper(config, width) if mapper is None else mapper)
+        self.prefix_name = prefix
+
+    # --- sizes and prefixes
+
+    @property
+    def mapper(self) -> nn.Module:
+        """The mapper in use: [M, d] -> [M, P, hidden]."""
+        return self.mappers[self.prefix_name]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Names of all mappers."""
+        return list(self.mappers)
+
+    def with_prefix(self, name: str) -> "ClipCap":
+        """Return this model with another of its mappers in use; all weights are shared.
+
+        Raises:
+            PrefixModelError: no mapper of that name.
+        """
+        if name not in self.mappers:
+            raise PrefixModelError(
+                f"no prefix named {name!r}; this model has {', '.join(self.prefixes)}"
+            )
+        view = copy.copy(self)
+        view.prefix_name = name
+        return view
+
+    def add_prefix(self, name: str) -> "ClipCap":
+        """Add a copy of the mapper in use under a new name; return the model that uses the copy.
+
+        Raises:
+            PrefixModelError: the name is taken, or not made of letters, digits, "-" and "_".
+        """
+        self._add(name, copy.deepcopy(self.mapper))
+        return self.with_prefix(name)
+
+    def _add(self, name: str, mapper: nn.Module) -> None:
+        check_prefix_name(name)
+        if name in self.mappers:
+            raise PrefixModelError(f"there is already a prefix named {name!r}")
+        self.mappers[name] = mapper
+
+    # --- from embeddings to vectors
+
+    def scale_input(self, embeddings: Tensor) -> Tensor:
+        """Scale embeddings [M, d] to unit norm where the config says so."""
+        return F.normalize(embeddings, dim=-1) if self.config.normalize_input else embeddings
+
+    def context(self, embeddings: Tensor) -> Tensor:
+        """Return what stands before the text, [M, P + prompt, hidden]."""
+        embed = self.lm.get_input_embeddings()
+        context = self.prefix(embeddings).to(embed.weight.device, embed.weight.dtype)
+        if self._prompt_ids:
+            prompt = embed(torch.tensor(self._prompt_ids, device=self.device))
+            context = torch.cat((context, prompt.expand(len(context), -1, -1)), dim=1)
+        return context
+
+    # --- folders
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model with all its prefixes to a folder; the one in use becomes the default.
+
+        The folder appears complete or not at all; an older ClipCap folder is replaced.
+
+        Raises:
+            PrefixModelError: the folder holds something else, or cannot be written.
+        """
+        from prefix_models.clipcap.folder import save_folder
+
+        save_folder(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        prefix: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> "ClipCap":
+        """Read what `save_pretrained` wrote, in eval mode. Never touches the network.
+
+        Args:
+            folder: a local folder.
+            prefix: name of the mapper to use; None means the folder's default.
+            device: where to put the model.
+            dtype: of all weights; None means as saved.
+
+        Raises:
+            PrefixModelError: a file is missing, damaged or does not fit the others, or there is no
+                such prefix or device.
+        """
+        from prefix_models.clipcap.folder import load_folder
+
+        model = load_folder(Path(folder), device, dtype)
+        return model.with_prefix(prefix) if prefix is not None else model

@@ -1,0 +1,120 @@
+"""Greedy decoding and sampling: every row of a batch is decoded on its own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from prefix_models.decoding.cached_lm import CachedLM
+from prefix_models.decoding.options import DecodeOptions
+from prefix_models.decoding.processors import nothing_left
+from prefix_models.decoding.request import Task
+from prefix_models.errors import PrefixModelError
+
+
+class Token(NamedTuple):
+    """A token chosen for a row, with its natural-log probability at temperature 1."""
+
+    row: int
+    id: int
+    logprob: float
+
+
+# (allowed scores [n, vocabulary], rows [n] of the full batch, step) -> token ids [n]
+Choice = Callable[[Tensor, Tensor, int], Tensor]
+
+
+# The decorator keeps gradients off while this generator runs, but not in its caller's loop body.
+@torch.no_grad()
+def decode_rows(lm: Any, task: Task) -> Iterator[list[Token]]:
+    """Yield, step by step, the tokens of all rows that have not ended.
+
+    A row ends with its first end token (yielded) or at the most new tokens; ended rows leave the
+    batch. Greedy decoding picks what `generate2` of the published ClipCap code picks: its top-p
+    filter never removes the most probable token, which it then takes.
+
+    Args:
+        lm: a Hugging Face causal language model.
+        task: `decoding` is "greedy" or "sample"; the latter reads temperature, top_k, top_p, seed.
+
+    Raises:
+        PrefixModelError: the controls leave a row no token to choose.
+    """
+    context, control = task.context, task.control
+    if not len(context):
+        return
+    choose = _chooser(task.options, len(context), task.max_new_tokens)
+    state = CachedLM(lm, context, task.mask)
+    logits = state.logits
+    rows = torch.arange(len(context), device=logits.device)
+    written = rows.new_empty(len(rows), 0)  # kept up for the controls only
+    for step in range(task.max_new_tokens):
+        scores = logits
+        if control is not None:
+            scores = control(written, logits)
+            if not scores.amax(-1).isfinite().all():
+                raise nothing_left(step)
+        tokens = choose(scores, rows, step)
+        logprobs = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        yield [
+            Token(*chosen)
+            for chosen in zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True)
+        ]
+        going = torch.isin(tokens, task.end_ids, invert=True).nonzero()[:, 0]
+        if not len(going) or step + 1 == task.max_new_tokens:
+            return
+        if len(going) < len(rows):
+            state.select(going)
+            rows, tokens, written = rows[going], tokens[going], written[going]
+        if control is not None:
+            written = torch.cat((written, tokens[:, None]), dim=1)
+        logits = state.feed(tokens)
+
+
+def _chooser(options: DecodeOptions, rows: int, steps: int) -> Choice:
+    if options.decoding == "greedy":
+        return lambda logits, rows, step: logits.argmax(-1)
+    uniforms = _uniforms(options.seed, rows, steps)
+
+    def sample(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+        draws = uniforms[:, step].to(logits.device)[rows]
+        return _inverse_cdf(logits / options.temperature, options.top_p, draws)
+
+    return sample
+
+
+def _uniforms(seed: int | Sequence[int] | None, rows: int, steps: int) -> Tensor:
+    """Draw the random numbers [rows, steps] in [0, 1) that all sampling uses.
+
+    Each row has its own generator, on the CPU, so a text depends on neither the batch around it nor
+    the kind of device. Without a seed, torch's global generator gives every row its own.
+    """
+    if seed is None:
+        seeds = torch.randint(2**63 - 1, (rows,)).tolist()
+    elif isinstance(seed, int):
+        seeds = [seed] * rows
+    else:
+        seeds = list(seed)
+    if len(seeds) != rows:
+        raise PrefixModelError(
+            f"seed must be one integer or one for each embedding: got {len(seeds)} for {rows}"
+        )
+    draws = [
+        torch.rand(steps, generator=torch.Generator().manual_seed(one), dtype=torch.float64)
+        for one in seeds
+    ]
+    return torch.stack(draws)
+
+
+def _inverse_cdf(logits: Tensor, top_p: float, draws: Tensor) -> Tensor:
+    """Sample [n] from the smallest set of most probable tokens that holds `top_p` of the mass."""
+    # float64, because a float32 running sum over 50k tokens is off by more than rare tokens weigh.
+    mass, order = logits.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
+    reached = mass.cumsum(-1)
+    mass = mass.masked_fill(reached - mass >= top_p, 0.0)  # the first token always stays
+    reached = mass.cumsum(-1)
+    place = torch.searchsorted(reached, draws[:, None] * reached[:, -1:], right=True)
+    # Rounding may put the draw at the very end of the sum: the last token with any mass, then.
+    last = (mass > 0).sum(-1, keepdim=True) - 1
+    return order.gather(1, torch.minimum(place, last))[:, 0]

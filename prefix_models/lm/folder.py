@@ -1,0 +1,201 @@
+"""Language model, adapters and tokenizer of a prefix model as files; who they are, as metadata.
+
+```
+language_model/           config.json, model.safetensors, tokenizer files, as transformers writes
+language_model/adapter/   LoRA weights, as peft writes, where the language model has some
+```
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from prefix_models.errors import PrefixModelError
+from prefix_models.folders import CONFIG
+from prefix_models.generation import tokens_of
+from prefix_models.lm import adapter_files
+from prefix_models.lm.adapters import is_adapted, without_adapters
+from prefix_models.lm.compat import trust
+from prefix_models.lm.loading import load_strictly, no_progress_bars, revision_of
+from prefix_models.lm.outline import base_of
+from prefix_models.lm.read_back import check_named, check_stored
+
+ADAPTER = "adapter"
+_PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+# --- who they are
+
+
+def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    """Return what tells tokenizers apart: number of tokens, and a digest of what they do.
+
+    That is which id is which token, and how a text that tries their habits is split in them.
+    """
+    ids = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    seen = json.dumps([vocabulary, ids])
+    return {"tokens": tokens_of(tokenizer), "sha256": hashlib.sha256(seen.encode()).hexdigest()}
+
+
+def describe_language_model(lm: Any) -> dict[str, Any]:
+    """Return what a prefix model needs of its language model."""
+    rows, width = lm.get_input_embeddings().weight.shape
+    kind = lm.config.model_type
+    return {"model_type": kind, "hidden_size": width, "vocabulary": rows, ADAPTER: is_adapted(lm)}
+
+
+def check_same(what: str, wanted: object, found: Mapping[str, Any], folder: Path) -> None:
+    """Raise PrefixModelError, showing both sides, where metadata `wanted` says otherwise.
+
+    Folders of before there was such metadata have none; only what is there is compared.
+    """
+    for name, value in found.items():
+        if isinstance(wanted, dict) and wanted.get(name, value) != value:
+            raise PrefixModelError(
+                f"{folder / CONFIG}: trained with another {what} ({name} {_short(wanted[name])}) "
+                f"than the one here ({name} {_short(value)}); the parts are of different models"
+            )
+
+
+def _short(value: object) -> str:
+    return f"{str(value)[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def reference_of(lm: Any) -> dict[str, Any]:
+    """Return where transformers loaded the language model from, so that it can do so again.
+
+    Raises:
+        PrefixModelError: nowhere: it was built in memory, or the folder is gone.
+    """
+    base = base_of(lm)
+    source = str(base.name_or_path or "")
+    if source and Path(source).is_dir():
+        return {"source": str(Path(source).resolve()), "revision": None}
+    if not _HUB_ID.fullmatch(source):
+        raise PrefixModelError(
+            "language_model='reference' needs a language model that from_pretrained loaded from a "
+            f"hub id or a folder that is still there, got one from {source!r}; use 'store'"
+        )
+    return {"source": source, "revision": revision_of(source)}
+
+
+# --- files
+
+
+def write_language_model(lm: Any, folder: Path, *, weights: bool = True) -> None:
+    """Write the language model (unless not `weights`) and its adapters, if any.
+
+    Raises:
+        PrefixModelError: adapters that can't be kept, or on weights that can't (quantised).
+    """
+    folder.mkdir(exist_ok=True)
+    if weights:
+        plain = without_adapters(lm) if is_adapted(lm) else lm
+        with no_progress_bars():
+            plain.save_pretrained(folder)
+    if is_adapted(lm):
+        adapter_files.write_adapter(lm, folder / ADAPTER)
+
+
+def check_storable(lm: Any, reference: dict[str, Any] | None) -> None:
+    """Raise PrefixModelError unless the language model can be written, or named by `reference`."""
+    if reference is not None:
+        check_named(lm, reference)
+    elif is_adapted(lm):
+        without_adapters(lm)
+
+
+def check_language_model(lm: Any, reference: dict[str, Any] | None, folder: Path) -> None:
+    """Raise PrefixModelError unless what `write_language_model` wrote is read as it is in memory.
+
+    Args:
+        lm: language model.
+        reference: where it comes from, if its weights are not in the folder.
+        folder: what was written.
+    """
+    if reference is not None:
+        check_named(lm, reference)
+    else:
+        _require_weights(folder)
+        check_stored(lm, folder)
+    if is_adapted(lm):
+        adapter_files.check_written(lm, folder / ADAPTER)
+
+
+def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
+    """Read what `write_language_model` wrote, but adapters; all names and shapes must match.
+
+    `dtype` None means as saved. It is set here, since a later `.to` would also round buffers such
+    as the frequencies of rotary positions.
+    """
+    _require_weights(folder)
+    noun = f"the language model in {folder}"
+    weights = folder / "model.safetensors"
+    lm = load_strictly(AutoModelForCausalLM, folder, noun, weights, dtype)
+    trust(lm)  # only what can be decoded is ever written
+    return lm
+
+
+def _require_weights(folder: Path) -> None:
+    require(folder / CONFIG)
+    if not (folder / "model.safetensors.index.json").is_file():
+        require(folder / "model.safetensors")
+
+
+def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
+    """Load the language model that `reference_of` named.
+
+    Raises:
+        PrefixModelError: it is not there, or lacks weights.
+    """
+    source = reference.get("source") if isinstance(reference, dict) else None
+    if not isinstance(source, str) or not source:
+        raise PrefixModelError("the language model is to be loaded from elsewhere, but no source")
+    folder = Path(source)
+    if folder.is_absolute() and not folder.is_dir():
+        raise PrefixModelError(
+            f"the language model was in {source}, which is no folder now; give lm="
+        )
+    options = {"revision": reference.get("revision")} if isinstance(reference, dict) else {}
+    local = offline or folder.is_absolute()
+    where = f"the language model {source}" + (" in this machine's files" if local else "")
+    return load_strictly(
+        AutoModelForCausalLM, source, where, source, dtype, local_files_only=local, **options
+    )
+
+
+def read_adapter(lm: Any, folder: Path, metadata: object, dtype: torch.dtype | None = None) -> Any:
+    """Return the language model with the adapters that the metadata says it has."""
+    if not isinstance(metadata, dict) or not metadata.get(ADAPTER):
+        return lm
+    if is_adapted(lm):
+        raise PrefixModelError(
+            f"{folder} holds adapters, and the given language model has some; give it without"
+        )
+    return adapter_files.read_adapter(lm, folder / ADAPTER, dtype)
+
+
+def read_tokenizer(folder: Path, metadata: object) -> Any:
+    """Read the tokenizer in a folder; it must be the one that the metadata describes."""
+    require(folder / "tokenizer.json")
+    try:
+        # Not AutoTokenizer: it takes the language model's usual class, whatever was saved here.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise PrefixModelError(f"cannot read the tokenizer in {folder}: {error}") from error
+    check_same("tokenizer", metadata, describe_tokenizer(tokenizer), folder.parent)
+    return tokenizer
+
+
+def require(path: Path) -> None:
+    """Raise PrefixModelError unless there is a file."""
+    if not path.is_file():
+        raise PrefixModelError(f"missing file: {path}")

@@ -1,0 +1,1 @@
+"""A LLaVA-style prefix model: projected embeddings inside a prompt."""

@@ -1,0 +1,138 @@
+"""A ProjectorModel as a folder.
+
+```
+config.json            settings; which tokenizer and language model they belong to
+projector.safetensors
+language_model/        see prefix_models.lm.folder; only tokenizer and adapters where
+                       config.json names the language model instead
+```
+"""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from prefix_models.clipcap.folder import (
+    LANGUAGE_MODEL,
+    check_device,
+    check_same_weights,
+    load_mapper,
+)
+from prefix_models.errors import PrefixModelError
+from prefix_models.folders import CONFIG, FolderKind
+from prefix_models.lm.folder import (
+    check_language_model,
+    check_same,
+    describe_language_model,
+    describe_tokenizer,
+    read_adapter,
+    read_language_model,
+    read_referenced,
+    read_tokenizer,
+    reference_of,
+    write_language_model,
+)
+from prefix_models.projector.config import ProjectorConfig
+from prefix_models.projector.model import ProjectorModel, Storage
+from prefix_models.projector.projectors import build_projector
+
+PROJECTOR = FolderKind("projector model", "regionlm/projector", 1, PrefixModelError)
+WEIGHTS = "projector.safetensors"
+
+
+def save_projector(model: ProjectorModel, folder: Path, storage: Storage | None) -> None:
+    """See ProjectorModel.save_pretrained."""
+    if storage not in (None, *get_args(Storage)):
+        raise PrefixModelError(
+            f"language_model must be one of {list(get_args(Storage))}, got {storage!r}"
+        )
+    by_name = storage == "reference" or (storage is None and model.reference is not None)
+    reference = (model.reference or reference_of(model.lm)) if by_name else None
+
+    def read_back(staging: Path) -> None:
+        _read_back(model, reference, staging)
+
+    with PROJECTOR.replacing(folder, read_back) as staging:
+        weights = {key: value.contiguous() for key, value in model.projector.state_dict().items()}
+        save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
+        write_language_model(model.lm, staging / LANGUAGE_MODEL, weights=not by_name)
+        model.tokenizer.save_pretrained(staging / LANGUAGE_MODEL)
+        config = {
+            "projector": model.config.to_dict(),
+            "tokenizer": describe_tokenizer(model.tokenizer),
+            "language_model": describe_language_model(model.lm),
+            "reference": reference,
+        }
+        PROJECTOR.write_config(staging, config)
+
+
+def load_projector(
+    folder: Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    lm: Any = None,
+    offline: bool = False,
+) -> ProjectorModel:
+    """See ProjectorModel.from_pretrained."""
+    device = check_device(device)
+    config = PROJECTOR.read_config(folder)
+    settings = _settings(config, folder)
+    parts = folder / LANGUAGE_MODEL
+    tokenizer = read_tokenizer(parts, config["tokenizer"])
+    base = lm
+    if lm is None and config["reference"] is None:
+        base = read_language_model(parts, dtype)
+    elif lm is None:
+        base = read_referenced(config["reference"], offline, dtype)
+    loaded = read_adapter(base, parts, config["language_model"], dtype)
+    check_same("language model", config["language_model"], describe_language_model(loaded), folder)
+    try:
+        empty = _empty_projector(loaded, settings)
+        model = ProjectorModel(loaded, tokenizer, settings, projector=empty)
+    except PrefixModelError as error:
+        raise PrefixModelError(f"{folder}: {error}") from error
+    load_mapper(model.projector, folder / WEIGHTS)
+    model.reference = config["reference"]
+    model.projector.to(dtype=dtype)
+    if lm is None:
+        return model.to(device).eval()
+    # It is the caller's, and quantised weights may not move.
+    model.projector.to(model.device)
+    model.training = False
+    model.projector.eval()
+    return model
+
+
+def _read_back(model: ProjectorModel, reference: dict[str, Any] | None, folder: Path) -> None:
+    """Raise PrefixModelError unless `load_projector` would make the same model of a folder."""
+    config = PROJECTOR.read_config(folder)
+    if (_settings(config, folder), config["reference"]) != (model.config, reference):
+        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+    read_tokenizer(folder / LANGUAGE_MODEL, config["tokenizer"])
+    check_language_model(model.lm, reference, folder / LANGUAGE_MODEL)
+    projector = _empty_projector(model.lm, model.config)
+    load_mapper(projector, folder / WEIGHTS)
+    check_same_weights(projector, model.projector, folder / WEIGHTS)
+
+
+def _empty_projector(lm: Any, settings: ProjectorConfig) -> nn.Module:
+    """Return a projector without weights, which would only be drawn to be overwritten."""
+    width = lm.get_input_embeddings().weight.shape[1]
+    with torch.device("meta"):
+        return build_projector(settings, width)
+
+
+def _settings(config: dict[str, Any], folder: Path) -> ProjectorConfig:
+    path = folder / CONFIG
+    for name in ("projector", "tokenizer", "language_model"):
+        if not isinstance(config.get(name), dict):
+            raise PrefixModelError(f"{path} lacks the settings under {name!r}")
+    config.setdefault("reference", None)
+    try:
+        return ProjectorConfig.from_dict(config["projector"])
+    except PrefixModelError as error:
+        raise PrefixModelError(f"{path}: {error}") from error

@@ -1,0 +1,1 @@
+"""The `regionlm` command: words and files in, Python calls out."""

@@ -1,0 +1,47 @@
+"""`regionlm caption --manifest`: what it calls and says; `regionlm.cli.main` words the errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from regionlm.cli.options import Bulk, Decoding, Model
+from regionlm.distributed.rank import is_first_process
+
+
+def caption_many(
+    manifest: str,
+    output: str,
+    bulk: Bulk,
+    model: Model,
+    embedder: str,
+    embedder_options: Mapping[str, Any],
+    decoding: Decoding,
+) -> None:
+    """Caption a manifest; say on stderr what was skipped and how fast it went."""
+    from regionlm.bulk import caption_manifest
+
+    summary = caption_manifest(
+        manifest,
+        output,
+        model=model.model,
+        device=model.device,
+        offline=model.offline,
+        embedder=embedder,
+        embedder_options=embedder_options,
+        devices=bulk.devices,
+        workers=bulk.workers,
+        skip_bad=bulk.skip_bad,
+        **asdict(decoding),
+    )
+    if not is_first_process():
+        return
+    for skipped in summary.named:
+        print("regionlm: skipped:", skipped, file=sys.stderr)
+    if summary.bad > len(summary.named):
+        rest = summary.bad - len(summary.named)
+        print(f"regionlm: skipped: {rest} more, see the errors in {output}", file=sys.stderr)
+    print(f"regionlm: {summary}", file=sys.stderr)
+    print(f"{output}: {summary.lines} lines")

@@ -1,0 +1,215 @@
+"""The words of a command line, taken apart: one grammar for all commands.
+
+Options are the fields of dataclasses; those of nested ones have dotted names. Standard library
+only, as `regionlm.cli.options`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+Value = Any
+"""What YAML or JSON can hold, in a dict of settings: as it is given."""
+
+_TRUTHS = ("true", "false", "yes", "no")
+_LONGEST = 200
+
+
+class UsageError(Exception):
+    """The command line itself is wrong; the message is one line."""
+
+
+class Option(NamedTuple):
+    """An option as it was given; `more`: what is said adds to a list (`--data+ ...`)."""
+
+    name: str
+    text: str
+    more: bool = False
+
+
+@dataclass
+class Words:
+    """A command line, taken apart."""
+
+    options: list[Option] = field(default_factory=list)
+    configs: list[str] = field(default_factory=list)
+    help: bool = False
+    print_config: bool = False
+    loose: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def option_kinds(settings: Any, above: str = "") -> dict[str, Any]:
+    """Type of every option of a dataclass, by dotted name, groups of options included."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(settings)
+    for one in fields(settings):
+        kind, name = hints[one.name], above + one.name
+        found[name] = kind
+        group = group_of(kind)
+        if group is not None:
+            found |= option_kinds(group, f"{name}.")
+    return found
+
+
+def read_words(
+    argv: Sequence[str], kinds: Mapping[str, Any], positional: str | None = None
+) -> Words:
+    """Take a command line apart.
+
+    Dashes stand for underscores in any name. A flag takes a value only if it is one (`--flag
+    false`). A list of texts is given by repeating its option, or by several values after it
+    (`--mask masks/*.png`) once the positional argument has been given; before that, an option takes
+    one value, or the positional argument would be taken for another.
+
+    Args:
+        argv: what follows the command.
+        kinds: of its options, as of `option_kinds`.
+        positional: the option that is given without its name; a list takes all such words.
+
+    Raises:
+        UsageError: an option that there is not, unless help is asked for, or one without a value.
+    """
+    words, tokens = Words(), deque(argv)
+    while tokens:
+        token = tokens.popleft()
+        name, equals, text = token.partition("=")
+        if token == "--":
+            words.loose += tokens
+            break
+        if not token.startswith("-"):
+            words.loose.append(token)
+        elif token in ("-h", "--help"):
+            words.help = True
+        elif token in ("--print_config", "--print-config"):
+            words.print_config = True
+        elif name == "--config":
+            words.configs.append(text if equals else _value_of(name, tokens))
+        else:
+            _read_option(token, tokens, kinds, words, positional is None or bool(words.loose))
+    _place(words, kinds, positional)
+    if words.unknown and not words.help:
+        unknown = " ".join(words.unknown)
+        raise UsageError(f"unrecognized arguments: {unknown} (see regionlm --help)")
+    return words
+
+
+def known_name(given: str, kinds: Mapping[str, Any]) -> str | None:
+    """An option's own name, or that of something inside of a dict; None if there is no such."""
+    for name in (given, given.replace("-", "_")):
+        if name in kinds:
+            return name
+    ends = (end for end, character in enumerate(given) if character == ".")
+    for group, rest in ((given[:end].replace("-", "_"), given[end:]) for end in ends):
+        if is_dict(kinds.get(group)) and rest.strip("."):
+            return group + rest
+    return None
+
+
+def group_of(kind: Any) -> Any:
+    """The dataclass that an option's type is, or may be; None: it is no group of options."""
+    return next((one for one in alternatives(kind) if is_dataclass(one)), None)
+
+
+def items_of(kind: Any) -> Any:
+    """The dataclass that the items of a list are; None: it is no list of such."""
+    group = group_of(get_args(kind)[0]) if get_origin(kind) is list and get_args(kind) else None
+    return group
+
+
+def is_dict(kind: Any) -> bool:
+    """Whether an option is a dict, whose keys are no options."""
+    return get_origin(kind) is dict
+
+
+def is_texts(kind: Any) -> bool:
+    """Whether an option is a list whose items are given one by one, each as it is."""
+    return get_origin(kind) is list and get_args(kind)[0] in (str, Path)
+
+
+def is_required(option: Field) -> bool:
+    """Whether a field has no default."""
+    return option.default is MISSING and option.default_factory is MISSING
+
+
+def default_of(option: Field) -> Any:
+    """The default of a field that has one."""
+    return option.default if option.default_factory is MISSING else option.default_factory()
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """What a union is of; any other type alone."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def as_written(names: Iterable[str], positional: str | None) -> str:
+    """Names of options as they stand on the command line."""
+    return ", ".join(name if name == positional else f"--{name}" for name in names)
+
+
+def expected(kind: Any) -> str:
+    """A type, as a message says it."""
+    named = {NoneType: "null", bool: "true or false", float: "a finite number", str: "text"}
+    named |= {int: "int", Path: "a path"}
+    several = [one for one in alternatives(kind) if one is not NoneType] or [NoneType]
+    if len(several) > 1:
+        return " or ".join(map(expected, several))
+    (one,) = several
+    if get_origin(one) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(one)))
+    if is_texts(one):
+        return "a list of texts" if get_args(one)[0] is str else "a list of paths"
+    if items_of(one) is not None:
+        return f"a list, each item {expected(items_of(one))}"
+    if group_of(one) is not None:
+        return "a mapping of " + ", ".join(field.name for field in fields(one))
+    if is_dict(one):
+        return "a mapping"
+    return named.get(one) or str(one if get_origin(one) else getattr(one, "__name__", one))
+
+
+def shown(value: Any) -> str:
+    """A value, as a message says it."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _read_option(
+    token: str, tokens: deque[str], kinds: Mapping[str, Any], words: Words, several: bool
+) -> None:
+    name, equals, text = token.partition("=")
+    more = name.endswith("+")
+    known = known_name(name.removeprefix("--").removesuffix("+"), kinds)
+    kind = kinds.get(known or "")
+    if known is None or not name.startswith("--") or (more and get_origin(kind) is not list):
+        words.unknown.append(token)
+        return
+    if kind is bool and not equals:
+        text = tokens.popleft() if tokens and tokens[0].lower() in _TRUTHS else "true"
+    elif not equals:
+        text = _value_of(name, tokens)
+    words.options.append(Option(known, text, more))
+    while is_texts(kind) and several and not equals and tokens and not tokens[0].startswith("-"):
+        words.options.append(Option(known, tokens.popleft(), more))
+
+
+def _value_of(name: str, tokens: deque[str]) -> str:
+    if not tokens or tokens[0].startswith("--"):
+        raise UsageError(f"{name}: expected a value after it")
+    return tokens.popleft()
+
+
+def _place(words: Words, kinds: Mapping[str, Any], positional: str | None) -> None:
+    """Give the words without a name to the option that they are of."""
+    if positional is None:
+        taken = 0
+    else:
+        taken = len(words.loose) if is_texts(kinds[positional]) else 1
+        words.options += [Option(positional, text) for text in words.loose[:taken]]
+    words.unknown += words.loose[taken:]

@@ -1,0 +1,398 @@
+"""The `regionlm` command: read, check, call the Python API, print.
+
+torch is imported only after the picture, the regions and the output paths have been checked, so
+`--help` and most mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json as json_format
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from regionlm.cli.bulk import caption_many
+from regionlm.cli.options import (
+    Bulk,
+    CaptionOutput,
+    CaptionQuery,
+    Decoding,
+    Embedding,
+    EmbedOutput,
+    Examination,
+    MatchOutput,
+    Model,
+    Query,
+)
+from regionlm.cli.parser import Command, UsageError, parse
+from regionlm.distributed.rank import is_first_process
+from regionlm.errors import InputError, ModelError, ModelWarning
+from regionlm.threads import sleep_while_waiting
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.embedders.embedder import Embedder
+    from regionlm.inputs.masks import Region
+    from regionlm.llava_captioner import LlavaCaptioner
+
+
+def caption(
+    query: CaptionQuery,
+    model: Model,
+    embedding: Embedding,
+    decoding: Decoding,
+    output: CaptionOutput,
+    bulk: Bulk,
+) -> None:
+    """Say in words what is in each region of an image, or of many.
+
+    Prints the caption; with several regions, or a label's, a line each, "region: caption". With
+    --manifest, writes a file, and says at the end how many regions a second it took.
+    """
+    _check_embedding(embedding)
+    if bulk.manifest is None:
+        _refuse(_given(bulk), "goes with --manifest; add --manifest FILE")
+        _caption_image(query, model, embedding, decoding, output)
+        return
+    if query.image is not None:
+        raise InputError(
+            f"--manifest: found the image {query.image} as well; leave one of them out"
+        )
+    _refuse(
+        [*_given(query), *_given(output)],
+        "goes with an image, not with --manifest; give one of them",
+    )
+    if bulk.output is None:
+        raise InputError("--manifest: no file for the captions given; add --output FILE")
+    embedder, options = _embedder_options(embedding)
+    caption_many(bulk.manifest, bulk.output, bulk, model, embedder, options, decoding)
+
+
+def _caption_image(
+    query: CaptionQuery,
+    model: Model,
+    embedding: Embedding,
+    decoding: Decoding,
+    output: CaptionOutput,
+) -> None:
+    from regionlm.files import PICTURE_SUFFIXES, check_writable
+    from regionlm.pretrained.bundle import load_captioner
+
+    if output.heatmap is not None:
+        if embedding.embedder != "maskinversion":
+            raise InputError(
+                f"--heatmap: the embedder {embedding.embedder} has no relevance map; leave it out,"
+                " or use maskinversion"
+            )
+        check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=_files(query, embedding))
+    image, regions = _read(query)
+    options = asdict(decoding)
+    captioner = load_captioner(
+        model.model,
+        prefix=options.pop("prefix"),
+        prompt=options.pop("prompt"),
+        device=model.device,
+        offline=model.offline,
+    )
+    from regionlm.captioner import RegionCaptioner
+
+    if output.heatmap is not None and not isinstance(captioner, RegionCaptioner):
+        raise InputError(
+            f"--heatmap: {model.model} is a LLaVA, whose maps lie on its own crop of the image;"
+            " leave it out"
+        )
+    results = captioner.caption(image, regions, embedder=_embedder(embedding, captioner), **options)
+    if output.heatmap is not None:
+        from regionlm.viz import save_heatmap
+
+        masks, maps = [region.mask for region in regions], [r.heatmap() for r in results]
+        save_heatmap(output.heatmap, image, masks, maps, [r.text for r in results])
+    if output.json:
+        rows = [result.figures() for result in results]
+        _print_json({**_question(query, model, embedding), "regions": rows})
+    else:
+        _print_lines(query, [r.region for r in results], [r.text for r in results])
+
+
+def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput) -> None:
+    """Tell which of some texts fits each region of an image.
+
+    Prints the texts with their probabilities, likeliest first; with several regions, or a label's,
+    a line each, "region: text 80.0%, text 20.0%".
+    """
+    if not output.text or not all(text.strip() for text in output.text):
+        raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
+    _check_embedding(embedding)
+    image, regions = _read(query)
+    captioner = _load(model)
+    embedder = _embedder(embedding, captioner)
+    results = captioner.match(image, regions, output.text, embedder=embedder)
+    if output.json:
+        rows = [
+            {
+                "region": r.region,
+                "probabilities": [float(p) for p in r.probabilities],
+                "similarities": [float(s) for s in r.similarities],
+            }
+            for r in results
+        ]
+        answer = _question(query, model, embedding)
+        _print_json({**answer, "texts": output.text, "regions": rows})
+        return
+    lines = []
+    for r in results:
+        ranked = sorted(zip(r.probabilities, output.text, strict=True), key=lambda pair: -pair[0])
+        lines.append(", ".join(f"{text} {100 * float(p):.1f}%" for p, text in ranked))
+    _print_lines(query, [r.region for r in results], lines)
+
+
+def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput) -> None:
+    """Write each region's embedding, a vector of the model's image-text space, to a file."""
+    from regionlm.files import check_writable, save_tensors
+
+    _check_embedding(embedding)
+    check_writable(output.output, (".safetensors",), inputs=_files(query, embedding))
+    image, regions = _read(query)
+    captioner = _load(model)
+    found = captioner.embed(image, regions, embedder=_embedder(embedding, captioner))
+    names = ["embeddings", "image_embedding", "cosine_to_image"]
+    if embedding.embedder == "maskinversion":
+        names += ["dice", "iou"]
+    names_of_regions = json_format.dumps([region.name for region in regions])
+    metadata = {**_question(query, model, embedding), "regions": names_of_regions}
+    tensors = {name: getattr(found, name).float() for name in names}
+    save_tensors(output.output, tensors, metadata)
+    count, dim = found.embeddings.shape
+    print(f"{output.output}: embeddings [{count}, {dim}]")
+
+
+def doctor(asked: Examination) -> int:
+    """Tell what is installed and whether it works: what to put in a report of a bug.
+
+    Looks at versions, extras, machine, folders and the hub, and tries a model out on an image that
+    ships with it. Ends with 1 if anything is wrong; notes are no faults.
+    """
+    from regionlm.doctor import examine
+
+    report = examine(asked.model, device=asked.device, offline=asked.offline)
+    if asked.json:
+        _print_json(report.figures())
+    else:
+        print(report.text())
+    return 1 if report.faults else 0
+
+
+COMMANDS: dict[str, Command] = {
+    "caption": caption,
+    "match": match,
+    "embed": embed,
+    "doctor": doctor,
+}
+EVALUATION = {
+    "eval": "Evaluate an embedder on a dataset: one row of a table, or several.",
+    "report": "Print finished evaluations as tables, or plot them.",
+}
+"""Commands of `eval.cli`, which read their own options."""
+TRAINING = {"train": "Train a prefix model on your own regions and texts: `train fit`."}
+"""Commands of `training.cli`, likewise."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: `doctor` found something wrong. 2: the user's input or the model can't be used, said
+    in one line on stderr. 130: interrupted. 141: the reader of the output went away. Anything else
+    is a bug and keeps its traceback. `--help` and `--version` raise SystemExit(0).
+    """
+    sleep_while_waiting()
+    try:
+        with _quiet_libraries():
+            code = _run(sys.argv[1:] if argv is None else argv)
+            if sys.stdout is not None:  # it is where the shell closed it
+                sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130 if is_first_process() else 0
+    except BrokenPipeError:
+        _discard_stdout()
+        return 141
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _discard_stdout()
+        return _complain(InputError(f"standard output cannot be written: {error.strerror}"))
+    except UsageError as error:
+        return _complain(error)
+    except ValueError as error:
+        if not _is_users(error):
+            raise
+        return _complain(error)
+
+
+def _discard_stdout() -> None:
+    """Python flushes stdout once more at exit; let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] in EVALUATION:
+        from eval.cli import RUNNERS
+
+        RUNNERS[argv[0]](argv[1:], EVALUATION[argv[0]])
+        return 0
+    if argv and argv[0] in TRAINING:
+        from training.cli import run_train
+
+        run_train(argv[1:], TRAINING[argv[0]])
+        return 0
+    command, parts = parse(
+        COMMANDS,
+        argv,
+        description="Say what is in a region of an image, in words or as a vector.",
+        version=_version(),
+        others={**EVALUATION, **TRAINING},
+    )
+    return command(*parts) or 0
+
+
+def _read(query: CaptionQuery) -> tuple[Image, list[Region]]:
+    from regionlm.inputs.images import open_image
+    from regionlm.inputs.masks import box_region, read_regions
+
+    if query.image is None:
+        raise InputError("no image given: add its file, or --manifest FILE for many images")
+    if not query.mask and not query.box:
+        raise InputError("no region given: add --mask M.png or --box X0,Y0,X1,Y1")
+    image = open_image(query.image)
+    regions = [region for path in query.mask for region in read_regions(path, image.size)]
+    return image, regions + [box_region(box, image.size) for box in query.box]
+
+
+def _files(query: CaptionQuery, embedding: Embedding) -> list[str | None]:
+    return [query.image, *query.mask, embedding.alphaclip_checkpoint]
+
+
+def _load(model: Model) -> RegionCaptioner:
+    from regionlm.captioner import RegionCaptioner
+
+    return RegionCaptioner.from_pretrained(model.model, device=model.device, offline=model.offline)
+
+
+def _check_embedding(embedding: Embedding) -> None:
+    """Refuse options that don't belong together, before torch is loaded."""
+    name, own = embedding.embedder, ("steps", "lr", "alpha")
+    if name != "maskinversion":
+        for option in own:
+            if getattr(embedding, option) is not None:
+                raise InputError(
+                    f"--{option}: an option of maskinversion, not of {name}; leave it out"
+                )
+    if (name == "alphaclip") != (embedding.alphaclip_checkpoint is not None):
+        raise InputError(
+            "--embedder alphaclip and --alphaclip_checkpoint FILE need each other; found"
+            f" {'no checkpoint' if name == 'alphaclip' else f'the embedder {name}'}"
+        )
+
+
+def _embedder(embedding: Embedding, captioner: RegionCaptioner | LlavaCaptioner) -> Embedder:
+    from regionlm.embedders.registry import make_embedder
+
+    name, options = _embedder_options(embedding)
+    return make_embedder(name, captioner.backbone, **options)
+
+
+def _embedder_options(embedding: Embedding) -> tuple[str, dict[str, Any]]:
+    """The embedder's name, and its options as its constructor calls them."""
+    options = {name: value for name, value in asdict(embedding).items() if value is not None}
+    if "alphaclip_checkpoint" in options:
+        options["checkpoint"] = options.pop("alphaclip_checkpoint")
+    return options.pop("embedder"), options
+
+
+def _given(part: Any) -> list[str]:
+    """Names of the options of a part that are not at their default."""
+    default = type(part)()
+    return [f.name for f in fields(part) if getattr(part, f.name) != getattr(default, f.name)]
+
+
+def _refuse(options: Sequence[str], why: str) -> None:
+    if options:
+        raise InputError(f"--{options[0]} {why}; or leave it out")
+
+
+def _question(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:
+    asked = {"image": str(query.image), "model": model.model}
+    default = Embedding().embedder
+    return asked if embedding.embedder == default else {**asked, "embedder": embedding.embedder}
+
+
+def _is_users(error: ValueError) -> bool:
+    if isinstance(error, InputError | ModelError):
+        return True
+    from eval.errors import DataError
+    from prefix_models.errors import PrefixModelError  # late: the package may import torch
+
+    return isinstance(error, PrefixModelError | DataError)
+
+
+def _complain(error: Exception) -> int:
+    if not is_first_process():
+        return 0  # anything else, and Lightning kills the first one before it has ended
+    print("regionlm: error:", " ".join(str(error).split()), file=sys.stderr)
+    return 2
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep developers' notices off a user's terminal; -W brings them back."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if sys.warnoptions:
+        yield
+        return
+    from eval.errors import DataWarning
+    from prefix_models.errors import PrefixModelWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for ours in (ModelWarning, DataWarning, PrefixModelWarning):
+            warnings.simplefilter("default", ours)
+        warnings.showwarning = _show_warning
+        logging.disable(logging.INFO)  # whatever level a library gives its loggers when imported
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """One line, without the place in our code that pointed it out."""
+    if is_first_process():
+        print("regionlm: warning:", " ".join(str(message).split()), file=sys.stderr)
+
+
+def _version() -> str:
+    try:
+        return version("regionlm")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+def _print_lines(query: CaptionQuery, names: Sequence[str], lines: Sequence[str]) -> None:
+    is_label = bool(query.mask) and names[0] not in query.mask
+    for name, line in zip(names, lines, strict=True):
+        line = " ".join(line.split())  # one line a region, whatever a language model writes
+        print(f"{name}: {line}" if len(lines) > 1 or is_label else line)
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    print(json_format.dumps(answer, ensure_ascii=False))

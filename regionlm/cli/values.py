@@ -1,0 +1,161 @@
+"""Plain values: as YAML has them, and as a type wants them, which jsonargparse knows.
+
+It is asked about one value at a time. So whoever asks knows what a refusal is about, and words it:
+nothing here, or elsewhere, depends on the wording of jsonargparse's messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from functools import cache
+from types import NoneType
+from typing import Any, get_type_hints
+
+from jsonargparse import ArgumentError, ArgumentParser
+from yaml import SafeDumper, SafeLoader, YAMLError, dump, load
+
+from regionlm.cli.flags import alternatives, expected, shown
+
+
+def read_yaml(text: str) -> Any:
+    """What a text is as YAML; 1e-3 is a number, as it is in JSON, and a date is text.
+
+    Raises ValueError, with the reason in one line.
+    """
+    try:
+        return load(text, Loader=_Loader)
+    except YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def read_word(text: str) -> Any:
+    """What YAML makes of a word after a key; the word itself if it makes a text of it.
+
+    So quotes make a text ("'1'"), and a text may hold what YAML gives a meaning ("a: b", "a #1").
+    """
+    try:
+        found = read_yaml(f"value: {text}")["value"] if text.strip() else text
+    except ValueError:
+        return text
+    is_word = isinstance(found, str) and not text.startswith(("'", '"'))
+    return text if is_word else found
+
+
+def write_yaml(value: Mapping[str, Any]) -> str:
+    """A text that `read_yaml` reads as `value`."""
+    return dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def converted(kind: Any, value: Any) -> Any:
+    """A value of a type out of what stands in a file or on the command line.
+
+    Raises ValueError: it is of another type, or None and the type has no None.
+    """
+    if value is None and NoneType not in alternatives(kind):
+        raise ValueError
+    try:
+        return _reader(kind).parse_object({"value": value})["value"]
+    except (ArgumentError, TypeError) as error:
+        raise ValueError from error
+
+
+class WrongArgument(ValueError):
+    """An argument that a class does not take, or lacks; the message begins with its name."""
+
+
+class Arguments:
+    """What a class of another library takes, as jsonargparse finds it out.
+
+    Args:
+        made: the class.
+        skip: names of arguments that can't be given.
+    """
+
+    def __init__(self, made: type, skip: Collection[str] = ()) -> None:
+        self._class, self._skip = made, set(skip)
+        self._parser = ArgumentParser(exit_on_error=False)
+        self.names = self._add(self._parser, self._skip)
+
+    def converted(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The given arguments, each as its type wants it, objects of further classes made.
+
+        Raises:
+            WrongArgument: one that there is not, one of another type, or one that is missing. And
+                whatever the constructors of further classes raise.
+        """
+        try:
+            parsed = self._parser.parse_object({"it": deepcopy(dict(given))})
+        except (ArgumentError, TypeError) as error:
+            why = self._mistake(given) or f"{', '.join(given)}: {' '.join(str(error).split())}"
+            raise WrongArgument(why) from error
+        found = self._parser.instantiate(parsed).get("it")  # None: it takes nothing
+        return {name: found[name] for name in given}
+
+    def _add(self, parser: ArgumentParser, skip: set[str]) -> list[str]:
+        added = parser.add_class_arguments(
+            self._class, "it", skip=set(skip), instantiate=False, fail_untyped=False
+        )
+        return [name.removeprefix("it.") for name in added]
+
+    def _mistake(self, given: Mapping[str, Any]) -> str | None:
+        """What is wrong, found by giving one argument at a time."""
+        for name in given:
+            if name not in self.names:
+                return f"{name}: no argument of {self._class.__name__}"
+        for name in self.names:
+            if not self._is_taken(name, given):
+                if name in given:
+                    return f"{name}: expected {self._type_of(name)}, found {shown(given[name])}"
+                return f"{name}: has to be given"
+        return None
+
+    def _is_taken(self, name: str, given: Mapping[str, Any]) -> bool:
+        parser = ArgumentParser(exit_on_error=False)
+        self._add(parser, self._skip | set(self.names) - {name})
+        try:
+            parser.parse_object({"it": {name: given[name]} if name in given else {}})
+        except (ArgumentError, TypeError):
+            return False
+        return True
+
+    def _type_of(self, name: str) -> str:
+        try:
+            return expected(get_type_hints(self._class.__init__)[name])  # type: ignore[misc]
+        except (NameError, KeyError, TypeError):  # it says none, or one that only its file knows
+            return f"what {self._class.__name__} takes"
+
+
+@cache
+def _reader(kind: Any) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=kind)
+    return parser
+
+
+class _Loader(SafeLoader):
+    """As PyYAML's, but for numbers without a point and for dates."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    [*"-+0123456789"],
+)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
+
+
+class _Dumper(SafeDumper):
+    """Quotes the texts that `read_yaml` would not read as such, but PyYAML would."""
+
+
+def _represent_text(dumper: SafeDumper, text: str) -> Any:
+    try:
+        is_plain = read_yaml(text) == text
+    except ValueError:
+        is_plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _represent_text)

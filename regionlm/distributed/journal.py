@@ -1,0 +1,185 @@
+"""Answers on disk: one file a process, one line an item, so that nothing done is lost.
+
+What a run gives in the end is made from these lines alone, in the order of the items, so neither
+the number of processes nor a stop and a resumption can change a digit of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regionlm.distributed.run_folder import SETTINGS, open_folder
+from regionlm.files import unwritable, write_atomically
+
+Answer = dict[str, Any]
+"""What an item gave: JSON values only."""
+
+_STOP = "stop"
+_BAD = 4  # column of `Journal._index`
+
+
+class Journal:
+    """The folder of one run.
+
+    All processes of a run may open it at once.
+
+    Args:
+        folder: made if missing; the folder above it is not.
+        settings: JSON values that decide the answers, paths count as text; a folder of other
+            settings is refused.
+        is_bad: whether an answer says that its item could not be read. Such an item is not done:
+            the next start of the run reads it again.
+
+    Raises:
+        InputError: the folder holds a run of other settings, or something that is no run, or can't
+            be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        is_bad: Callable[[Answer], bool] = lambda answer: False,
+    ) -> None:
+        self.folder, self._is_bad = folder, is_bad
+        open_folder(folder, settings, _is_own)
+
+    def done(self) -> np.ndarray:
+        """Numbers of the finished items, int64, ascending."""
+        _, places = self._index()
+        return places[places[:, _BAD] == 0, 0]
+
+    def answers(self) -> Iterator[tuple[int, Answer]]:
+        """All answers with their items' numbers, ascending; one is in memory at a time."""
+        files, places = self._index()
+        streams = [file.open("rb") for file in files]
+        try:
+            for place in places:
+                number, which, start, length, _ = place.tolist()
+                streams[which].seek(start)
+                answer = json.loads(streams[which].read(length))
+                del answer["index"]
+                yield number, answer
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def writer(self, process: int) -> JournalWriter:
+        """Where the process of this number puts its answers."""
+        return JournalWriter(self.folder / f"answers-{process:05d}.jsonl")
+
+    def ask_to_stop(self) -> None:
+        """Tell all processes of the run to leave the rest of their items."""
+        (self.folder / _STOP).touch()
+
+    def start_again(self) -> None:
+        """Take `ask_to_stop` back, and the answers of items that could not be read.
+
+        Raises:
+            InputError: the system refuses to write.
+        """
+        (self.folder / _STOP).unlink(missing_ok=True)
+        files, places = self._index()
+        for which in np.unique(places[places[:, _BAD] == 1, 1]).tolist():
+            write_atomically(files[which], partial(self._copy_good, files[which]))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a process asked all to stop."""
+        return (self.folder / _STOP).exists()
+
+    def discard_if_empty(self) -> None:
+        """Leave no folder behind if nothing was answered, so that other settings may be tried."""
+        if len(self.done()):
+            return
+        for path in [entry for entry in self.folder.iterdir() if _is_own(entry.name)]:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in it
+            self.folder.rmdir()
+
+    def _index(self) -> tuple[list[Path], np.ndarray]:
+        """Where answers lie: files, and int64 ``[N, 5]`` of number, file, start, bytes and whether
+        the item could not be read."""
+        files = sorted(self.folder.glob("answers-*.jsonl"))
+        found = array("q")  # 40 bytes an answer
+        for which, file in enumerate(files):
+            start = 0
+            with file.open("rb") as stream:
+                for line in stream:
+                    answer = _parsed(line)
+                    if answer is not None:
+                        is_bad = int(self._is_bad(answer))
+                        found.extend((answer["index"], which, start, len(line), is_bad))
+                    start += len(line)
+        places = np.array(found, np.int64).reshape(-1, _BAD + 1)
+        _, first = np.unique(places[:, 0], return_index=True)
+        return files, places[first]
+
+    def _copy_good(self, source: Path, target: Path) -> None:
+        with source.open("rb") as lines, target.open("wb") as kept:
+            for line in lines:
+                answer = _parsed(line)
+                if answer is not None and not self._is_bad(answer):
+                    kept.write(line)
+
+
+class JournalWriter:
+    """Appends answers; each is on disk before the next is computed.
+
+    Raises:
+        InputError: the system refuses to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("ab")
+            if self._file.tell():  # a killed process may have left half a line
+                self._file.write(b"\n")
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def write(self, number: int, answer: Answer) -> None:
+        """Append the answer of the item of this number."""
+        try:
+            self._file.write(json_line({"index": number, **answer}))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Nothing more to write."""
+        with contextlib.suppress(OSError):  # what could not be flushed has been complained about
+            self._file.close()
+
+
+def json_line(value: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """JSON in UTF-8, ending in a line break; one line unless indented."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate: half a character, or a file's name
+        return json.dumps(value, indent=indent).encode() + b"\n"
+
+
+def _parsed(line: bytes) -> Answer | None:
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None  # half a line of a killed process: that item is done again
+    return answer if isinstance(answer, dict) and "index" in answer else None
+
+
+def _is_own(name: str) -> bool:
+    """Files of a run; ``.part``: what another process of it is about to put in place."""
+    is_aside = name.startswith(".") and name.endswith(".part")
+    return is_aside or name in (SETTINGS, _STOP) or name.startswith("answers-")

@@ -1,0 +1,78 @@
+"""The settings that an output folder was begun with: of evaluations, captions and trainings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from regionlm.errors import InputError
+from regionlm.files import unwritable, write_text
+
+SETTINGS = "run.json"
+_NAMED = 3
+
+
+def open_folder(folder: Path, settings: Mapping[str, Any], is_own: Callable[[str], bool]) -> None:
+    """Begin a run in a folder, or go on with the one of the same settings that it holds.
+
+    All processes of a run may do so at once.
+
+    Args:
+        folder: made if missing.
+        settings: JSON values that decide the run's results; paths count as text.
+        is_own: whether a file of this name may be there before the settings are.
+
+    Raises:
+        InputError: the folder holds a run of other settings, or something that is no run, or can't
+            be written.
+    """
+    text = json.dumps(settings, indent=2, sort_keys=True, default=str)
+    path = folder / SETTINGS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [entry.name for entry in folder.iterdir() if not is_own(entry.name)]
+        if not path.exists():
+            if others:
+                raise InputError(
+                    f"output folder {folder}: expected an empty one or an earlier run's, found"
+                    f" other files such as {others[0]}; give another --output"
+                )
+            write_text(path, text)
+        # Read even if just written: another process may have put its own there in between.
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: expected JSON, found something else; delete it") from error
+    check_same(folder, before, json.loads(text))
+
+
+def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise InputError, which names the first differences, unless settings are the same.
+
+    Args:
+        folder: that holds a run of the settings `before`.
+        before, now: JSON values.
+    """
+    old, new = _flat(before), _flat(now)
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if changed:
+        raise InputError(
+            f"output folder {folder}: holds a run with other settings ("
+            + "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:_NAMED])
+            + "); give another --output, or delete it to start anew"
+        )
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[above + key] = value
+    return found

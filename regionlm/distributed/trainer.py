@@ -1,0 +1,166 @@
+"""Run an `AnswerModule` on any number of processes, and tell all of them how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+
+from regionlm.distributed.compat import interruptible, mistakes_named
+from regionlm.distributed.predict_module import USERS_ERRORS, AnswerModule
+from regionlm.distributed.rank import note_rank
+from regionlm.extras import extra
+
+with extra("bulk"):
+    import lightning as L
+    from lightning.pytorch.strategies import DDPStrategy
+
+
+Result = TypeVar("Result")
+
+# Processes wait for the slowest, and shares may differ by hours; the default is minutes.
+_PATIENCE = timedelta(days=7)
+
+
+def new_trainer(
+    accelerator: str, devices: int | list[int], *, num_nodes: int = 1, strategy: str = "auto"
+) -> L.Trainer:
+    """Lightning's trainer for an `AnswerModule`.
+
+    Args:
+        accelerator, devices, num_nodes, strategy: as Lightning names them; strategy ``"auto"``
+            takes ddp for more than one process.
+
+    Raises:
+        InputError: this machine has no such devices.
+    """
+    count = devices if isinstance(devices, int) else len(devices)
+    distributed = strategy == "ddp" or (strategy == "auto" and count * num_nodes != 1)
+    with mistakes_named("devices"):
+        trainer = L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=DDPStrategy(timeout=_PATIENCE) if distributed else strategy,
+            use_distributed_sampler=False,  # it would repeat items to make shares equal
+            # Else a single process, and only that, reads its models in inference mode, and torch
+            # takes other kernels for such weights: other last digits.
+            inference_mode=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,  # the module shows its own
+        )
+    note_rank(trainer.global_rank)
+    return trainer
+
+
+def device_count(accelerator: str, devices: int | str) -> int:
+    """How many devices of this machine Lightning takes for "auto", -1, "2".
+
+    Raises:
+        InputError: this machine has no such devices.
+    """
+    with mistakes_named("devices"):
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        ).num_devices
+
+
+def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
+    """Answer what is not answered yet; then let the first process finish the run.
+
+    Args:
+        trainer: of `new_trainer`.
+        module: what to do.
+        finish: called by the first process, when all answers are there.
+
+    Returns:
+        What `finish` returned, in every process.
+
+    Raises:
+        InputError, ModelError, PrefixModelError: what stopped any of the processes, or `finish`;
+            raised in every process.
+        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; all processes finish the item at hand first.
+    """
+    with _one_thread(), _signals_stop(module), interruptible(trainer):
+        trainer.predict(module, return_predictions=False)
+    broadcast = trainer.strategy.broadcast
+    errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
+    error = next((error for error in errors if error is not None), None)
+    if error is None and module.journal.stopped:  # a signal came when its process had finished
+        error = KeyboardInterrupt()
+    result: Result | None = None
+    if trainer.is_global_zero:
+        try:
+            if error is None:
+                result = finish()
+        except USERS_ERRORS as failure:
+            error = failure
+        if error is not None:
+            module.journal.discard_if_empty()
+    result, error = broadcast((result, error))
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+@contextmanager
+def _signals_stop(module: AnswerModule) -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop all processes at their next item.
+
+    To raise at once would leave it to Lightning to kill the other processes, and gloo's threads may
+    abort the first one when their peers are gone. Asked twice, the first process does raise.
+    """
+    usual: dict[int, Any] = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    ours = threading.current_thread() is threading.main_thread()
+    # A shell's background jobs ignore SIGINT, and a program around us may have its own handlers.
+    free = [number for number, one in usual.items() if ours and signal.getsignal(number) is one]
+
+    def interrupt(*_: object) -> None:
+        if isinstance(module.error, KeyboardInterrupt) and module.local_rank == 0:
+            raise KeyboardInterrupt
+        module.interrupt()
+
+    for number in free:
+        signal.signal(number, interrupt)  # Lightning calls it after its own
+    try:
+        yield
+    finally:
+        for number in free:
+            signal.signal(number, usual[number])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread, unless OMP_NUM_THREADS says how many.
+
+    The last digits of a sum depend on the number of threads, and Lightning makes that depend on
+    the number of processes.
+    """
+    name = "OMP_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    before = torch.get_num_threads()
+    os.environ[name] = "1"
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        torch.set_num_threads(before)

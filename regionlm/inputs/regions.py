@@ -1,0 +1,142 @@
+"""Regions as a manifest writes them: mask file, run-length code, polygons or box."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regionlm.errors import InputError
+from regionlm.inputs.coco_masks import polygon_mask, rle_mask
+from regionlm.inputs.masks import Region, box_region, read_regions
+
+FORMS = ("mask", "rle", "polygon", "box")
+
+
+def check_region(region: Any) -> None:
+    """Check the form of a region, without its image or any file.
+
+    Raises InputError: not an object of exactly one of FORMS and, if it likes, an id.
+    """
+    if not isinstance(region, dict):
+        raise InputError(
+            'a region is an object such as {"box": [x0, y0, x1, y1]}, {"mask": "m.png"}, {"rle":'
+            f' ...}} or {{"polygon": [[x0, y0, ...], ...]}}; found {_short(region)}'
+        )
+    unknown = [key for key in region if key not in (*FORMS, "id")]
+    if unknown:
+        raise InputError(
+            f"unknown key {unknown[0]!r} of a region; expected one of {', '.join(FORMS)}, and id"
+        )
+    found = [key for key in region if key != "id"]
+    if len(found) != 1:
+        raise InputError(
+            f"a region has exactly one of {', '.join(FORMS)}; found {' and '.join(found) or 'none'}"
+        )
+    if "id" in region:
+        check_id(region["id"])
+    form, value = found[0], region[found[0]]
+    if form == "mask":
+        if not isinstance(value, str) or not value:
+            raise InputError(f"mask: expected the path of a file, found {_short(value)}")
+    elif form == "rle":
+        if not isinstance(value, dict) or value.keys() != {"size", "counts"}:
+            raise InputError(
+                f'rle: expected {{"size": [height, width], "counts": ...}}, found {_short(value)}'
+            )
+    elif form == "polygon":
+        if not isinstance(value, list) or not value:
+            raise InputError(
+                f"polygon: expected [[x0, y0, x1, y1, x2, y2, ...], ...], found {_short(value)}"
+            )
+    elif not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+        raise InputError(f"box: expected [x0, y0, x1, y1], found {_short(value)}")
+
+
+def check_id(value: Any) -> None:
+    """Raise InputError unless an id is text or a whole number."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise InputError(f"id: expected text or a whole number, found {_short(value)}")
+
+
+def name_of(region: dict[str, Any], position: int) -> str:
+    """How output calls a region: its id, else what it is.
+
+    region: of a checked form. position: in its line, from 0.
+    """
+    if "id" in region:
+        return str(region["id"])
+    if "mask" in region:
+        return region["mask"]
+    if "box" in region:
+        return "box " + ",".join(f"{value:g}" for value in region["box"])
+    return f"{next(iter(region))} {position}"
+
+
+def read_region(
+    region: dict[str, Any], position: int, folder: Path, image_size: tuple[int, int]
+) -> list[Region]:
+    """Read a region; a mask file of several labels gives several, named "name#label".
+
+    region: of a checked form. position: in its line, from 0. folder: that relative paths start
+    from. image_size: (W, H), pixels.
+
+    Raises InputError: a file, code, polygon or box that can't be used for this image, or covers no
+    pixel of it.
+    """
+    name = name_of(region, position)
+    if "mask" in region:
+        path = str(folder / region["mask"])
+        found = read_regions(path, image_size)
+        return [replace(one, name=name + one.name.removeprefix(path)) for one in found]
+    if "box" in region:
+        return [Region(name, box_region(region["box"], image_size).mask)]
+    try:
+        mask = _draw(region, image_size)
+    except InputError as error:
+        raise InputError(f"region {name}: {error}") from error
+    if not mask.any():
+        raise InputError(f"region {name}: it covers no pixel")
+    return [Region(name, mask)]
+
+
+def _draw(region: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    if "rle" in region:
+        return rle_mask(region["rle"], size)
+    polygons = region["polygon"]
+    if not isinstance(polygons[0], list):
+        polygons = [polygons]
+    for polygon in polygons:
+        _check_polygon(polygon, size)
+    return polygon_mask(polygons, size)
+
+
+def _check_polygon(polygon: Any, size: tuple[int, int]) -> None:
+    expected = "polygon: expected [x0, y0, x1, y1, x2, y2, ...] in pixels"
+    if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
+        raise InputError(f"{expected}, finite numbers; found {_short(polygon)}")
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise InputError(f"{expected}, three points or more; found {len(polygon)} numbers")
+    # Annotators' tools put corners up to a pixel outside; further is another scale or image.
+    for values, length in ((polygon[::2], size[0]), (polygon[1::2], size[1])):
+        if min(values) < -1 or max(values) > length + 1:
+            raise InputError(
+                f"{expected} of the image, which is {size[0]} x {size[1]}; found one that reaches"
+                f" from {min(values):g} to {max(values):g} where 0 to {length} is inside"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        return is_number and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,270 @@
+"""Captions of regions from an unmodified LLaVA-1.5, by choosing and weighting its patch tokens.
+
+Why so. A LET lives in CLIP's joint space; LLaVA's projector reads patch tokens of a layer before
+it, of another width, so a LET can't be put in their place. But the relevance map that MaskInversion
+finds lies on the very patches that LLaVA reads, of the same tower and the same forward, and says
+which of them the region's embedding rests on. So every token stays one that the projector and the
+language model know, and the map decides which of them are seen and how much each counts:
+
+1. the tower runs once; LLaVA's tokens and the last block's input, on which relevance is explained,
+   are both among its hidden states;
+2. MaskInversion finds the region's map on them (the tower has no projection to a joint space, so
+   the token is looked for before it, where the pooled [CLS] is);
+3. `patch_weights` turns map and mask into a weight for each patch;
+4. tokens below ``least_weight`` are left out, and a token of weight w is to all attention of the
+   language model what w such tokens would be (log w is added to its scores). Scaling the tokens
+   instead would do little: the first thing a Llama does is to normalise them.
+
+A mask of the whole picture leaves nothing out and weighs nothing down: the answer is the model's
+ordinary one, token for token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from prefix_models.decoding.options import DecodeOptions
+from prefix_models.llava import PROMPT, LlavaReader, load_llava
+from regionlm.backbones.hf_clip_vit import HfClipViT
+from regionlm.captioner import ImageLike, RegionCaption, region_caption
+from regionlm.embedders.coverage import mask_coverage
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.localized import Localized
+from regionlm.embedders.maskinversion import MaskInversion
+from regionlm.embedders.registry import as_embedder
+from regionlm.errors import InputError
+from regionlm.inputs.images import as_image
+from regionlm.inputs.masks import named_masks
+from regionlm.inputs.numbers import check_number
+from regionlm.relevance.patch_weights import patch_weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from prefix_models.decoding.options import DecodeKeywords
+
+
+@dataclass(frozen=True)
+class RegionPatches:
+    """What of an image each of M regions shows the language model."""
+
+    names: list[str]
+    found: Localized
+    """Masks and heatmaps are in pixels of the tower's input, as the model's processor made it."""
+    tokens: Tensor
+    """``[T, hidden]``: the projected tokens of the whole image."""
+    weights: Tensor
+    """``[M, T]`` in [0, 1]; 0 is left out."""
+
+
+class LlavaCaptioner:
+    """Caption regions of images with a LLaVA that knows nothing of regions.
+
+    Args:
+        reader: the model and its processor.
+        prompt: what to ask about each region; words only.
+        least_weight: patch tokens that count less are left out, in (0, 1]. 1 leaves only as many as
+            the mask is large.
+        name: shown in messages and reports.
+
+    Raises:
+        ModelError: an image tower that isn't CLIP's. InputError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        reader: LlavaReader,
+        *,
+        prompt: str = PROMPT,
+        least_weight: float = 0.5,
+        name: str = "custom",
+    ) -> None:
+        least_weight = check_number("least_weight", least_weight, positive=True)
+        if least_weight > 1:
+            raise InputError(f"least_weight: expected a number in (0, 1], got {least_weight}")
+        self.reader, self.prompt, self.least_weight, self.name = reader, prompt, least_weight, name
+        processor = reader.processor.image_processor
+        self.backbone = HfClipViT(
+            reader.lm.model.vision_tower,
+            mean=processor.image_mean,
+            std=processor.image_std,
+            name=f"{name}: image tower",
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        prompt: str = PROMPT,
+        least_weight: float = 0.5,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        offline: bool = False,
+    ) -> LlavaCaptioner:
+        """Load a ``LlavaForConditionalGeneration``, such as ``llava-hf/llava-1.5-7b-hf``.
+
+        Args:
+            source: folder or hub id.
+            prompt, least_weight: see the class.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+            dtype: of the weights; None means as saved.
+            offline: use files of this machine only.
+
+        Raises:
+            ModelError, PrefixModelError: files are missing, damaged or of another kind of model.
+        """
+        from regionlm.devices import resolve_device
+
+        reader = load_llava(source, device=resolve_device(device), dtype=dtype, offline=offline)
+        return cls(reader, prompt=prompt, least_weight=least_weight, name=Path(source).name)
+
+    def caption(
+        self,
+        image: ImageLike,
+        masks: Any,
+        *,
+        prompt: str | None = None,
+        embedder: str | Embedder = "maskinversion",
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        **decoding: Unpack[DecodeKeywords],
+    ) -> list[RegionCaption]:
+        """Say what each region of one image shows; see `RegionCaptioner.caption`.
+
+        Args:
+            image, masks: as there.
+            prompt: instead of the captioner's own.
+            embedder: ``"maskinversion"``, or one with options of its own on this ``backbone``: only
+                it has relevance maps.
+            steps, lr, alpha: see ``MaskInversion``. There is no size: the tower's is fixed.
+            **decoding: as there.
+
+        Returns:
+            Captions; ``embedding`` is before the joint space, and heatmaps are as large as the
+            tower's input, not as the image.
+
+        Raises:
+            InputError, PrefixModelError: image, mask or option that can't be used.
+        """
+        DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
+        seen = self.look(image, masks, embedder=embedder, steps=steps, lr=lr, alpha=alpha)
+        shown = [weights > 0 for weights in seen.weights]
+        texts = self.reader.answer(
+            self.prompt if prompt is None else prompt,
+            [seen.tokens[kept] for kept in shown],
+            [weights[kept] for weights, kept in zip(seen.weights, shown, strict=True)],
+            **decoding,
+        )
+        return [
+            region_caption(name, text, seen.found, index)
+            for index, (name, text) in enumerate(zip(seen.names, texts, strict=True))
+        ]
+
+    def stream(
+        self,
+        image: ImageLike,
+        mask: Any,
+        *,
+        prompt: str | None = None,
+        embedder: str | Embedder = "maskinversion",
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+        **decoding: Unpack[DecodeKeywords],
+    ) -> Iterator[str]:
+        """Caption of one region in pieces, as it is written; arguments as in `caption`."""
+        DecodeOptions.from_dict(decoding)
+        seen = self.look(image, mask, embedder=embedder, steps=steps, lr=lr, alpha=alpha)
+        if len(seen.names) != 1:
+            raise InputError(f"stream: expected one region, got {len(seen.names)}")
+        shown = seen.weights[0] > 0
+        return self.reader.stream_answer(
+            self.prompt if prompt is None else prompt,
+            seen.tokens[shown],
+            seen.weights[0][shown],
+            **decoding,
+        )
+
+    def look(
+        self,
+        image: ImageLike,
+        masks: Any,
+        *,
+        embedder: str | Embedder = "maskinversion",
+        steps: int | None = None,
+        lr: float | None = None,
+        alpha: float | None = None,
+    ) -> RegionPatches:
+        """What each region shows the language model; arguments as in `caption`."""
+        inversion = self._inversion(embedder, steps=steps, lr=lr, alpha=alpha)
+        picture = as_image(image)
+        named = named_masks(masks, picture.size)
+        with torch.inference_mode(False), torch.no_grad():
+            pixels = self._process(picture)
+            laid = torch.cat([self._lay(Image.fromarray(mask)) for mask, _ in named])
+            lost = [name for (_, name), one in zip(named, laid, strict=True) if not one.any()]
+            if lost:
+                raise InputError(
+                    f"{lost[0]}: covers nothing of what {self.name}'s processor lets the model see"
+                    " (it crops or shrinks the image); give a larger region, or a processor with"
+                    " do_pad"
+                )
+            self.backbone.check_size(pixels)
+            tokens, states = self.reader.see(pixels)
+            encoded = self.backbone.encode_tokens(states[-2], self.backbone.grid)
+            (found,) = inversion.invert(encoded, [laid])
+            whole = self._lay(Image.new("L", picture.size, 255))
+            weights = patch_weights(
+                found.relevance,
+                mask_coverage(laid, encoded.grid).to(found.relevance.device),
+                mask_coverage(whole, encoded.grid)[0].to(found.relevance.device),
+            )
+            weights = torch.where(weights < self.least_weight, 0.0, weights)
+        others = len(tokens) - weights.shape[1]  # [CLS], where the model reads it: of no place
+        weights = F.pad(weights, (others, 0), value=1.0)
+        return RegionPatches([name for _, name in named], found, tokens, weights)
+
+    def _inversion(self, embedder: str | Embedder, **options: Any) -> MaskInversion:
+        chosen = as_embedder(embedder, self.backbone, **options)
+        if not isinstance(chosen, MaskInversion):
+            raise InputError(
+                f"embedder: {self.name} reads relevance maps, which only maskinversion has, got"
+                f" {type(chosen).__name__}; leave it out"
+            )
+        if chosen.size != self.backbone.default_size:
+            raise InputError(
+                f"size: {self.name} sees {self.backbone.default_size[0]} pixels a side, got"
+                f" {chosen.size[0]} x {chosen.size[1]}; leave the size out"
+            )
+        return chosen
+
+    # --- the processor's geometry: squash, crop or pad, whatever it does to pictures
+
+    def _process(self, picture: Image.Image, **options: Any) -> Tensor:
+        process = self.reader.processor.image_processor
+        pixels: Tensor = process(picture.convert("RGB"), return_tensors="pt", **options)[
+            "pixel_values"
+        ]
+        return pixels
+
+    def _lay(self, mask: Image.Image) -> Tensor:
+        """A mask of the picture as bool ``[1, H, W]`` of the tower's input, padding false."""
+        shades = self._process(
+            mask.convert("L"),
+            do_rescale=False,
+            do_normalize=False,
+            resample=Image.Resampling.BILINEAR,
+            image_mean=[0.0, 0.0, 0.0],  # also what is padded with
+        )
+        shades = shades[:, 0].float()
+        return (shades >= shades.amax().clamp(max=127.5)) & (shades > 0)  # however thin it is
