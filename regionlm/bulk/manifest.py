@@ -9,6 +9,7 @@
   ``polygon`` (COCO's: a list of ``[x0, y0, x1, y1, ...]``, the region is their union) and ``box``
   (``[x0, y0, x1, y1]``); pixels, x1 and y1 of a box exclusive. An ``id`` replaces its name.
 - ``id``: text or whole number, no two alike; the line's number if left out.
+- null, which tables export for an empty cell, counts as left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from regionlm.errors import InputError
-from regionlm.inputs.json_lines import JsonLines
+from regionlm.inputs.json_lines import JsonLines, without_nulls
 from regionlm.inputs.regions import check_id, check_region
 
 _KEYS = ("image", "regions", "id")
@@ -72,7 +73,7 @@ class Manifest:
 
     def _parse(self, raw: bytes, number: int) -> Line:
         try:
-            return _line(decode(raw), number)
+            return _line(without_nulls(decode(raw)), number)
         except InputError as error:
             raise InputError(f"{self.path}, line {number}: {error}") from error
 

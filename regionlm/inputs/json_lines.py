@@ -6,10 +6,28 @@ import hashlib
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from regionlm.errors import InputError
+
+
+def without_nulls(value: Any) -> Any:
+    """What a line says, without the nulls that tables write for cells left empty.
+
+    value: of a line. Of an object, and of the objects in its list ``regions``, keys that hold null
+    are left out; anything else is returned as it is.
+    """
+    if not isinstance(value, dict):
+        return value
+    kept = {key: one for key, one in value.items() if one is not None}
+    if isinstance(kept.get("regions"), list):
+        kept["regions"] = [
+            {k: v for k, v in one.items() if v is not None} if isinstance(one, dict) else one
+            for one in kept["regions"]
+        ]
+    return kept
 
 
 class JsonLines:

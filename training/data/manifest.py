@@ -5,7 +5,7 @@
     {"image": "3.jpg", "regions": [{"box": [3, 120, 148, 271], "caption": "a red car"}]}
 
 Regions take the forms of `regionlm.bulk.manifest` (mask, rle, polygon or box) and a ``caption`` or
-``captions``; paths are relative to the manifest's folder.
+``captions``; paths are relative to the manifest's folder. null counts as left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
-from regionlm.inputs.json_lines import JsonLines
+from regionlm.inputs.json_lines import JsonLines, without_nulls
 from regionlm.inputs.regions import check_region, read_region
 from training.data.example import Example, Parts
 from training.data.options import ManifestOptions
@@ -64,7 +64,7 @@ class CaptionManifest:
 
     def _parse(self, raw: bytes, number: int) -> dict[str, Any]:
         try:
-            value = decode(raw)
+            value = without_nulls(decode(raw))
             check_said(value, ("image", "id"))
             if not isinstance(value.get("image"), str) or not value["image"]:
                 raise InputError(

@@ -20,6 +20,7 @@ import numpy as np
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image_bytes
+from regionlm.inputs.json_lines import without_nulls
 from training.data.example import Example, Parts
 from training.data.manifest import check_said, read_said
 from training.data.options import WebDatasetOptions
@@ -28,6 +29,7 @@ from training.data.tar_members import tar_members
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("txt", "json")
 _NONE = (-1, 0)
+_RANKS = ("", "txt", "json", "long", "long txt", "long json")  # of endings, best first
 _BRACES = re.compile(r"\{(?:([0-9]{1,9})\.\.([0-9]{1,9})|([^{}]*,[^{}]*))\}")
 
 
@@ -36,7 +38,8 @@ class WebDataset:
 
     A sample has an image and a ``.txt``, which is its caption, or a ``.json`` with ``caption``,
     ``captions`` or ``regions`` as a manifest has them (box, rle or polygon) and what else it likes.
-    With both, the ``.txt`` is taken.
+    With both, the ``.txt`` is taken. Longer endings, as in ``7.image.jpg`` and ``7.caption.txt``,
+    count where a sample has no plain one; it can't be used where they leave a choice.
 
     Raises InputError: no such file, one that is no plain tar, or no sample in them.
     """
@@ -71,11 +74,11 @@ class WebDataset:
         """Decode one; InputError: its image or captions are missing or can't be used."""
         which, image_at, image_size, text_at, text_size, is_json = self._places[index].tolist()
         file = self.files[which]
-        parts = Parts(f"{file}, sample {self._name(file, max(image_at, text_at))}", self.skip_bad)
+        name = self._name(file, max(abs(image_at), abs(text_at)))
+        parts = Parts(f"{file}, sample {name}", self.skip_bad)
         try:
-            if image_at < 0 or text_at < 0:
-                missing = "an image" if image_at < 0 else "a .txt or .json"
-                raise InputError(f"expected {missing}, found none")
+            _check_found(image_at, "image", ".jpg, .png or .webp")
+            _check_found(text_at, ".txt or .json", ".txt or .json")
             value = _said(_read(file, text_at, text_size), bool(is_json))
             image = open_image_bytes(_read(file, image_at, image_size), "its image")
         except InputError as error:
@@ -84,7 +87,9 @@ class WebDataset:
 
     def _name(self, file: Path, at: int) -> str:
         header = _read(file, at - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
-        return tarfile.TarInfo.frombuf(header, "utf-8", "replace").name.rsplit(".", 1)[0]
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "replace").name
+        folder, slash, base = member.rpartition("/")
+        return folder + slash + base.partition(".")[0]
 
 
 def _find(shards: Sequence[str]) -> list[Path]:
@@ -124,12 +129,45 @@ def _numbers(first: str, last: str) -> Iterator[str]:
         yield str(number).zfill(width)
 
 
+class _Sample:
+    """Members of one name.
+
+    image, text: (start, bytes) in the file; the start is negative where several would do.
+    is_json: 1 if the text is a ``.json``, else 0.
+    """
+
+    def __init__(self) -> None:
+        self.image, self.text, self.is_json = _NONE, _NONE, 0
+        self._ranks = {"image": len(_RANKS), "text": len(_RANKS)}
+
+    def add(self, kind: str, place: tuple[int, int]) -> None:
+        """Take a member, unless a better one is there. kind: its ending, lower case."""
+        last = kind.rpartition(".")[2]
+        if last in _IMAGES:
+            self.image = self._better("image", ("", "long")["." in kind], self.image, place)
+        elif last in _TEXTS:
+            rank = last if kind == last else f"long {last}"
+            self.text = self._better("text", rank, self.text, place)
+            self.is_json = int(_RANKS[self._ranks["text"]].endswith("json"))
+
+    def _better(
+        self, what: str, name: str, old: tuple[int, int], new: tuple[int, int]
+    ) -> tuple[int, int]:
+        rank, before = _RANKS.index(name), self._ranks[what]
+        self._ranks[what] = min(rank, before)
+        if rank < before:
+            return new
+        if rank > before or name == "json":
+            return old
+        return (-new[0], new[1]) if name.startswith("long") else new
+
+
 def _index(file: Path, number: int, found: array, digest: Any) -> None:
-    stem, image, text, is_json = "", _NONE, _NONE, 0
+    stem, sample = "", _Sample()
 
     def end() -> None:
-        if image != _NONE or text != _NONE:
-            found.extend((number, *image, *text, is_json))
+        if sample.image != _NONE or sample.text != _NONE:
+            found.extend((number, *sample.image, *sample.text, sample.is_json))
 
     try:
         for member, start in tar_members(file):
@@ -140,15 +178,20 @@ def _index(file: Path, number: int, found: array, digest: Any) -> None:
             key, _, kind = name.partition(".")
             if f"{folder}/{key}" != stem:
                 end()
-                stem, image, text, is_json = f"{folder}/{key}", _NONE, _NONE, 0
-            place = (start, member.size)
-            if kind.lower() in _IMAGES:
-                image = place
-            elif kind.lower() in _TEXTS and (text == _NONE or kind.lower() == "txt"):
-                text, is_json = place, int(kind.lower() == "json")
+                stem, sample = f"{folder}/{key}", _Sample()
+            sample.add(kind.lower(), (start, member.size))
         end()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{file}: expected an uncompressed tar file ({error})") from error
+
+
+def _check_found(start: int, what: str, endings: str) -> None:
+    if start == _NONE[0]:
+        raise InputError(f"expected {'an' if what == 'image' else 'a'} {what}, found none")
+    if start < 0:
+        raise InputError(
+            f"expected one {what}, found several: give the one to use the plain ending {endings}"
+        )
 
 
 def _read(file: Path, start: int, size: int) -> bytes:
@@ -169,7 +212,7 @@ def _said(data: bytes, is_json: bool) -> dict[str, Any]:
             return {"caption": data.decode("utf-8-sig")}
         except UnicodeDecodeError as error:
             raise InputError(f"expected UTF-8, found other bytes ({error.reason})") from error
-    value = decode(data)
+    value = without_nulls(decode(data))
     check_said(value, None)
     for region in value.get("regions", ()):
         if "mask" in region:

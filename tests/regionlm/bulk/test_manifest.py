@@ -32,6 +32,12 @@ def test_lines_keep_their_numbers(write: Callable[..., Path]) -> None:
     assert manifest.place(2) == f"{path}, line 5"
 
 
+def test_nulls_of_a_table_count_as_left_out(write: Callable[..., Path]) -> None:
+    region = {"box": [0, 0, 9, 9], "mask": None, "rle": None, "polygon": None, "id": None}
+    line = Manifest(write([_with(id=None, regions=[region], note=None)]))[0]
+    assert (line.id, line.regions) == (1, GOOD["regions"])
+
+
 BAD_LINES = {
     "not JSON": ("{'image': 1}", "expected a JSON object"),
     "cut off": ('{"image": "0.png", "regions"', "expected a JSON object"),
@@ -49,6 +55,8 @@ BAD_LINES = {
     "unknown form": (_region(circle=[1, 2, 3]), "unknown key 'circle'"),
     "two forms": (_region(mask="m.png", box=[0, 0, 9, 9]), "found mask and box"),
     "no form": (_region(id="a"), "found none"),
+    "nulls alone": (_region(mask=None, box=None), "found none"),
+    "regions of null": (_with(regions=None), "regions: expected a list of at least one"),
     "mask of a number": (_region(mask=3), "mask: expected the path"),
     "box of two": (_region(box=[1, 2]), "box: expected [x0, y0, x1, y1]"),
     "box of text": (_region(box=["a", 0, 9, 9]), "box: expected [x0, y0, x1, y1]"),

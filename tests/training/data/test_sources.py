@@ -221,6 +221,20 @@ def test_a_missing_image_of_phrasecut_stays_in_its_place(tmp_path):
     assert source[1].texts == [["car"]]
 
 
+def test_nulls_of_a_table_count_as_left_out(tmp_path):
+    empty = {"mask": None, "rle": None, "polygon": None, "captions": None, "id": None}
+    region = {**empty, "box": [0, 0, 9, 9], "caption": "car"}
+    whole = {"image": "a.jpg", "caption": "x", "captions": None, "regions": None, "width": None}
+    source = open_source(
+        "manifest", lines(tmp_path, whole, {"image": "a.jpg", "caption": None, "regions": [region]})
+    )
+    assert [one.texts for one in source] == [[["x"]], [["car"]]]
+    said = json.dumps({"caption": None, "regions": [region]}).encode()
+    tar(tmp_path / "0.tar", {"7.jpg": jpeg(), "7.json": said})
+    [one] = open_source("webdataset", {"shards": str(tmp_path / "0.tar")})
+    assert one.texts == [["car"]] and one.masks.sum() == 81
+
+
 def tar(path, members):
     with tarfile.open(path, "w") as file:
         for name, data in members.items():
@@ -250,6 +264,21 @@ def test_webdataset_samples_come_in_order(tmp_path):
     before = source.key
     os.utime(tmp_path / "0.tar", ns=(1, 1))
     assert open_source("webdataset", {"shards": str(tmp_path / "*.tar")}).key != before
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("1.image.jpg", "1.caption.txt"),
+        ("1.txt", "1.mask.jpg", "1.jpg", "1.old.txt"),
+        ("d/1.old.txt", "d/1.txt", "d/1.mask.jpg", "d/1.depth.jpg", "d/1.jpg"),
+    ],
+)
+def test_longer_endings_count_where_there_is_no_plain_one(tmp_path, names):
+    good = {"jpg": jpeg(), "image.jpg": jpeg(), "txt": b"a", "caption.txt": b"a"}
+    tar(tmp_path / "0.tar", {name: good.get(name.partition(".")[2], b"no") for name in names})
+    [one] = open_source("webdataset", {"shards": str(tmp_path / "0.tar")})
+    assert one.texts == [["a"]] and one.image.size == (20, 16)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +328,8 @@ def test_every_shard_that_braces_name_must_be_there(tmp_path, monkeypatch, shard
         ({"7.jpg": b"no", "7.txt": b"a"}, "its image is not a picture"),
         ({"7.jpg": jpeg()[:-40] , "7.txt": b"\xff\xfe"}, "expected UTF-8"),
         ({"7.jpg": jpeg(), "7.json": b'{"x": 1}'}, "found none"),
+        ({"7.image.jpg": jpeg(), "7.mask.png": jpeg(), "7.txt": b"a"}, "expected one image, found"),
+        ({"7.v1.jpg": jpeg(), "7.a.txt": b"a", "7.b.txt": b"a"}, "expected one .txt or .json"),
     ],
 )  # fmt: skip
 def test_a_bad_sample_of_a_tar_file_is_named(tmp_path, members, said):
