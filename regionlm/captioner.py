@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from prefix_models.decoding.options import DecodeKeywords
 
-ImageLike = Image.Image | np.ndarray | str | Path
+ImageLike = Image.Image | np.ndarray | Tensor | str | Path
 
 
 @dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
@@ -194,7 +194,7 @@ class RegionCaptioner:
         """Embeddings of the regions of one image; a ``Localized`` from maskinversion.
 
         Args:
-            image: PIL image, path, or uint8 array ``[H, W, 3]``.
+            image: PIL image, path, array or tensor, as ``regionlm.inputs.images.as_image`` says.
             masks: whatever ``regionlm.inputs.masks.as_masks`` reads, in image pixels.
             embedder: a name in ``regionlm.embedders.EMBEDDERS``, or an embedder with options of
                 its own (``make_embedder``), which then has its size too.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from regionlm.errors import InputError, ModelWarning
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: The most pixels an image or mask may have. Pillow refuses files of twice its own warning limit,
 #: 178.9 million pixels; ours lies just below, so it holds whatever Pillow is set to.
@@ -40,12 +43,13 @@ def open_image_bytes(data: bytes, name: str) -> Image.Image:
     return _to_rgb(_decode(io.BytesIO(data), name, "the file"), name)
 
 
-def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
+def as_image(image: Image.Image | np.ndarray | Tensor | str | Path) -> Image.Image:
     """Turn what a Python caller may hold into an RGB image.
 
     image: a path (see open_image); a PIL image, taken as its pixels stand, so that its size and
-    the caller's masks agree (apply `ImageOps.exif_transpose` first if the file was a photo); or an
-    array uint8 [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA), values 0..255.
+    the caller's masks agree (apply `ImageOps.exif_transpose` first if the file was a photo); an
+    array uint8 [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA), values 0..255; or a torch tensor
+    [3, H, W] (RGB), [1, H, W] or [H, W], of any device, uint8 0..255 or floats 0..1.
 
     Raises InputError for any other type, shape or dtype.
     """
@@ -54,9 +58,13 @@ def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     if isinstance(image, Image.Image):
         _check_pixels(image.size, "image")
         return _to_rgb(image, "image")
+    if hasattr(image, "detach"):  # torch need not be imported to know
+        return Image.fromarray(_tensor_values(image)).convert("RGB")
     if not isinstance(image, np.ndarray):
         found = type(image).__name__
-        raise InputError(f"image: expected a path, a PIL image or a numpy array; found {found}")
+        raise InputError(
+            f"image: expected a path, a PIL image, a numpy array or a torch tensor; found {found}"
+        )
     if image.dtype != np.uint8 or not (
         image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
     ):
@@ -68,6 +76,37 @@ def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
         raise InputError(f"image: expected at least one pixel; found {list(image.shape)}")
     _check_pixels((image.shape[1], image.shape[0]), "image")
     return _to_rgb(Image.fromarray(image), "image")
+
+
+def _tensor_values(image: Tensor) -> np.ndarray:
+    """uint8 [H, W, 3] or [H, W] of a tensor, as `torchvision.transforms.ToTensor` makes them."""
+    kind, shape = str(image.dtype).removeprefix("torch."), list(image.shape)
+    if kind != "uint8" and not image.is_floating_point():
+        raise InputError(
+            f"image: expected a tensor of uint8 (0..255) or of floats (0..1); found {kind} {shape}"
+        )
+    if image.ndim not in (2, 3) or (image.ndim == 3 and shape[0] not in (1, 3)):
+        raise InputError(
+            f"image: expected a tensor [3, H, W], [1, H, W] or [H, W]; found {shape}"
+            + (": permute(2, 0, 1) puts colours first" if shape[2:] in ([3], [4]) else "")
+        )
+    if 0 in shape:
+        raise InputError(f"image: expected at least one pixel; found {shape}")
+    _check_pixels((shape[-1], shape[-2]), "image")
+    values = image.detach().cpu()
+    if kind != "uint8":
+        values = values.float()
+        low, high = float(values.min()), float(values.max())
+        if not 0 <= low <= high <= 1:  # nor not a number
+            raise InputError(
+                f"image: expected a tensor of floats from 0 to 1; found {low:.3g} to {high:.3g}:"
+                " undo the normalisation, or divide by 255"
+            )
+        values = (255 * values).round()
+    array = values.numpy().astype(np.uint8)
+    if array.ndim == 3:
+        array = array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+    return np.ascontiguousarray(array)
 
 
 def decode_file(path: str | Path, what: str) -> Image.Image:

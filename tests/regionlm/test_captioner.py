@@ -111,12 +111,25 @@ def test_zero_shot_prefix_ships_too():
 def test_arrays_and_pictures_are_welcome(mini):
     picture = Image.open(EXAMPLES / "sand.png")
     mask = np.asarray(Image.open(EXAMPLES / "sand-fox.png"))
+    tensor = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
     texts = {
         mini.caption(image, masks)[0].text
-        for image in (picture, np.asarray(picture))
+        for image in (picture, np.asarray(picture), tensor, tensor / 255)
         for masks in (mask, torch.from_numpy(mask.astype(np.uint8)), [mask])
     }
     assert len(texts) == 1
+
+
+def test_a_batch_of_images_may_be_one_tensor(mini):
+    picture = Image.open(EXAMPLES / "sand.png").convert("RGB")
+    tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    mask = torch.from_numpy(np.array(Image.open(EXAMPLES / "sand-fox.png")) > 0)
+    [one] = mini.caption(picture, mask)
+    found = mini.caption_batch(torch.stack([tensor, tensor]), [mask, mask])
+    assert [captions[0].text for captions in found] == [one.text, one.text]
+    texts = ["a fox", "a book"]
+    assert mini.match(tensor, mask, texts) == mini.match(picture, mask, texts)
+    assert torch.equal(mini.embed(tensor, mask).embeddings, mini.embed(picture, mask).embeddings)
 
 
 def test_options_reach_maskinversion(mini):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -119,6 +120,19 @@ def test_as_image_takes_paths_pictures_and_arrays(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(as_image(opaque)), pixels)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16])
+def test_as_image_takes_tensors(dtype: torch.dtype) -> None:
+    every = np.arange(768).reshape(16, 16, 3).astype(np.uint8)  # every value a pixel can have
+    values = torch.from_numpy(every).permute(2, 0, 1)
+    tensor = values if dtype == torch.uint8 else (values.double() / 255).to(dtype)
+    assert np.array_equal(np.asarray(as_image(tensor)), every)
+    assert np.array_equal(
+        np.asarray(as_image(tensor.clone().requires_grad_(dtype.is_floating_point))), every
+    )
+    for grey in (tensor[0], tensor[:1]):
+        assert np.array_equal(np.asarray(as_image(grey)), every[..., :1].repeat(3, axis=2))
+
+
 def test_as_image_takes_a_picture_as_it_stands() -> None:
     picture = Image.fromarray(_photo())
     picture.getexif()[_ORIENTATION] = 6
@@ -131,6 +145,14 @@ def test_as_image_takes_a_picture_as_it_stands() -> None:
         (np.zeros((4, 4, 3)), "uint8 array"),
         (np.zeros((3, 5, 6), np.uint8), "[3, 5, 6]"),
         (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "found int64 [3, 4, 4]"),
+        (torch.zeros(2, 3, 4, 4), "found [2, 3, 4, 4]"),
+        (torch.zeros(5, 4, 3), "found [5, 4, 3]: permute(2, 0, 1)"),
+        (torch.zeros(4), "found [4]"),
+        (torch.zeros(3, 0, 4), "at least one pixel"),
+        (torch.full((3, 4, 4), 200.0), "found 200 to 200"),
+        (torch.full((3, 4, 4), -0.5), "from 0 to 1; found -0.5"),
+        (torch.full((3, 4, 4), float("nan")), "found nan"),
         (7, "found int"),
         (Image.new("F", (4, 4)), "floating-point"),
         (Image.fromarray(np.full((4, 4), 70000, np.int32)), "expected 0..65535"),
