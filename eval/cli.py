@@ -1,4 +1,4 @@
-"""`regionlm eval` and `regionlm report`; `regionlm.cli.main` calls them and words their errors."""
+"""`regionlm eval` and `regionlm report`, which are entry points: see `regionlm.cli.commands`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.settings import Run
+from regionlm.cli.commands import first_line
 from regionlm.cli.parser import parse_settings
 from regionlm.extras import require
 
@@ -26,9 +27,9 @@ class Report:
     plot: Path | None = None
 
 
-def run_eval(argv: Sequence[str], description: str) -> None:
-    """Run one evaluation and print its report."""
-    run = parse_settings(Run, argv, prog="regionlm eval", description=description)
+def run_eval(argv: Sequence[str]) -> None:
+    """Evaluate an embedder on a dataset: one row of a table, or several."""
+    run = parse_settings(Run, argv, prog="regionlm eval", description=first_line(run_eval))
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
     from eval.runs.report import REPORT
     from regionlm.distributed.rank import is_first_process
@@ -45,10 +46,14 @@ def run_eval(argv: Sequence[str], description: str) -> None:
         print((run.output / REPORT).read_text(encoding="utf-8"), end="")
 
 
-def run_report(argv: Sequence[str], description: str) -> None:
-    """Print finished runs as tables, or write them to files."""
+def run_report(argv: Sequence[str]) -> None:
+    """Print finished evaluations as tables, or plot them."""
     options = parse_settings(
-        Report, argv, prog="regionlm report", description=description, positional="folders"
+        Report,
+        argv,
+        prog="regionlm report",
+        description=first_line(run_report),
+        positional="folders",
     )
     from eval.runs.compare import compare, group_runs, read_runs
     from regionlm.files import check_writable, write_text
@@ -67,6 +72,3 @@ def run_report(argv: Sequence[str], description: str) -> None:
         print(text, end="")
     else:
         write_text(options.output, text)
-
-
-RUNNERS = {"eval": run_eval, "report": run_report}

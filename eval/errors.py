@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from prefix_models.errors import DoubtWarning
 from regionlm.errors import InputError
 
 
@@ -10,7 +11,7 @@ class DataError(InputError):
     """A dataset that is not where it should be, or not in the format it should have."""
 
 
-class DataWarning(UserWarning):
+class DataWarning(DoubtWarning):
     """A dataset that can be used but differs from what was published; both numbers are named."""
 
 

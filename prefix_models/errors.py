@@ -1,9 +1,21 @@
-"""What a prefix model says of weights, settings or inputs that it cannot use as they should be."""
+"""Errors and warnings a user can cause, of all packages; this one's kinds of them.
+
+A message is one line: what was expected, what was found, what to do. The command line knows the
+two bases alone.
+"""
 
 
-class PrefixModelError(ValueError):
-    """Message is one line: what was expected, what was found, what to do."""
+class UserError(ValueError):
+    """Something a user gave cannot be used; further packages have kinds of their own."""
 
 
-class PrefixModelWarning(UserWarning):
-    """A language model that can be used, but not as it should be; one line, as in errors."""
+class DoubtWarning(UserWarning):
+    """Something can be used, but perhaps not as it was meant, so results may be wrong."""
+
+
+class PrefixModelError(UserError):
+    """Weights, settings or inputs that a prefix model cannot use."""
+
+
+class PrefixModelWarning(DoubtWarning):
+    """A language model that can be used, but not as it should be."""

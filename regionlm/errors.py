@@ -1,13 +1,15 @@
 """Errors and warnings a user can cause. One line each: what was expected, found, and to do."""
 
+from prefix_models.errors import DoubtWarning, UserError
 
-class InputError(ValueError):
+
+class InputError(UserError):
     """An image, mask, box, text or option that cannot be used."""
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A model name, checkpoint, bundle or device that cannot be used."""
 
 
-class ModelWarning(UserWarning):
+class ModelWarning(DoubtWarning):
     """A checkpoint or picture that can be read in more than one way, so results may be wrong."""

@@ -16,9 +16,6 @@ LAYERS = ("prefix_models", "regionlm", "training", "eval")
 """Lowest first: each may import those before it."""
 
 KNOWN_UPWARD = {
-    ("regionlm.cli.main", "eval.cli"),
-    ("regionlm.cli.main", "eval.errors"),
-    ("regionlm.cli.main", "training.cli"),
     ("training.data.coco", "eval.datasets.files"),
     ("training.data.coco", "eval.datasets.records"),
     ("training.data.phrasecut", "eval.datasets.phrasecut"),

@@ -1,16 +1,17 @@
-"""`regionlm train`; `regionlm.cli.main` calls it and words its errors."""
+"""`regionlm train`, which is an entry point: see `regionlm.cli.commands`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from regionlm.cli.commands import first_line
 from regionlm.cli.parser import choose, parse_settings
 from training.settings import Fit
 
 
-def run_train(argv: Sequence[str], description: str) -> None:
-    """Run `regionlm train fit` or `regionlm train embed`."""
-    name, rest = choose(SUBCOMMANDS, argv, prog="regionlm train", description=description)
+def run_train(argv: Sequence[str]) -> None:
+    """Train a prefix model on your own regions and texts: `train fit`."""
+    name, rest = choose(SUBCOMMANDS, argv, prog="regionlm train", description=first_line(run_train))
     settings = parse_settings(
         Fit, rest, prog=f"regionlm train {name}", description=SUBCOMMANDS[name]
     )

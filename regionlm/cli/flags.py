@@ -1,7 +1,7 @@
 """The words of a command line, taken apart: one grammar for all commands.
 
-Options are the fields of dataclasses; those of nested ones have dotted names. Standard library
-only, as `regionlm.cli.options`.
+Options are the fields of dataclasses; those of nested ones have dotted names. Nothing heavy is
+imported, as in `regionlm.cli.options`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from prefix_models.errors import UserError
+
 Value = Any
 """What YAML or JSON can hold, in a dict of settings: as it is given."""
 
@@ -21,7 +23,7 @@ _TRUTHS = ("true", "false", "yes", "no")
 _LONGEST = 200
 
 
-class UsageError(Exception):
+class UsageError(UserError):
     """The command line itself is wrong; the message is one line."""
 
 

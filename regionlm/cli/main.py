@@ -18,7 +18,9 @@ from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from prefix_models.errors import DoubtWarning, UserError
 from regionlm.cli.bulk import caption_many
+from regionlm.cli.commands import added_commands, summaries
 from regionlm.cli.options import (
     Bulk,
     CaptionOutput,
@@ -31,9 +33,9 @@ from regionlm.cli.options import (
     Model,
     Query,
 )
-from regionlm.cli.parser import Command, UsageError, parse
+from regionlm.cli.parser import Command, parse
 from regionlm.distributed.rank import is_first_process
-from regionlm.errors import InputError, ModelError, ModelWarning
+from regionlm.errors import InputError
 from regionlm.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
@@ -197,13 +199,7 @@ COMMANDS: dict[str, Command] = {
     "embed": embed,
     "doctor": doctor,
 }
-EVALUATION = {
-    "eval": "Evaluate an embedder on a dataset: one row of a table, or several.",
-    "report": "Print finished evaluations as tables, or plot them.",
-}
-"""Commands of `eval.cli`, which read their own options."""
-TRAINING = {"train": "Train a prefix model on your own regions and texts: `train fit`."}
-"""Commands of `training.cli`, likewise."""
+"""Commands of this package; `regionlm.cli.commands` finds those that others add."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,11 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _discard_stdout()
         return _complain(InputError(f"standard output cannot be written: {error.strerror}"))
-    except UsageError as error:
-        return _complain(error)
-    except ValueError as error:
-        if not _is_users(error):
-            raise
+    except UserError as error:
         return _complain(error)
 
 
@@ -244,22 +236,15 @@ def _discard_stdout() -> None:
 
 
 def _run(argv: Sequence[str]) -> int:
-    if argv and argv[0] in EVALUATION:
-        from eval.cli import RUNNERS
-
-        RUNNERS[argv[0]](argv[1:], EVALUATION[argv[0]])
-        return 0
-    if argv and argv[0] in TRAINING:
-        from training.cli import run_train
-
-        run_train(argv[1:], TRAINING[argv[0]])
-        return 0
+    added = {} if argv and argv[0] in COMMANDS else added_commands(but=COMMANDS)
+    if argv and argv[0] in added:
+        return added[argv[0]].load()(argv[1:]) or 0
     command, parts = parse(
         COMMANDS,
         argv,
         description="Say what is in a region of an image, in words or as a vector.",
         version=_version(),
-        others={**EVALUATION, **TRAINING},
+        others=summaries(added),
     )
     return command(*parts) or 0
 
@@ -335,16 +320,7 @@ def _question(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[s
     return asked if embedding.embedder == default else {**asked, "embedder": embedding.embedder}
 
 
-def _is_users(error: ValueError) -> bool:
-    if isinstance(error, InputError | ModelError):
-        return True
-    from eval.errors import DataError
-    from prefix_models.errors import PrefixModelError  # late: the package may import torch
-
-    return isinstance(error, PrefixModelError | DataError)
-
-
-def _complain(error: Exception) -> int:
+def _complain(error: UserError) -> int:
     if not is_first_process():
         return 0  # anything else, and Lightning kills the first one before it has ended
     print("regionlm: error:", " ".join(str(error).split()), file=sys.stderr)
@@ -359,13 +335,9 @@ def _quiet_libraries() -> Iterator[None]:
     if sys.warnoptions:
         yield
         return
-    from eval.errors import DataWarning
-    from prefix_models.errors import PrefixModelWarning
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for ours in (ModelWarning, DataWarning, PrefixModelWarning):
-            warnings.simplefilter("default", ours)
+        warnings.simplefilter("default", DoubtWarning)
         warnings.showwarning = _show_warning
         logging.disable(logging.INFO)  # whatever level a library gives its loggers when imported
         try:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from prefix_models.errors import UserError
 from regionlm.doctor.report import Row, Section
-from regionlm.errors import InputError, ModelError
 
 Check = Callable[[], Iterable[Row]]
 
@@ -38,9 +38,7 @@ def make_section(name: str, rows: Iterable[Row], heads: tuple[str, str] = ("", "
 
 def reason(error: Exception) -> str:
     """An exception in one line; its type is left out where the message was written for users."""
-    from prefix_models.errors import PrefixModelError
-
-    if isinstance(error, InputError | ModelError | PrefixModelError):
+    if isinstance(error, UserError):
         return str(error)
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
