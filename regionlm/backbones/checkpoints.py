@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from regionlm.backbones.open_clip_insides import OPENAI_EXTRAS, in_layout_of
+from regionlm.backbones.open_clip_insides import in_layout_of
 from regionlm.backbones.torchscript import is_torchscript, read_torchscript
 from regionlm.errors import ModelError
+
+#: Under which training checkpoints hold the model's weights; the first that is there is taken.
+_WRAPPINGS = ("state_dict", "model_state_dict", "model")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a ``.safetensors`` file, a PyTorch state dict (bare, or a training checkpoint's
-    ``state_dict``), or an OpenAI TorchScript archive.
+    ``state_dict``, ``model_state_dict`` or ``model``), or a TorchScript archive.
 
     Raises:
         ModelError: the file is missing, truncated, no such file, or a pickle that holds more than
@@ -40,14 +43,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights {path}: expected safetensors or a PyTorch state dict, but the file is"
             f" truncated or of another kind ({type(error).__name__}); copy or download it again"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if isinstance(state, dict):
+        wrapped = (state[key] for key in _WRAPPINGS if isinstance(state.get(key), dict))
+        state = next(wrapped, state)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(
-            f"weights {path}: expected a state dict of tensors, found {type(state).__name__}"
+            f"weights {path}: expected a state dict of tensors, bare or under one of"
+            f" {', '.join(_WRAPPINGS)}; found {_described(state)}: save the state dict alone"
         )
     if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
         state = {key[len("module.") :]: value for key, value in state.items()}
     return state
+
+
+def _described(state: object) -> str:
+    if not isinstance(state, dict):
+        return type(state).__name__
+    keys = [str(key)[:40] for key, value in state.items() if not isinstance(value, Tensor)]
+    return "a dict in which other things are under " + ", ".join(keys[:3])
 
 
 def _read(path: Path) -> dict:
@@ -56,8 +69,7 @@ def _read(path: Path) -> dict:
 
         return load_file(path)
     if is_torchscript(path):
-        state = read_torchscript(path)
-        return {k: v for k, v in state.items() if k not in OPENAI_EXTRAS}
+        return read_torchscript(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -17,11 +17,12 @@ from regionlm.backbones.open_clip_insides import (
     CONFIG_FILE,
     WEIGHT_FILES,
     build_model,
+    is_quick_gelu,
     refuse_unreadable,
     with_activation,
 )
 from regionlm.backbones.text_tokenizers import folder_tokenizer, model_tokenizer
-from regionlm.backbones.torchscript import is_torchscript
+from regionlm.backbones.torchscript import is_torchscript, torchscript_classes
 from regionlm.devices import resolve_device
 from regionlm.errors import ModelError, ModelWarning
 
@@ -45,8 +46,9 @@ def load_backbone(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         offline: never use the network; weights must be in the Hugging Face cache already.
         quick_gelu: which GELU the weights were trained with. By default a tag knows, an OpenAI
-            TorchScript file is QuickGELU, a file that open_clip publishes or whose name says
-            ``quickgelu`` tells, and any other file follows the model's name or config: ask for
+            TorchScript file is QuickGELU, one made of an open_clip model says what it is, a file
+            that open_clip publishes or whose name says ``quickgelu`` tells, and any other file
+            follows the model's name or config: ask for
             ``ViT-B-32-quickgelu`` where it was trained so. The wrong one gives no error, only bad
             vectors; where nothing tells, a ``ModelWarning`` says so.
 
@@ -122,8 +124,8 @@ def _load_named(
             f"{source}: pretrained={pretrained!r} is neither a file nor one of its tags ({shown})"
         )
     published = tag_config or _published_as(name, weights)
-    if quick_gelu is None and (published.get("quick_gelu") or _says_quick_gelu(weights)):
-        quick_gelu = True
+    if quick_gelu is None:
+        quick_gelu = True if published.get("quick_gelu") else _says_quick_gelu(weights)
     state = read_weights(weights)
     model = build_model(config, source, quick_gelu)
     load_weights(model, state, what=str(weights), name=source)
@@ -139,9 +141,11 @@ def _load_named(
     )
 
 
-def _says_quick_gelu(weights: Path) -> bool:
-    """Whether the format or the name of a file says so."""
-    return is_torchscript(weights) or "quickgelu" in weights.name.lower()
+def _says_quick_gelu(weights: Path) -> bool | None:
+    """What the format or the name of a file says of it; None: nothing."""
+    if is_torchscript(weights):
+        return is_quick_gelu(torchscript_classes(weights))
+    return True if "quickgelu" in weights.name.lower() else None
 
 
 def _published_as(name: str, weights: Path) -> dict[str, Any]:

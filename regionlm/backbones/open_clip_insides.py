@@ -261,18 +261,31 @@ def with_activation(config: dict[str, Any], quick_gelu: bool | None) -> dict[str
     return config if quick_gelu is None else {**config, "quick_gelu": quick_gelu}
 
 
+def is_quick_gelu(classes: str) -> bool:
+    """Whether a TorchScript archive's model computes QuickGELU.
+
+    OpenAI's all do; one made of an open_clip model names the class where it does.
+
+    Args:
+        classes: of `regionlm.backbones.torchscript.torchscript_classes`.
+    """
+    return "QuickGELU" in classes or "open_clip" not in classes
+
+
 def in_layout_of(expected: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's tensors under the names, and the logit scale in the rank, that a model has.
 
     Older checkpoints have text weights at the top level where the model keeps them under ``text.``,
-    position ids that the model no longer stores, and a logit scale of another rank.
+    position ids that the model no longer stores, and a logit scale of another rank. OpenAI's hold
+    three numbers, and archives of a scripted model the text tower's causal mask, which is built.
     """
 
     def renamed(key: str) -> str:
         return f"text.{key}" if key not in expected and f"text.{key}" in expected else key
 
     state = {renamed(key): value for key, value in state.items()}
-    stale = {k for k in state if k.endswith("embeddings.position_ids") and k not in expected}
+    endings = ("embeddings.position_ids", "attn_mask")
+    stale = {k for k in state if k.endswith(endings) or k in OPENAI_EXTRAS} - set(expected)
     state = {key: value for key, value in state.items() if key not in stale}
     scale = state.get("logit_scale")
     if scale is not None and "logit_scale" in expected and scale.numel() == 1:

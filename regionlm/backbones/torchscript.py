@@ -37,6 +37,14 @@ def is_torchscript(path: Path) -> bool:
         return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
 
 
+def torchscript_classes(path: Path) -> str:
+    """What an archive's code says of its modules: its files' names, and the code itself."""
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.partition("/")[2].startswith("code/")]
+        code = [archive.read(name).decode("utf-8", "replace") for name in names]
+    return "\n".join([*names, *code])
+
+
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """The tensors of an archive's module, on the CPU, under the names of its state dict.
 

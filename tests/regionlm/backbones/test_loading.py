@@ -35,6 +35,9 @@ CONFIG = {
 }
 
 
+NAMED_CONFIG = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 49408}}
+
+
 def word_tokenizer():
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, "[unk]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -63,7 +66,7 @@ def named(monkeypatch):
     """A small architecture that open_clip knows by name, plain and QuickGELU, with a tag each."""
     from open_clip import factory, pretrained
 
-    config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 49408}}
+    config = NAMED_CONFIG
     monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8", config)
     quick = {**config, "quick_gelu": True}
     monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8-quickgelu", quick)
@@ -274,6 +277,56 @@ class Evil:
 
     def __reduce__(self):
         return (Path.touch, (self.marker,))
+
+
+WRAPPINGS = {
+    "bare": lambda state: state,
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {}},
+    "model_state_dict": lambda state: {"model_state_dict": state, "epoch": 3},
+    "model": lambda state: {"model": state, "ema": state},
+    "DataParallel": lambda state: {"model": {f"module.{k}": v for k, v in state.items()}},
+    "state dict of OpenAI's archive": lambda state: {
+        **state,
+        "input_resolution": torch.tensor(32),
+        "context_length": torch.tensor(6),
+        "vocab_size": torch.tensor(49408),
+    },
+    "state dict of a scripted model": lambda state: {**state, "attn_mask": torch.zeros(6, 6)},
+}
+
+
+@pytest.mark.parametrize("case", WRAPPINGS)
+def test_wrappings_of_a_state_dict(named, tmp_path, case):
+    torch.save(WRAPPINGS[case](named.state_dict()), tmp_path / "w.pt")
+    backbone = load_backbone(
+        "ViT-tiny-8", pretrained=str(tmp_path / "w.pt"), device="cpu", quick_gelu=False
+    )
+    found, wanted = backbone.model.state_dict(), named.state_dict()
+    assert found.keys() == wanted.keys() and all(torch.equal(found[k], wanted[k]) for k in wanted)
+
+
+@pytest.mark.parametrize("name", ["ViT-tiny-8", "ViT-tiny-8-quickgelu"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_model_scripted_from_open_clip(named, tmp_path, recwarn, quick, name):
+    path, model = tmp_path / "w.pt", open_clip.CLIP(**NAMED_CONFIG, quick_gelu=quick).eval()
+    inputs = torch.zeros(1, 3, 32, 32), torch.zeros(1, 6, dtype=torch.long)
+    # As the writer above does. Scripting gives the same files, but can't be done beside the spy of
+    # tests/deprecations.py.
+    write = "torch.jit.trace(model, inputs, check_trace=False).save(path)"
+    words = {"__name__": "somebody", "torch": torch, "inputs": inputs}
+    exec(write, {**words, "model": model, "path": str(path)})
+    backbone = load_backbone(name, pretrained=str(path), device="cpu")
+    assert activation_of(backbone) == ("quick_gelu" if quick else "gelu")
+    assert not [one for one in recwarn if one.category is ModelWarning]
+    pixels = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        wanted = model.encode_image(pixels)
+    torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_what_else_is_in_a_checkpoint_is_named(named, tmp_path):
+    torch.save({"generator": named.state_dict(), "step": 3}, tmp_path / "w.pt")
+    refused("under generator, step: save", "ViT-tiny-8", pretrained=str(tmp_path / "w.pt"))
 
 
 def test_pickles_with_code_are_refused_and_not_run(named, tmp_path):
