@@ -35,6 +35,8 @@ GPT2_HUB_ID = "openai-community/gpt2"
 # The original training code knows two CLIPs; their embeddings differ in width.
 PUBLISHED_ENCODERS = {512: "ViT-B-32-quickgelu/openai", 640: "RN50x4-quickgelu/openai"}
 
+# Under which training scripts put the state dict; the first that is there is taken.
+_WRAPPINGS = ("state_dict", "model_state_dict", "model")
 # Causal masks that older transformers kept in the state dict; transformers 5 has no such buffers.
 _OLD_BUFFER = re.compile(r"gpt\.transformer\.h\.\d+\.attn\.(masked_)?bias")
 # Every published GPT-2 has heads of this width; weights do not say how many there are.
@@ -54,11 +56,13 @@ def load_original(
     normalize_input: bool | None = None,
     heads: int | None = None,
     mapper_heads: int | None = None,
+    language_model: GPT2LMHeadModel | None = None,
 ) -> ClipCap:
     """Read a checkpoint of the original code, with any of its mappers and a GPT-2 of any size.
 
     All sizes come from the weights. Nothing in the file is executed. Old GPT-2 mask buffers are
-    dropped (and logged), then every name and shape must match.
+    dropped (and logged), then every name and shape must match. The state dict may be bare, or
+    under ``state_dict``, ``model_state_dict`` or ``model``, and saved from DataParallel.
 
     Args:
         path: a local .pt file.
@@ -69,14 +73,25 @@ def load_original(
             transformer mappers yes, others no.
         heads: attention heads of the GPT-2; None means 64-wide heads, as in all published ones.
         mapper_heads: attention heads of a transformer mapper; None means 8, as the original has.
+        language_model: what the mapper was trained in front of, for a file of a mapper alone; it
+            becomes the model's own.
 
     Raises:
         PrefixModelError: the file is missing, truncated, holds anything but tensors, is of another
             kind, or does not fit the tokenizer.
     """
     path = Path(path)
-    kind, mapper_weights, gpt_weights = _split(_read(path), path)
-    lm = _build_gpt2(gpt_weights, path, heads, tokenizer)
+    kind, mapper_weights, gpt_weights = _split(_read(path), path, language_model is not None)
+    if language_model is None:
+        lm = _build_gpt2(gpt_weights, path, heads, tokenizer)
+    elif gpt_weights or heads is not None:
+        found = "a GPT-2 in the file" if gpt_weights else "heads, which it has of its own"
+        raise PrefixModelError(
+            f"{path}: expected a mapper alone for the language model given, found {found}; leave"
+            " one of them out"
+        )
+    else:
+        lm = language_model
     settings = mapper_settings(kind, mapper_weights, lm.config.n_embd, str(path))
     if kind == "transformer" and mapper_heads is None:
         mapper_heads = PUBLISHED_HEADS
@@ -96,7 +111,10 @@ def load_original(
         model = ClipCap(lm, tokenizer, config)
     except PrefixModelError as error:
         raise PrefixModelError(f"{path}: {error}") from error
-    for module, part in ((model.lm, gpt_weights), (model.mapper, mapper_weights)):
+    filled = [(model.mapper, mapper_weights)]
+    if language_model is None:
+        filled.append((model.lm, gpt_weights))
+    for module, part in filled:
         check_weights(module, part, str(path))
         module.load_state_dict(part, strict=True)
     return model.eval()
@@ -187,10 +205,15 @@ def _read(path: Path) -> dict[str, Tensor]:
                 " could run code; nothing was executed. Use a file that holds only a state dict"
             ) from error
         raise _damaged(path) from error
+    if isinstance(weights, dict):
+        wrapped = (weights[key] for key in _WRAPPINGS if isinstance(weights.get(key), dict))
+        weights = next(wrapped, weights)
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
         raise PrefixModelError(f"{path} is not a state dict (names and tensors)")
+    if all(name.startswith("module.") for name in weights):  # saved from DataParallel
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
     return weights
 
 
@@ -202,7 +225,7 @@ def _damaged(path: Path) -> PrefixModelError:
 
 
 def _split(
-    weights: dict[str, Tensor], path: Path
+    weights: dict[str, Tensor], path: Path, has_lm: bool
 ) -> tuple[str, dict[str, Tensor], dict[str, Tensor]]:
     """Return the kind of mapper, its weights under our names and GPT-2's under transformers'."""
     old = [name for name in weights if _OLD_BUFFER.fullmatch(name)]
@@ -212,7 +235,15 @@ def _split(
     kind = find_kind(kept)
     layers = count_layers(name for name in kept if name.startswith("clip_project."))
     names = mapper_names(kind, layers)
-    lacking = [name for name in (*names, "gpt.transformer.wte.weight") if name not in kept]
+    gpt = {name[4:]: value for name, value in kept.items() if name.startswith("gpt.")}
+    lacking = [name for name in names if name not in kept]
+    if not lacking and not gpt and not has_lm:
+        raise PrefixModelError(
+            f"{path} holds a mapper alone, without the GPT-2 behind it: give the one that it was"
+            " trained with, as language_model=GPT2LMHeadModel.from_pretrained(...)"
+        )
+    if gpt and "transformer.wte.weight" not in gpt:
+        lacking.append("gpt.transformer.wte.weight")
     if lacking:
         raise PrefixModelError(
             f"{path} is not a ClipCap checkpoint with a mapper of kind {kind!r}: it lacks "
@@ -222,7 +253,6 @@ def _split(
     if strange:
         raise PrefixModelError(f"{path} holds unexpected weights, such as {strange[0]}")
     mapper = {ours: kept[theirs] for theirs, ours in names.items()}
-    gpt = {name[4:]: value for name, value in kept.items() if name.startswith("gpt.")}
     return kind, mapper, gpt
 
 

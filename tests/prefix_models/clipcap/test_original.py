@@ -222,10 +222,47 @@ def test_other_files(
 ) -> None:
     fails(load, b"<html>not found</html>", "is truncated or not a torch checkpoint")
     fails(load, [1, 2], "is not a state dict")
-    fails(load, {"state_dict": weights}, "is not a state dict")
+    fails(load, {"weights": weights}, "is not a state dict")
     fails(load, {}, r"not a ClipCap checkpoint .* lacks clip_project\.model\.0\.weight")
     with pytest.raises(PrefixModelError, match=r"missing file: nowhere\.pt; download"):
         load_original("nowhere.pt", published.tokenizer)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_wrappings(
+    load: Callable[[Any], ClipCap],
+    weights: dict[str, torch.Tensor],
+    embeddings: torch.Tensor,
+    published: ClipCap,
+    key: str,
+) -> None:
+    wanted = published.generate(embeddings)
+    assert load({key: weights, "epoch": 3}).generate(embeddings) == wanted
+    parallel = {f"module.{name}": value for name, value in weights.items()}
+    for content in (parallel, {key: parallel, "optimizer": {}}):
+        assert load(content).generate(embeddings) == wanted
+
+
+@any_kind
+def test_a_mapper_alone_needs_its_language_model(
+    load: Callable[[Any], ClipCap],
+    weights: dict[str, torch.Tensor],
+    published: ClipCap,
+    embeddings: torch.Tensor,
+    tmp_path: Path,
+) -> None:
+    alone = {name: value for name, value in weights.items() if not name.startswith("gpt.")}
+    fails(load, alone, "holds a mapper alone, .* language_model=GPT2LMHeadModel")
+    path, lm = tmp_path / "weights.pt", GPT2LMHeadModel(published.lm.config)
+    lm.load_state_dict(published.lm.state_dict())
+    loaded = load_original(path, published.tokenizer, language_model=lm)
+    assert loaded.config == published.config
+    assert loaded.generate(embeddings) == published.generate(embeddings)
+    with pytest.raises(PrefixModelError, match="found heads, which it has of its own"):
+        load_original(path, published.tokenizer, language_model=lm, heads=2)
+    torch.save(weights, path)
+    with pytest.raises(PrefixModelError, match=r"found a GPT-2 in the file; leave one"):
+        load_original(path, published.tokenizer, language_model=lm)
 
 
 def test_half_a_mapper(load: Callable[[Any], ClipCap], weights: dict[str, torch.Tensor]) -> None:
