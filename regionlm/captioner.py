@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,11 +24,11 @@ from regionlm.inputs.images import as_image
 from regionlm.inputs.masks import Region, named_masks
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from prefix_models.decoding.options import DecodeKeywords
 
-ImageLike = Image.Image | np.ndarray | Tensor | str | Path
+ImageLike: TypeAlias = Image.Image | np.ndarray | Tensor | str | Path
 
 
 @dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
@@ -97,6 +97,7 @@ class RegionCaptioner:
         rescale: bring embeddings to the image embedding's norm before the prefix model, which is
             what a captioner trained on image embeddings expects.
         name: shown in messages and reports.
+        card: model card (README.md, Markdown) that a bundle of it carries.
 
     Raises:
         ModelError: the prefix model reads embeddings of another width or another encoder.
@@ -109,6 +110,7 @@ class RegionCaptioner:
         *,
         rescale: bool = True,
         name: str = "custom",
+        card: str | None = None,
     ) -> None:
         wanted = prefix_model.config
         if wanted.embedding_dim != backbone.dim:
@@ -122,9 +124,7 @@ class RegionCaptioner:
                 f"{backbone.name}; use that one, or name the backbone so if it is the same model"
             )
         self.backbone, self.prefix_model = backbone, prefix_model
-        self.rescale, self.name = rescale, name
-        #: Model card (README.md, Markdown) that a bundle of it carries.
-        self.card: str | None = None
+        self.rescale, self.name, self.card = rescale, name, card
 
     @classmethod
     def from_pretrained(
@@ -134,8 +134,8 @@ class RegionCaptioner:
         prefix: str | None = None,
         device: str | torch.device = "auto",
         offline: bool = False,
-    ) -> RegionCaptioner:
-        """Load a bundle.
+    ) -> Self:
+        """Load a bundle; of a subclass, an instance of that.
 
         Args:
             source: ``"mini"`` (ships with the package), a preset of
@@ -148,9 +148,9 @@ class RegionCaptioner:
         Raises:
             ModelError, PrefixModelError: unknown name, or missing, damaged or mismatched files.
         """
-        from regionlm.pretrained.bundle import load
+        from regionlm.pretrained.sources import read_parts
 
-        return load(source, prefix=prefix, device=device, offline=offline)
+        return cls(**read_parts(source, prefix=prefix, device=device, offline=offline))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a bundle: weights, configuration, tokenizers. Whole or not at all.
@@ -159,9 +159,16 @@ class RegionCaptioner:
             ModelError, PrefixModelError: the folder holds something else or can't be written, or
                 the backbone's open_clip configuration isn't known.
         """
-        from regionlm.pretrained.bundle import save
+        from regionlm.pretrained.bundle import Parts, write_bundle
 
-        save(self, Path(folder))
+        parts = Parts(
+            backbone=self.backbone,
+            prefix_model=self.prefix_model,
+            rescale=self.rescale,
+            name=self.name,
+            card=self.card,
+        )
+        write_bundle(parts, Path(folder))
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload a bundle, as `save_pretrained` writes it, to the Hugging Face hub.
@@ -178,7 +185,7 @@ class RegionCaptioner:
         """
         from regionlm.pretrained.hub import push
 
-        return push(self, repo_id, private=private)
+        return push(self.save_pretrained, repo_id, private=private)
 
     def embed(
         self,

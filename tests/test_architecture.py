@@ -29,12 +29,6 @@ KNOWN_CIRCULAR = {
     ("prefix_models.clipcap.model", "prefix_models.clipcap.folder"),
     ("prefix_models.projector.folder", "prefix_models.projector.model"),
     ("prefix_models.projector.model", "prefix_models.projector.folder"),
-    ("regionlm.captioner", "regionlm.pretrained.bundle"),
-    ("regionlm.llava_captioner", "regionlm.captioner"),
-    ("regionlm.pretrained.bundle", "regionlm.captioner"),
-    ("regionlm.pretrained.bundle", "regionlm.llava_captioner"),
-    ("regionlm.pretrained.bundle", "regionlm.pretrained.presets"),
-    ("regionlm.pretrained.presets", "regionlm.captioner"),
 }
 """Imports on circles that still have to go, likewise."""
 

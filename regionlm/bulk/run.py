@@ -60,7 +60,7 @@ def caption_manifest(
     Args:
         manifest: as `regionlm.bulk.manifest` describes it.
         output: the JSON lines to write; must not exist.
-        model, prefix, prompt, offline: as in `regionlm.pretrained.bundle.load_captioner`.
+        model, prefix, prompt, offline: as in `regionlm.auto.load_captioner`.
         embedder: a name in ``regionlm.embedders.EMBEDDERS``.
         embedder_options: its options.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` (one only) or ``"mps"``.
@@ -128,9 +128,9 @@ def _prepare(
     options: dict[str, Any],
     decoding: dict[str, Any],
 ) -> LineCaptions:
+    from regionlm.auto import load_captioner
     from regionlm.bulk.captions import LineCaptions
     from regionlm.embedders.registry import make_embedder
-    from regionlm.pretrained.bundle import load_captioner
 
     captioner = load_captioner(source, prefix=prefix, prompt=prompt, device=device, offline=offline)
     return LineCaptions(captioner, make_embedder(embedder, captioner.backbone, **options), decoding)

@@ -86,8 +86,8 @@ def _caption_image(
     decoding: Decoding,
     output: CaptionOutput,
 ) -> None:
+    from regionlm.auto import load_captioner
     from regionlm.files import PICTURE_SUFFIXES, check_writable
-    from regionlm.pretrained.bundle import load_captioner
 
     if output.heatmap is not None:
         if embedding.embedder != "maskinversion":

@@ -13,12 +13,12 @@ from torch import nn
 from prefix_models.clipcap.model import ClipCap
 from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.compat import calling_of, name_of
+from regionlm.auto import load_captioner
 from regionlm.captioner import RegionCaptioner
 from regionlm.doctor.checks import run_check
 from regionlm.doctor.gradient import gradient_difference, tolerance
 from regionlm.doctor.report import Row, State
 from regionlm.inputs.masks import box_region
-from regionlm.pretrained.bundle import load_captioner
 
 if TYPE_CHECKING:
     from regionlm.llava_captioner import LlavaCaptioner

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from regionlm.errors import InputError, ModelError
-
-if TYPE_CHECKING:
-    from regionlm.captioner import RegionCaptioner
 
 
 def check_access(repo_id: str) -> None:
@@ -34,14 +31,14 @@ def check_access(repo_id: str) -> None:
         )
 
 
-def push(captioner: RegionCaptioner, repo_id: str, *, private: bool) -> str:
-    """See ``RegionCaptioner.push_to_hub``."""
+def push(write: Callable[[Path], object], repo_id: str, *, private: bool) -> str:
+    """Upload what ``write`` puts into a folder; see ``RegionCaptioner.push_to_hub``."""
     from huggingface_hub import HfApi
 
     check_access(repo_id)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
-        captioner.save_pretrained(folder)
+        write(folder)
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)

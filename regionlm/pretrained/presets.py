@@ -1,4 +1,4 @@
-"""Published captioners by name: where their weights come from and how they are put together."""
+"""Published captioners by name: where the files of their parts come from, and reading them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import ModelError
+from regionlm.pretrained.bundle import Parts
 
 if TYPE_CHECKING:
     import torch
-
-    from regionlm.captioner import RegionCaptioner
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ def models_folder() -> Path:
     return Path(os.environ.get("REGIONLM_MODELS", Path.home() / ".cache" / "regionlm" / "models"))
 
 
-def load_preset(
+def read_preset(
     name: str, *, prefix: str | None, device: str | torch.device, offline: bool
-) -> RegionCaptioner:
-    """Put a preset together from files in `models_folder()/NAME`, else from the hub.
+) -> Parts:
+    """Read the parts of a preset from files in `models_folder()/NAME`, else from the hub.
 
     The folder may hold the state dict, GPT-2's tokenizer (tokenizer.json, or vocab.json and
     merges.txt) and OpenAI's CLIP weights (open_clip_model.safetensors or ViT-B-32.pt), each
@@ -64,7 +63,6 @@ def load_preset(
     """
     from prefix_models.clipcap.original import load_original
     from regionlm.backbones.loading import load_backbone
-    from regionlm.captioner import RegionCaptioner
     from regionlm.devices import resolve_device
 
     preset, folder = PRESETS[name], models_folder() / name
@@ -79,7 +77,13 @@ def load_preset(
     backbone.name = f"{preset.backbone}/{preset.pretrained}"
     if prefix is not None:
         prefix_model = prefix_model.with_prefix(prefix)
-    return RegionCaptioner(backbone, prefix_model.to(device), name=name)
+    return Parts(
+        backbone=backbone,
+        prefix_model=prefix_model.to(device),
+        rescale=True,  # trained on embeddings of images
+        name=name,
+        card=None,
+    )
 
 
 def _state_dict(preset: Preset, folder: Path, offline: bool) -> Path:

@@ -50,6 +50,25 @@ def test_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
 
 
+class Loud(RegionCaptioner):
+    """Somebody's own."""
+
+    saved = 0
+
+    def save_pretrained(self, folder):
+        self.saved += 1
+        super().save_pretrained(folder)
+
+
+def test_a_subclass_loads_as_such_with_its_card(tmp_path):
+    loud = Loud.from_pretrained("mini", device="cpu")
+    assert type(loud) is Loud and loud.name == "mini" and loud.card is None
+    loud.card = "# Loud"
+    loud.save_pretrained(tmp_path / "loud")
+    again = Loud.from_pretrained(tmp_path / "loud", device="cpu")
+    assert type(again) is Loud and again.card == "# Loud" and loud.saved == 1
+
+
 def _nudge(folder):
     path = folder / "open_clip_model.safetensors"
     weights = {name: value.clone() for name, value in load_file(path).items()}

@@ -1,0 +1,24 @@
+"""Any model by name."""
+
+import pytest
+
+from regionlm.auto import load_captioner
+from regionlm.captioner import RegionCaptioner
+from regionlm.errors import InputError, ModelError
+
+
+def test_a_bundle_by_name():
+    captioner = load_captioner("mini", prefix="zero-shot", device="cpu", offline=True)
+    assert type(captioner) is RegionCaptioner and captioner.name == "mini"
+    assert captioner.prefix_model.prefix_name == "zero-shot"
+
+
+@pytest.mark.parametrize("name", ["mini", "clipcap-coco"])
+def test_only_a_llava_is_asked(name):
+    with pytest.raises(InputError, match=f"prompt: {name} captions without one"):
+        load_captioner(name, prompt="What is it?", offline=True)
+
+
+def test_a_name_of_nothing():
+    with pytest.raises(ModelError, match="unknown model 'nothing': expected mini, clipcap-coco"):
+        load_captioner("nothing", offline=True)
