@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 _TESTED = Path(__file__).parents[1] / "tested_versions.json"
-_DEVELOPERS = "dev"  # tools that no command of ours imports
+_DEVELOPERS = ("dev", "docs")  # tools that no command of ours imports
 _LEAST = (">=", ">", "==", "~=")
 
 Wanted = dict[str, "SpecifierSet"]
@@ -111,7 +111,7 @@ def _of_users(with_extras: Mapping[str, Wanted]) -> Wanted:
     """What all extras but the developers' ask for."""
     found: Wanted = {}
     for name, packages in with_extras.items():
-        if name != _DEVELOPERS:
+        if name not in _DEVELOPERS:
             _ask(found, packages)
     return found
 
