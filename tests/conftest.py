@@ -11,7 +11,7 @@ import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
-from tests import deprecations  # noqa: E402
+from tests import deprecations, documents  # noqa: E402
 from training.world.names import pictograms  # noqa: E402
 from training.world.sprites import STYLES  # noqa: E402
 
@@ -47,3 +47,11 @@ def drawn_sprites(tmp_path_factory):
 def world(drawn_sprites, monkeypatch):
     monkeypatch.setenv("REGIONLM_CACHE", str(drawn_sprites))
     return drawn_sprites
+
+
+@pytest.fixture
+def in_checkout(tmp_path, monkeypatch):
+    """A folder that looks like the checkout but collects what the commands write."""
+    for name in ("configs", "examples", "regionlm", "training"):
+        (tmp_path / name).symlink_to(documents.ROOT / name)
+    monkeypatch.chdir(tmp_path)
