@@ -106,6 +106,7 @@ def caption_manifest(
         workers=workers,
         unreadable=pictures.unreadable if skip_bad else None,
         progress=progress,
+        named="captions",
     )
 
     def finish() -> Summary:

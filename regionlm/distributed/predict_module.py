@@ -180,6 +180,7 @@ class AnswerModule(L.LightningModule):
         progress: show a bar.
         block: see `Share`.
         images_per_item: for the bar.
+        named: what the bar calls the run; by default by the folder of its answers.
     """
 
     def __init__(
@@ -193,11 +194,13 @@ class AnswerModule(L.LightningModule):
         progress: bool = True,
         block: int = 1,
         images_per_item: int = 1,
+        named: str = "",
     ) -> None:
         super().__init__()
         self.items, self.prepare, self.journal = items, prepare, journal
         self.workers, self.unreadable, self.progress = workers, unreadable, progress
         self.block, self.images_per_item = block, images_per_item
+        self.named = named or journal.folder.name
         self.error: BaseException | None = None
         self.started = time.monotonic()
         """When the models were loaded."""
@@ -248,6 +251,7 @@ class AnswerModule(L.LightningModule):
             self._writer = self.journal.writer(self.global_rank)
         except USERS_ERRORS as error:
             self._stop(error)
+            return
         self.started = time.monotonic()
         self._bar = self._new_bar(len(self._share))
 
@@ -267,6 +271,9 @@ class AnswerModule(L.LightningModule):
             self._writer.write(number, answer)
         except USERS_ERRORS as error:
             self._stop(error)
+            if sys.stderr.isatty():
+                self._bar.leave = False  # the error's line takes its place
+            return number
         self._bar.update()
         return number
 
@@ -291,7 +298,7 @@ class AnswerModule(L.LightningModule):
         return self.journal.stopped
 
     def _new_bar(self, left: int) -> tqdm:
-        world, name = self.trainer.world_size, self.journal.folder.name
+        world, name = self.trainer.world_size, self.named
         share = len(Share(len(self.items), np.empty(0), self.global_rank, world, block=self.block))
         shown = self.progress and self.trainer.is_global_zero
         return tqdm(

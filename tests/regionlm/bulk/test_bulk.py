@@ -1,5 +1,6 @@
 """Whole runs, with a bundle of random weights: answers, processes, kills, bad files."""
 
+import io
 import json
 import os
 import shutil
@@ -243,6 +244,28 @@ def test_a_bad_image_stops_the_run_and_keeps_what_is_done(
     shutil.move(data / "hidden", data / "3.png")
     assert "; 3 images were done before" in run(write(lines), output)
     assert len(_read(output)) == 7
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_no_progress_bar_stands_in_front_of_an_error(
+    write: Write,
+    lines: list[dict],
+    output: Path,
+    argv: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    is_terminal: bool,
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    lines[2]["image"] = "none.png"
+    assert main(argv(write(lines), output, "--steps", 1)) == 2
+    said = stderr.getvalue()
+    assert said.count("regionlm: error: ") == 1
+    assert "\rcaptions: " in said and "43%" not in said
+    *before, last = said.removesuffix("\n").split("\n")[-1].split("\r")
+    assert last.startswith("regionlm: error: ")
+    assert not before[-1:] or before[-1].isspace()  # what the bar had written is wiped out
 
 
 def test_bad_files_are_read_again_by_each_start(
