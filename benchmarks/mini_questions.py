@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from eval.datasets import open_dataset
-from eval.datasets.sample import Sample
-from eval.mini_regions import noun
 from eval.tasks import LocalizedCaptioning, caption_metrics
 from eval.tasks.task import cosines
 from regionlm.captioner import RegionCaptioner
+from regionlm.datasets import open_dataset
+from regionlm.datasets.sample import Sample
 from regionlm.embedders import Embedder, make_embedder
+from training.mini.regions import noun
 
 THICKNESSES = (0.004, 0.01, 0.02, 0.04)  # of the short side; 0.01 is the default
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.datasets.phrasecut import phrase_mask
+from regionlm.datasets.phrasecut import phrase_mask
 
-REFERENCE = Path(__file__).parents[1] / "tests" / "eval" / "reference" / "phrasecut.npz"
+FOLDER = Path(__file__).parents[1] / "tests" / "regionlm" / "datasets" / "reference"
+REFERENCE = FOLDER / "phrasecut.npz"
 SIZE = (40, 30)
 WRITTEN = 20
 

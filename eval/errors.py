@@ -1,32 +1,5 @@
-"""What can be wrong with the data of an evaluation. One line each, as in `regionlm.errors`."""
+"""What can be wrong with the data of an evaluation: kinds of errors that the datasets have, too."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from regionlm.datasets.errors import DataError, DataWarning, check_choice, within
 
-from prefix_models.errors import DoubtWarning
-from regionlm.errors import InputError
-
-
-class DataError(InputError):
-    """A dataset that is not where it should be, or not in the format it should have."""
-
-
-class DataWarning(DoubtWarning):
-    """A dataset that can be used but differs from what was published; both numbers are named."""
-
-
-@contextmanager
-def within(place: str) -> Iterator[None]:
-    """Say where it was that something could not be used: a file and what is meant in it."""
-    try:
-        yield
-    except InputError as error:
-        raise DataError(f"{place}: {error}") from error
-
-
-def check_choice(dataset: str, what: str, value: str, choices: Sequence[str]) -> None:
-    """Raise DataError unless an option has one of its values."""
-    if value not in choices:
-        raise DataError(
-            f"{dataset}: expected {what} to be one of {', '.join(choices)}; found {value!r}"
-        )
+__all__ = ["DataError", "DataWarning", "check_choice", "within"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from eval.datasets.options import DATASET_OPTIONS
 from eval.tasks import TEMPLATES
+from regionlm.datasets.options import DATASET_OPTIONS
 from regionlm.embedders.options import MASKINVERSION_DEFAULTS
 
 _OPTIONS = "embedder.options."

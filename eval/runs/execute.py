@@ -9,9 +9,6 @@ from typing import Any
 
 import torch
 
-from eval.datasets import open_dataset
-from eval.datasets.base import RegionDataset
-from eval.datasets.sample import Sample
 from eval.degrade import make_degradation
 from eval.errors import DataError
 from eval.paper import paper_figures
@@ -21,6 +18,9 @@ from eval.runs.digests import run_digests
 from eval.runs.report import Answer, write_results
 from eval.settings import Run
 from eval.tasks import METRICS, TEMPLATES
+from regionlm.datasets import open_dataset
+from regionlm.datasets.base import RegionDataset
+from regionlm.datasets.sample import Sample
 from regionlm.distributed.journal import Journal
 from regionlm.distributed.predict_module import AnswerModule
 from regionlm.distributed.rank import note_rank

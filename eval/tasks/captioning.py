@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.datasets.sample import Sample
 from eval.metrics import Bleu, CaptionAccuracy, Cider, ClipScore, RougeL
 from eval.metrics.functional import caption_order
 from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
+from regionlm.datasets.sample import Sample
 from regionlm.embedders import make_embedder
 
 DEPICTS = "A photo depicts "  # CLIPScore's prompt

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.datasets.sample import Sample
 from eval.metrics import RetrievalAccuracy
 from eval.metrics.functional import target_ranks
 from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.datasets.sample import Sample
 
 TEMPLATE = "a photo of a {}"
 

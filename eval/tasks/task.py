@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from eval.datasets.sample import Sample
+from regionlm.datasets.sample import Sample
 from regionlm.embedders import RegionEmbeddings
 
 Record = dict[str, Any]

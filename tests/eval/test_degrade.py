@@ -13,13 +13,13 @@ from PIL import Image
 from scipy import ndimage
 from transformers import SamModel
 
-from eval.datasets import open_dataset
 from eval.degrade import SHAPES, boxed, dilated, eroded, make_degradation
 from eval.errors import DataError
 from eval.runs.check import check_run
 from eval.runs.execute import evaluate
 from eval.sam import BoxSam
 from eval.settings import Data, EmbedderSource, Machines, MaskQuality, Run, SamSource
+from regionlm.datasets import open_dataset
 
 CPU = torch.device("cpu")
 PICTURE = Image.new("RGB", (11, 9))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eval.datasets.options import DATASET_OPTIONS
 from eval.paper import _tables, paper_figures
 from eval.runs.sweep import expand
 from eval.settings import Data, EmbedderSource, ModelSource, Run, SamSource
 from eval.tasks import METRICS
+from regionlm.datasets.options import DATASET_OPTIONS
 from regionlm.embedders import EMBEDDERS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "eval"

@@ -69,7 +69,7 @@ class VisualGenomeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseCutSourceOptions:
-    """Options of `phrasecut`, whose files are read as `eval.datasets.phrasecut` does.
+    """Options of `phrasecut`, whose files are read as `regionlm.datasets.phrasecut` does.
 
     Args:
         root: Folder of `refer_*.json` and `image_data_split.json`.

@@ -1,11 +1,11 @@
-"""PhraseCut as training data; read as `eval.datasets.phrasecut` does."""
+"""PhraseCut as training data; read as `regionlm.datasets.phrasecut` does."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from eval.datasets.phrasecut import PhraseCut
+from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.errors import InputError
 from regionlm.pretrained.digests import file_digest
 from training.data.example import Example, Parts

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from eval.datasets import open_dataset
 from eval.runs.build import build_task
 from eval.runs.execute import evaluate
 from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run
+from regionlm.datasets import open_dataset
 from regionlm.errors import ModelError
 from regionlm.pretrained.bundle import BACKBONE, MINI
 

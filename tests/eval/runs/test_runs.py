@@ -15,11 +15,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from eval.datasets.mini import FOLDER
 from eval.errors import DataError
 from eval.runs.execute import evaluate
 from eval.runs.sweep import evaluate_sweep
 from eval.settings import Data, EmbedderSource, Machines, Run
+from regionlm.datasets.mini import FOLDER
 from regionlm.errors import InputError
 
 ROOT = Path(__file__).parents[3]

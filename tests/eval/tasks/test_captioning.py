@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from eval.datasets.mini import Mini
-from eval.datasets.phrasecut import PhraseCut
 from eval.metrics.references import bleu, cider_scores, rouge_l_scores
 from eval.tasks import LocalizedCaptioning, caption_metrics
 from prefix_models.decoding.options import Generation
 from regionlm.captioner import RegionCaptioner
+from regionlm.datasets.mini import Mini
+from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.embedders import make_embedder
 
 

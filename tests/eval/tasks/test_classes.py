@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from eval.datasets.mini import Mini
 from eval.runs.execute import evaluate
 from eval.settings import Data, EmbedderSource, Machines, Run
 from eval.tasks import ClassRetrieval, class_metrics
 from regionlm.captioner import RegionCaptioner
+from regionlm.datasets.mini import Mini
 from regionlm.embedders import RegionEmbeddings
 
 

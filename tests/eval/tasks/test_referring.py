@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eval.datasets.mini import Mini
 from eval.tasks import ReferringRetrieval, referring_metrics
 from regionlm.captioner import RegionCaptioner
+from regionlm.datasets.mini import Mini
 from regionlm.embedders import RegionEmbeddings, make_embedder
 
 TOP_K = (1, 5, 10)

@@ -1,0 +1,88 @@
+"""Pascal VOC 2012 segmentation: 20 classes, one mask per image and class.
+
+Everingham et al., The Pascal Visual Object Classes Challenge 2012;
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regionlm.datasets.errors import check_choice
+from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
+from regionlm.datasets.options import VocOptions
+from regionlm.datasets.pictures import read_label_map
+from regionlm.datasets.semantic import SemanticDataset, check_labels
+
+DOWNLOAD = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+SPELLED = {
+    "diningtable": "dining table",
+    "pottedplant": "potted plant",
+    "tvmonitor": "tv monitor",
+}
+
+_PUBLISHED = {"train": 1_464, "val": 1_449, "trainval": 2_913}
+_BACKGROUND, _VOID = 0, 255
+
+
+class Voc2012(SemanticDataset):
+    """A sample per image: for each of the classes in it, all its pixels are one mask.
+
+    Background, and the void border around objects, belong to no mask.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = VocOptions.default_split,
+        *,
+        allow_missing: bool = False,
+        **options: Any,
+    ) -> None:
+        """Open a split.
+
+        root: `VOC2012/`, `VOCdevkit/` above it, or the folder above that.
+        split: train, val or trainval.
+        allow_missing: an image whose file is not there is an error when it is read, not now.
+        options: fields of `VocOptions`.
+
+        Raises DataError: unknown split, bad option, missing or damaged files.
+        """
+        chosen = VocOptions(**options)
+        self.name, self.split = chosen.dataset, split
+        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        root = Path(root)
+        homes = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+        listing = f"ImageSets/Segmentation/{split}.txt"
+        parts = (listing, "SegmentationClass", "JPEGImages")
+        needs = {part: [home / part for home in homes] for part in parts}
+        found = find_needed(self.name, root, needs, DOWNLOAD)
+        self.annotations = annotation_files(found)
+        ids = read_ids(found[listing][0])
+        check_counts(f"voc2012 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
+        photos = locate(
+            self.name, "images", [(f"{i}.jpg",) for i in ids], found["JPEGImages"], DOWNLOAD,
+            allow_missing,
+        )  # fmt: skip
+        self._maps = locate(
+            self.name, "label maps", [(f"{i}.png",) for i in ids], found["SegmentationClass"],
+            DOWNLOAD, allow_missing,
+        )  # fmt: skip
+        super().__init__(ids, photos, CLASSES, chosen.names, SPELLED, chosen.drop_classes)
+
+    def _label_map(self, row: int) -> np.ndarray:
+        path = self._maps[row]
+        numbers = read_label_map(path)
+        allowed = (_BACKGROUND, *range(1, len(CLASSES) + 1), _VOID)
+        hint = "not a label map of VOC 2012, unpack the original again"
+        check_labels(numbers, allowed, path, hint)
+        return numbers
