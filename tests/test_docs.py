@@ -3,6 +3,7 @@
 import json
 import pkgutil
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_files_and_folders_named_there_exist(path):
     )
     assert len(named) >= 1
     assert [one for one in named if not (ROOT / one).exists()] == []
+
+
+@pytest.mark.parametrize("path", ["README.md", *PAGES, *OTHERS])
+def test_modules_and_scripts_named_there_exist(path):
+    text = page(path)
+    modules = re.findall(r"python -m (training[\w.]*|eval[\w.]*|regionlm[\w.]*)", text)
+    assert [one for one in modules if find_spec(one) is None] == []
+    scripts = re.findall(r"\b((?:benchmarks|examples)/\w+\.py)", text)
+    assert [one for one in scripts if not (ROOT / one).exists()] == []
 
 
 def test_every_page_is_in_the_sites_navigation():
