@@ -96,20 +96,28 @@ def save_picture(path: str | Path, picture: Image.Image) -> None:
 def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write named tensors, of any device, as one safetensors file with text metadata."""
+    """Write named tensors, of any device, as one safetensors file with text metadata.
+
+    What a file's name holds that is not Unicode stands there as an escape, such as ``\\udcff``.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     check_writable(path)
+    said = dict(metadata or {})
     owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def write(aside: Path) -> None:
         try:
-            save_file(owned, aside, dict(metadata or {}))
+            save_file(owned, aside, {name: _unicode(text) for name, text in said.items()})
         except SafetensorError as error:  # a full disk, which is no OSError there
             raise OSError(str(error)) from error
 
     write_atomically(path, write)
+
+
+def _unicode(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _are_same(one: Path, other: Path) -> bool:

@@ -34,6 +34,7 @@ from regionlm.cli.options import (
     Query,
 )
 from regionlm.cli.parser import Command, parse
+from regionlm.cli.printing import print_json, whole_output
 from regionlm.distributed.rank import is_first_process
 from regionlm.errors import InputError
 from regionlm.threads import sleep_while_waiting
@@ -120,7 +121,7 @@ def _caption_image(
         save_heatmap(output.heatmap, image, masks, maps, [r.text for r in results])
     if output.json:
         rows = [result.figures() for result in results]
-        _print_json({**_question(query, model, embedding), "regions": rows})
+        print_json({**_question(query, model, embedding), "regions": rows})
     else:
         _print_lines(query, [r.region for r in results], [r.text for r in results])
 
@@ -148,7 +149,7 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
             for r in results
         ]
         answer = _question(query, model, embedding)
-        _print_json({**answer, "texts": output.text, "regions": rows})
+        print_json({**answer, "texts": output.text, "regions": rows})
         return
     lines = []
     for r in results:
@@ -187,7 +188,7 @@ def doctor(asked: Examination) -> int:
 
     report = examine(asked.model, device=asked.device, offline=asked.offline)
     if asked.json:
-        _print_json(report.figures())
+        print_json(report.figures())
     else:
         print(report.text())
     return 1 if report.faults else 0
@@ -211,10 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     sleep_while_waiting()
     try:
-        with _quiet_libraries():
+        with _quiet_libraries(), whole_output():
             code = _run(sys.argv[1:] if argv is None else argv)
-            if sys.stdout is not None:  # it is where the shell closed it
-                sys.stdout.flush()
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return 130 if is_first_process() else 0
@@ -364,7 +364,3 @@ def _print_lines(query: CaptionQuery, names: Sequence[str], lines: Sequence[str]
     for name, line in zip(names, lines, strict=True):
         line = " ".join(line.split())  # one line a region, whatever a language model writes
         print(f"{name}: {line}" if len(lines) > 1 or is_label else line)
-
-
-def _print_json(answer: dict[str, Any]) -> None:
-    print(json_format.dumps(answer, ensure_ascii=False))

@@ -1,5 +1,7 @@
 """The command line: how it ends."""
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import regionlm.cli.main
 from eval.errors import DataWarning
 from prefix_models.errors import PrefixModelWarning
 from regionlm.cli.main import main
+from regionlm.cli.printing import print_json
 from regionlm.errors import InputError, ModelWarning
 
 _ROOT = Path(__file__).parents[3]
@@ -79,6 +82,43 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_closed_output_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert _main_with(monkeypatch, KeyError("it was run")) == 2
+    assert capsys.readouterr().err == (
+        "regionlm: error: standard output is closed: open it, or send it to /dev/null\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("utf-8", "aé日 ".encode() + b"\xff"),
+        ("ascii", rb"a\xe9\u65e5 " + b"\xff"),
+        ("latin-1", b"a\xe9" + rb"\u65e5 " + b"\xff"),
+    ],
+)
+def test_any_name_can_be_printed(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, written: bytes
+) -> None:
+    text = os.fsdecode("aé日 ".encode() + b"\xff")
+
+    def command() -> None:
+        print(text)
+        print_json({"image": text})
+
+    binary = io.BytesIO()
+    stream = io.TextIOWrapper(binary, encoding=encoding, errors="strict")
+    monkeypatch.setattr(regionlm.cli.main, "COMMANDS", {"say": command})
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["say"]) == 0 and stream.errors == "strict"
+    first, second = binary.getvalue().splitlines()
+    assert first == written
+    assert json.loads(second.decode(encoding)) == {"image": text}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

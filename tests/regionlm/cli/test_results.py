@@ -1,6 +1,7 @@
 """The command line: what it prints and writes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -175,6 +176,19 @@ def test_embed_writes_the_embeddings(
         found = file.get_tensor("embeddings")
         assert file.metadata()["regions"] == json.dumps([str(mask)])
     assert np.allclose(found, wanted.embeddings.numpy(), atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode")
+def test_embed_takes_a_name_that_is_not_unicode(
+    image: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = image.with_name(os.fsdecode(b"\xff.png"))
+    image.rename(odd)
+    output = image.with_name("e.safetensors")
+    where = ["--box", "0,0,9,9", "--model", str(tiny_bundle), "--output", str(output)]
+    assert main(["embed", str(odd), *where]) == 0, capsys.readouterr().err
+    with safe_open(output, "np") as file:
+        assert file.metadata()["image"].endswith(r"/\udcff.png")
 
 
 @pytest.fixture
