@@ -47,3 +47,17 @@ def test_set_up_is_two_commands():
 
 def test_links():
     assert broken_links("README.md") == []
+
+
+def _tables(text):
+    """Rows of all tables that hold figures, as lists of cells."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    return [row for row in rows if any(re.search(r"\d[\d.]* ?%|\d\.\d\d", cell) for cell in row)]
+
+
+def test_its_figures_are_those_of_docs():
+    docs = _tables(page("docs/evaluation.md")) + _tables(page("docs/parity-and-speed.md"))
+    rows = _tables(README)
+    assert len(rows) == 6
+    for row in rows:
+        assert any(row == full[: len(row)] for full in docs), row
