@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from regionlm.cli.options import (
 )
 from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import print_json, whole_output
+from regionlm.cli.together import check_decoding, check_embedding, given, refuse
 from regionlm.distributed.rank import is_first_process
 from regionlm.errors import InputError
 from regionlm.threads import sleep_while_waiting
@@ -61,17 +62,18 @@ def caption(
     Prints the caption; with several regions, or a label's, a line each, "region: caption". With
     --manifest, writes a file, and says at the end how many regions a second it took.
     """
-    _check_embedding(embedding)
+    check_embedding(embedding)
+    check_decoding(decoding)
     if bulk.manifest is None:
-        _refuse(_given(bulk), "goes with --manifest; add --manifest FILE")
+        refuse(given(bulk), "goes with --manifest; add --manifest FILE")
         _caption_image(query, model, embedding, decoding, output)
         return
     if query.image is not None:
         raise InputError(
             f"--manifest: found the image {query.image} as well; leave one of them out"
         )
-    _refuse(
-        [*_given(query), *_given(output)],
+    refuse(
+        [*given(query), *given(output)],
         "goes with an image, not with --manifest; give one of them",
     )
     if bulk.output is None:
@@ -134,7 +136,7 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
     """
     if not output.text or not all(text.strip() for text in output.text):
         raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
-    _check_embedding(embedding)
+    check_embedding(embedding)
     image, regions = _read(query)
     captioner = _load(model)
     embedder = _embedder(embedding, captioner)
@@ -162,7 +164,7 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
     """Write each region's embedding, a vector of the model's image-text space, to a file."""
     from regionlm.files import check_writable, save_tensors
 
-    _check_embedding(embedding)
+    check_embedding(embedding)
     check_writable(output.output, (".safetensors",), inputs=_files(query, embedding))
     image, regions = _read(query)
     captioner = _load(model)
@@ -272,22 +274,6 @@ def _load(model: Model) -> RegionCaptioner:
     return RegionCaptioner.from_pretrained(model.model, device=model.device, offline=model.offline)
 
 
-def _check_embedding(embedding: Embedding) -> None:
-    """Refuse options that don't belong together, before torch is loaded."""
-    name, own = embedding.embedder, ("steps", "lr", "alpha")
-    if name != "maskinversion":
-        for option in own:
-            if getattr(embedding, option) is not None:
-                raise InputError(
-                    f"--{option}: an option of maskinversion, not of {name}; leave it out"
-                )
-    if (name == "alphaclip") != (embedding.alphaclip_checkpoint is not None):
-        raise InputError(
-            "--embedder alphaclip and --alphaclip_checkpoint FILE need each other; found"
-            f" {'no checkpoint' if name == 'alphaclip' else f'the embedder {name}'}"
-        )
-
-
 def _embedder(embedding: Embedding, captioner: RegionCaptioner | LlavaCaptioner) -> Embedder:
     from regionlm.embedders.registry import make_embedder
 
@@ -301,17 +287,6 @@ def _embedder_options(embedding: Embedding) -> tuple[str, dict[str, Any]]:
     if "alphaclip_checkpoint" in options:
         options["checkpoint"] = options.pop("alphaclip_checkpoint")
     return options.pop("embedder"), options
-
-
-def _given(part: Any) -> list[str]:
-    """Names of the options of a part that are not at their default."""
-    default = type(part)()
-    return [f.name for f in fields(part) if getattr(part, f.name) != getattr(default, f.name)]
-
-
-def _refuse(options: Sequence[str], why: str) -> None:
-    if options:
-        raise InputError(f"--{options[0]} {why}; or leave it out")
 
 
 def _question(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:

@@ -121,7 +121,7 @@ class Decoding:
         prompt: What to ask a LLaVA about each region; null asks for a caption.
         decoding: The likeliest token each time, the likeliest whole text, or chance.
         seed: For sample: the same seed gives the same captions.
-        temperature: For sample: below 1 is safer, above 1 more varied.
+        temperature: For sample and beam: below 1 is safer, above 1 more varied.
         beam_size: For beam: texts kept at a time.
         max_new_tokens: Longest caption, tokens; null takes the model's default.
         min_new_tokens: Shortest caption, tokens before the one that ends it.
