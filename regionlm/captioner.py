@@ -159,9 +159,9 @@ class RegionCaptioner:
             ModelError, PrefixModelError: the folder holds something else or can't be written, or
                 the backbone's open_clip configuration isn't known.
         """
-        from regionlm.pretrained.bundle import Parts, write_bundle
+        from regionlm.pretrained.bundle import BundleParts, write_bundle
 
-        parts = Parts(
+        parts = BundleParts(
             backbone=self.backbone,
             prefix_model=self.prefix_model,
             rescale=self.rescale,

@@ -9,7 +9,7 @@ mappers/<prefix>.safetensors
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -40,32 +40,32 @@ CLIPCAP = FolderKind("ClipCap model", "regionlm/clipcap", 1, PrefixModelError)
 LANGUAGE_MODEL, MAPPERS = "language_model", "mappers"
 
 
+class ClipCapParts(NamedTuple):
+    """What a folder holds besides the weights of the mappers; for those, see `read_mappers`."""
+
+    lm: Any
+    tokenizer: Any
+    config: ClipCapConfig
+    prefixes: list[str]
+    default: str
+    """Name of the mapper to use."""
+
+
 def save_folder(model: "ClipCap", folder: Path) -> None:
     """Write `model` to `folder`, whole or not at all; see ClipCap.save_pretrained."""
     with CLIPCAP.replacing(folder, lambda staging: _read_back(model, staging)) as staging:
         _write(model, staging)
 
 
-def load_folder(
-    folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> "ClipCap":
-    """Read a model that `save_folder` wrote; see ClipCap.from_pretrained."""
-    from prefix_models.clipcap.model import ClipCap
-
-    device = check_device(device)
+def read_folder(folder: Path, dtype: torch.dtype | None) -> ClipCapParts:
+    """Read the parts of a model that `save_folder` wrote; see ClipCap.from_pretrained."""
     metadata = CLIPCAP.read_config(folder)
     settings, prefixes, default = _settings(metadata, folder / CONFIG)
     parts, wanted = folder / LANGUAGE_MODEL, metadata.get("language_model")
     tokenizer = read_tokenizer(parts, metadata.get("tokenizer"))
     lm = read_adapter(read_language_model(parts, dtype), parts, wanted, dtype)
     check_same("language model", wanted, describe_language_model(lm), folder)
-    try:
-        empty = _empty_mapper(lm, settings)
-        model = ClipCap(lm, tokenizer, settings, prefix=default, mapper=empty)
-    except PrefixModelError as error:
-        raise PrefixModelError(f"{folder}: {error}") from error
-    model.mappers = nn.ModuleDict(_read_mappers(folder, lm, settings, prefixes)).to(dtype=dtype)
-    return model.to(device).eval()
+    return ClipCapParts(lm, tokenizer, settings, prefixes, default)
 
 
 def load_mapper(mapper: nn.Module, path: Path) -> None:
@@ -121,17 +121,18 @@ def _write(model: "ClipCap", folder: Path) -> None:
     CLIPCAP.write_config(folder, config)
 
 
-def _read_mappers(
+def read_mappers(
     folder: Path, lm: Any, settings: ClipCapConfig, prefixes: list[str]
 ) -> dict[str, nn.Module]:
+    """Read the mapper of each prefix; PrefixModelError where its weights do not fit the others."""
     mappers = {}
     for name in prefixes:
-        mappers[name] = _empty_mapper(lm, settings)
+        mappers[name] = empty_mapper(lm, settings)
         load_mapper(mappers[name], folder / MAPPERS / f"{name}.safetensors")
     return mappers
 
 
-def _empty_mapper(lm: Any, settings: ClipCapConfig) -> nn.Module:
+def empty_mapper(lm: Any, settings: ClipCapConfig) -> nn.Module:
     """Return a mapper without weights, which would only be drawn to be overwritten."""
     width = lm.get_input_embeddings().weight.shape[1]
     with torch.device("meta"):
@@ -139,14 +140,14 @@ def _empty_mapper(lm: Any, settings: ClipCapConfig) -> nn.Module:
 
 
 def _read_back(model: "ClipCap", folder: Path) -> None:
-    """Raise PrefixModelError unless `load_folder` would make the same model of a folder."""
+    """Raise PrefixModelError unless `read_folder` would find the same model in a folder."""
     metadata = CLIPCAP.read_config(folder)
     settings, prefixes, default = _settings(metadata, folder / CONFIG)
     if (settings, prefixes, default) != (model.config, model.prefixes, model.prefix_name):
         raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
     read_tokenizer(folder / LANGUAGE_MODEL, metadata.get("tokenizer"))
     check_language_model(model.lm, None, folder / LANGUAGE_MODEL)
-    for name, mapper in _read_mappers(folder, model.lm, settings, prefixes).items():
+    for name, mapper in read_mappers(folder, model.lm, settings, prefixes).items():
         check_same_weights(mapper, model.mappers[name], folder / MAPPERS / f"{name}.safetensors")
 
 

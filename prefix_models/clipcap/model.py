@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,9 @@ from prefix_models.base import PrefixModel
 from prefix_models.clipcap.config import ClipCapConfig, check_prefix_name
 from prefix_models.clipcap.mappers import build_mapper
 from prefix_models.errors import PrefixModelError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class ClipCap(PrefixModel):
@@ -69,7 +72,7 @@ class ClipCap(PrefixModel):
         """Names of all mappers."""
         return list(self.mappers)
 
-    def with_prefix(self, name: str) -> "ClipCap":
+    def with_prefix(self, name: str) -> "Self":
         """Return this model with another of its mappers in use; all weights are shared.
 
         Raises:
@@ -83,7 +86,7 @@ class ClipCap(PrefixModel):
         view.prefix_name = name
         return view
 
-    def add_prefix(self, name: str) -> "ClipCap":
+    def add_prefix(self, name: str) -> "Self":
         """Add a copy of the mapper in use under a new name; return the model that uses the copy.
 
         Raises:
@@ -135,7 +138,7 @@ class ClipCap(PrefixModel):
         prefix: str | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
-    ) -> "ClipCap":
+    ) -> "Self":
         """Read what `save_pretrained` wrote, in eval mode. Never touches the network.
 
         Args:
@@ -148,7 +151,21 @@ class ClipCap(PrefixModel):
             PrefixModelError: a file is missing, damaged or does not fit the others, or there is no
                 such prefix or device.
         """
-        from prefix_models.clipcap.folder import load_folder
+        from prefix_models.clipcap.folder import (
+            check_device,
+            empty_mapper,
+            read_folder,
+            read_mappers,
+        )
 
-        model = load_folder(Path(folder), device, dtype)
+        device, folder = check_device(device), Path(folder)
+        lm, tokenizer, config, prefixes, default = read_folder(folder, dtype)
+        try:
+            empty = empty_mapper(lm, config)
+            model = cls(lm, tokenizer, config, prefix=default, mapper=empty)
+        except PrefixModelError as error:
+            raise PrefixModelError(f"{folder}: {error}") from error
+        mappers = read_mappers(folder, lm, config, prefixes)
+        model.mappers = nn.ModuleDict(mappers).to(dtype=dtype)
+        model = model.to(device).eval()
         return model.with_prefix(prefix) if prefix is not None else model

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from prefix_models.clipcap.config import read_settings
 from prefix_models.errors import PrefixModelError
@@ -10,6 +10,9 @@ from prefix_models.projector.placeholders import find_placeholders
 from prefix_models.projector.projectors import PROJECTORS
 
 PROMPT_SLOT = "{prompt}"
+
+Storage = Literal["store", "reference"]
+"""What a folder keeps of the language model: its weights, or where they came from."""
 
 
 @dataclass(frozen=True)

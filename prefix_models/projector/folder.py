@@ -9,7 +9,7 @@ language_model/        see prefix_models.lm.folder; only tokenizer and adapters 
 """
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -17,7 +17,6 @@ from torch import nn
 
 from prefix_models.clipcap.folder import (
     LANGUAGE_MODEL,
-    check_device,
     check_same_weights,
     load_mapper,
 )
@@ -35,15 +34,27 @@ from prefix_models.lm.folder import (
     reference_of,
     write_language_model,
 )
-from prefix_models.projector.config import ProjectorConfig
-from prefix_models.projector.model import ProjectorModel, Storage
+from prefix_models.projector.config import ProjectorConfig, Storage
 from prefix_models.projector.projectors import build_projector
+
+if TYPE_CHECKING:
+    from prefix_models.projector.model import ProjectorModel
 
 PROJECTOR = FolderKind("projector model", "regionlm/projector", 1, PrefixModelError)
 WEIGHTS = "projector.safetensors"
 
 
-def save_projector(model: ProjectorModel, folder: Path, storage: Storage | None) -> None:
+class ProjectorParts(NamedTuple):
+    """What a folder holds besides the projector's weights, which are in its file `WEIGHTS`."""
+
+    lm: Any
+    tokenizer: Any
+    config: ProjectorConfig
+    reference: dict[str, Any] | None
+    """Where the language model came from, if the folder only names it."""
+
+
+def save_projector(model: "ProjectorModel", folder: Path, storage: Storage | None) -> None:
     """See ProjectorModel.save_pretrained."""
     if storage not in (None, *get_args(Storage)):
         raise PrefixModelError(
@@ -69,16 +80,10 @@ def save_projector(model: ProjectorModel, folder: Path, storage: Storage | None)
         PROJECTOR.write_config(staging, config)
 
 
-def load_projector(
-    folder: Path,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    *,
-    lm: Any = None,
-    offline: bool = False,
-) -> ProjectorModel:
-    """See ProjectorModel.from_pretrained."""
-    device = check_device(device)
+def read_projector(
+    folder: Path, dtype: torch.dtype | None, lm: Any, offline: bool
+) -> ProjectorParts:
+    """Read the parts of a model that `save_projector` wrote; see ProjectorModel.from_pretrained."""
     config = PROJECTOR.read_config(folder)
     settings = _settings(config, folder)
     parts = folder / LANGUAGE_MODEL
@@ -90,36 +95,22 @@ def load_projector(
         base = read_referenced(config["reference"], offline, dtype)
     loaded = read_adapter(base, parts, config["language_model"], dtype)
     check_same("language model", config["language_model"], describe_language_model(loaded), folder)
-    try:
-        empty = _empty_projector(loaded, settings)
-        model = ProjectorModel(loaded, tokenizer, settings, projector=empty)
-    except PrefixModelError as error:
-        raise PrefixModelError(f"{folder}: {error}") from error
-    load_mapper(model.projector, folder / WEIGHTS)
-    model.reference = config["reference"]
-    model.projector.to(dtype=dtype)
-    if lm is None:
-        return model.to(device).eval()
-    # It is the caller's, and quantised weights may not move.
-    model.projector.to(model.device)
-    model.training = False
-    model.projector.eval()
-    return model
+    return ProjectorParts(loaded, tokenizer, settings, config["reference"])
 
 
-def _read_back(model: ProjectorModel, reference: dict[str, Any] | None, folder: Path) -> None:
-    """Raise PrefixModelError unless `load_projector` would make the same model of a folder."""
+def _read_back(model: "ProjectorModel", reference: dict[str, Any] | None, folder: Path) -> None:
+    """Raise PrefixModelError unless `read_projector` would find the same model in a folder."""
     config = PROJECTOR.read_config(folder)
     if (_settings(config, folder), config["reference"]) != (model.config, reference):
         raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
     read_tokenizer(folder / LANGUAGE_MODEL, config["tokenizer"])
     check_language_model(model.lm, reference, folder / LANGUAGE_MODEL)
-    projector = _empty_projector(model.lm, model.config)
+    projector = empty_projector(model.lm, model.config)
     load_mapper(projector, folder / WEIGHTS)
     check_same_weights(projector, model.projector, folder / WEIGHTS)
 
 
-def _empty_projector(lm: Any, settings: ProjectorConfig) -> nn.Module:
+def empty_projector(lm: Any, settings: ProjectorConfig) -> nn.Module:
     """Return a projector without weights, which would only be drawn to be overwritten."""
     width = lm.get_input_embeddings().weight.shape[1]
     with torch.device("meta"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from prefix_models.base import PrefixModel
 from prefix_models.decoding.options import DecodeKeywords, DecodeOptions, Generation
 from prefix_models.errors import PrefixModelError
-from prefix_models.projector.config import ProjectorConfig
+from prefix_models.projector.config import ProjectorConfig, Storage
 from prefix_models.projector.placeholders import check_placeholders
 from prefix_models.projector.projectors import build_projector
 from prefix_models.projector.prompts import Part, PromptTokenizer, chat_template
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack  # in typing from Python 3.11 on
-
-Storage = Literal["store", "reference"]
+    from typing_extensions import Self, Unpack  # in typing from Python 3.11 on
 
 
 class ProjectorModel(PrefixModel):
@@ -240,7 +238,7 @@ class ProjectorModel(PrefixModel):
         dtype: torch.dtype | None = None,
         lm: Any = None,
         offline: bool = False,
-    ) -> ProjectorModel:
+    ) -> Self:
         """Read what `save_pretrained` wrote, in eval mode.
 
         Args:
@@ -255,9 +253,26 @@ class ProjectorModel(PrefixModel):
         Raises:
             PrefixModelError: a file is missing, damaged or does not fit the others.
         """
-        from prefix_models.projector.folder import load_projector
+        from prefix_models.clipcap.folder import check_device, load_mapper
+        from prefix_models.projector.folder import WEIGHTS, empty_projector, read_projector
 
-        return load_projector(Path(folder), device, dtype, lm=lm, offline=offline)
+        device, folder = check_device(device), Path(folder)
+        parts = read_projector(folder, dtype, lm, offline)
+        try:
+            empty = empty_projector(parts.lm, parts.config)
+            model = cls(parts.lm, parts.tokenizer, parts.config, projector=empty)
+        except PrefixModelError as error:
+            raise PrefixModelError(f"{folder}: {error}") from error
+        load_mapper(model.projector, folder / WEIGHTS)
+        model.reference = parts.reference
+        model.projector.to(dtype=dtype)
+        if lm is None:
+            return model.to(device).eval()
+        # It is the caller's, and quantised weights may not move.
+        model.projector.to(model.device)
+        model.training = False
+        model.projector.eval()
+        return model
 
 
 def _left_padded(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -28,7 +28,7 @@ BACKBONE, PREFIX_MODEL, CARD = "backbone", "prefix_model", "README.md"
 MINI = Path(__file__).parents[1] / "bundles" / "mini"
 
 
-class Parts(TypedDict):
+class BundleParts(TypedDict):
     """What a captioner is made of: the arguments of ``RegionCaptioner``."""
 
     backbone: ClipViT
@@ -40,7 +40,7 @@ class Parts(TypedDict):
 
 def read_bundle(
     folder: Path, *, prefix: str | None, device: str | torch.device, offline: bool
-) -> Parts:
+) -> BundleParts:
     """Read the parts of a bundle from its folder.
 
     Args:
@@ -66,7 +66,7 @@ def read_bundle(
     prefix_model = load_prefix_model(
         folder / PREFIX_MODEL, prefix=prefix, device=device, offline=offline
     )
-    return Parts(
+    return BundleParts(
         backbone=backbone,
         prefix_model=prefix_model,
         rescale=config["rescale"],
@@ -75,7 +75,7 @@ def read_bundle(
     )
 
 
-def write_bundle(parts: Parts, folder: Path) -> None:
+def write_bundle(parts: BundleParts, folder: Path) -> None:
     """Write a bundle; see ``RegionCaptioner.save_pretrained``."""
     from regionlm.backbones.saving import save_backbone
 
@@ -87,7 +87,7 @@ def write_bundle(parts: Parts, folder: Path) -> None:
         BUNDLE.write_config(staging, _describe(parts))
 
 
-def _read_back(parts: Parts, folder: Path) -> None:
+def _read_back(parts: BundleParts, folder: Path) -> None:
     """Raise ModelError unless a folder reads as what was written; its prefix model has done so."""
     from regionlm.backbones.loading import load_backbone
 
@@ -102,7 +102,7 @@ def _read_back(parts: Parts, folder: Path) -> None:
             raise ModelError(f"{folder / BACKBONE}: the weight {name} is not the one in memory")
 
 
-def _describe(parts: Parts) -> dict[str, Any]:
+def _describe(parts: BundleParts) -> dict[str, Any]:
     backbone = parts["backbone"]
     return {
         "name": parts["name"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import ModelError
-from regionlm.pretrained.bundle import Parts
+from regionlm.pretrained.bundle import BundleParts
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,7 @@ def models_folder() -> Path:
 
 def read_preset(
     name: str, *, prefix: str | None, device: str | torch.device, offline: bool
-) -> Parts:
+) -> BundleParts:
     """Read the parts of a preset from files in `models_folder()/NAME`, else from the hub.
 
     The folder may hold the state dict, GPT-2's tokenizer (tokenizer.json, or vocab.json and
@@ -77,7 +77,7 @@ def read_preset(
     backbone.name = f"{preset.backbone}/{preset.pretrained}"
     if prefix is not None:
         prefix_model = prefix_model.with_prefix(prefix)
-    return Parts(
+    return BundleParts(
         backbone=backbone,
         prefix_model=prefix_model.to(device),
         rescale=True,  # trained on embeddings of images

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefix_models.folders import CONFIG
 from regionlm.errors import ModelError
-from regionlm.pretrained.bundle import MINI, Parts, read_bundle
+from regionlm.pretrained.bundle import MINI, BundleParts, read_bundle
 from regionlm.pretrained.presets import PRESETS, read_preset
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 def read_parts(
     source: str | Path, *, prefix: str | None, device: str | torch.device, offline: bool
-) -> Parts:
+) -> BundleParts:
     """Read the parts of a bundle or a preset; arguments as in ``RegionCaptioner.from_pretrained``.
 
     Raises:

@@ -52,6 +52,14 @@ def test_round_trip_is_bit_equal(
     assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
+def test_a_subclass_loads_as_such(saved: Path) -> None:
+    class Mine(ClipCap):
+        pass
+
+    assert type(Mine.from_pretrained(saved)) is Mine
+    assert type(Mine.from_pretrained(saved, prefix="default")) is Mine
+
+
 def test_layout(saved: Path) -> None:
     files = sorted(str(file.relative_to(saved)) for file in saved.rglob("*") if file.is_file())
     assert {"config.json", "language_model/model.safetensors", "mappers/default.safetensors"} <= {

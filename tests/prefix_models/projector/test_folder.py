@@ -88,6 +88,14 @@ def test_a_language_model_at_hand_is_used_as_it_is(
         ProjectorModel.from_pretrained(tmp_path / "m", lm=causal_lm("gpt2", len(WORDS) + 3))
 
 
+def test_a_subclass_loads_as_such(model: ProjectorModel, tmp_path: Path) -> None:
+    class Mine(ProjectorModel):
+        pass
+
+    model.save_pretrained(tmp_path / "m")
+    assert type(Mine.from_pretrained(tmp_path / "m")) is Mine
+
+
 def test_only_what_has_a_source_can_be_named(tmp_path: Path) -> None:
     model = projector("llama")
     with pytest.raises(PrefixModelError, match="needs a language model that from_pretrained load"):
