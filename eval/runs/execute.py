@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,7 +82,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         where.accelerator, where.devices, num_nodes=where.num_nodes, strategy=where.strategy
     )
     machine = _machine(run, trainer.strategy.root_device)
-    return answer_all(trainer, module, lambda: _finish(journal, settings, machine))
+    finish = partial(_finish, journal, settings, machine)
+    return answer_all(trainer, module, finish, folder=run.output)
 
 
 def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def caption_manifest(
         summary.seconds = time.monotonic() - module.started
         return summary
 
-    return answer_all(trainer, module, finish)
+    return answer_all(trainer, module, finish, folder=parts)
 
 
 def _prepare(

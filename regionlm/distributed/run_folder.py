@@ -1,16 +1,26 @@
-"""The settings that an output folder was begun with: of evaluations, captions and trainings."""
+"""Output folders of evaluations, captions and trainings: their settings, and one run at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from regionlm.errors import InputError
 from regionlm.files import unwritable, write_text
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 SETTINGS = "run.json"
+LOCK = ".running.part"  # whoever looks at such a folder passes over these endings
 _NAMED = 3
 
 
@@ -49,6 +59,56 @@ def open_folder(folder: Path, settings: Mapping[str, Any], is_own: Callable[[str
             raise
         raise InputError(f"{path}: expected JSON, found something else; delete it") from error
     check_same(folder, before, json.loads(text))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other runs, of any machine that sees the folder, from it while this one works there.
+
+    The system lets go of it whenever the process ends. Where the file system knows no locks, or
+    the system none, nothing is kept from anything.
+
+    Raises:
+        InputError: another run has it (says which), or the folder can't be written.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = folder / LOCK
+    with _locked(path) as stream:
+        with suppress(OSError):  # a full disk; the name is only for messages
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {platform.node()}".encode())
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> FileIO:
+    while True:
+        try:
+            stream = path.open("ab+", buffering=0)
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with stream:
+                stream.seek(0)
+                who = stream.read().decode("utf-8", "replace")
+            raise InputError(
+                f"output folder {path.parent}: another run is at work there"
+                f" ({who or 'it has just begun'}); wait for its end, or give another --output"
+            ) from error
+        except OSError:  # no locks there
+            return stream
+        try:
+            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                return stream
+        except FileNotFoundError:
+            pass
+        stream.close()  # whoever had it removed it meanwhile
 
 
 def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

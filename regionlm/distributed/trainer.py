@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from regionlm.distributed.compat import interruptible, mistakes_named
 from regionlm.distributed.predict_module import USERS_ERRORS, AnswerModule
 from regionlm.distributed.rank import note_rank
+from regionlm.distributed.run_folder import held
 from regionlm.extras import extra
 
 with extra("bulk"):
@@ -78,22 +80,36 @@ def device_count(accelerator: str, devices: int | str) -> int:
         ).num_devices
 
 
-def answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
+def answer_all(
+    trainer: L.Trainer,
+    module: AnswerModule,
+    finish: Callable[[], Result],
+    *,
+    folder: Path | None = None,
+) -> Result:
     """Answer what is not answered yet; then let the first process finish the run.
 
     Args:
         trainer: of `new_trainer`.
         module: what to do.
         finish: called by the first process, when all answers are there.
+        folder: that is this run's alone until it has finished.
 
     Returns:
         What `finish` returned, in every process.
 
     Raises:
         InputError, ModelError, PrefixModelError: what stopped any of the processes, or `finish`;
-            raised in every process.
+            raised in every process. InputError, too, in the first one: another run has the folder.
         KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; all processes finish the item at hand first.
     """
+    with ExitStack() as stack:
+        if folder is not None and trainer.is_global_zero:
+            stack.enter_context(held(folder))
+        return _answer_all(trainer, module, finish)
+
+
+def _answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
     with _one_thread(), _signals_stop(module), interruptible(trainer):
         trainer.predict(module, return_predictions=False)
     broadcast = trainer.strategy.broadcast

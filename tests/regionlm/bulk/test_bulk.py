@@ -16,6 +16,7 @@ import pytest
 
 from regionlm.bulk import caption_manifest
 from regionlm.cli.main import main
+from regionlm.distributed.run_folder import held
 from regionlm.errors import InputError
 
 Run = Callable[..., str]
@@ -230,6 +231,18 @@ def test_an_error_in_one_process_stops_all_and_is_said_once(
     done = output.with_name("out.jsonl.parts").glob("answers-*.jsonl")
     assert sum(file.read_bytes().count(b"\n") for file in done) < 100
     assert "Traceback" not in said and not output.exists()
+
+
+def test_a_second_run_of_one_output_is_refused(
+    run: Run, refused: Run, write: Write, lines: list[dict], output: Path
+) -> None:
+    manifest, parts = write(lines), output.with_name("out.jsonl.parts")
+    parts.mkdir()
+    with held(parts):
+        message = refused(manifest, output)
+        assert f"another run is at work there (process {os.getpid()} on " in message
+    run(manifest, output)
+    assert len(_read(output)) == 7 and not parts.exists()
 
 
 # --- bad files -----------------------------------------------------------------------------
