@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from prefix_models.errors import PrefixModelError
 
 CONFIG = "config.json"
-_MACHINE = re.sub(r"\W", "-", platform.node())
+MACHINE = re.sub(r"\W", "-", platform.node())
+"""Its name, as it stands in the names of what is not finished."""
 _FILLING: set[Path] = set()  # by this process
 
 
@@ -87,7 +88,7 @@ class FolderKind:
         folder = folder.resolve()
         self._check_replaceable(folder)
         # Beside the target, hence on the same file system, so that the final rename is one step.
-        name = f".{folder.name}.{_MACHINE}.{os.getpid()}.{uuid.uuid4().hex}"
+        name = f".{folder.name}.{MACHINE}.{os.getpid()}.{uuid.uuid4().hex}"
         staging = folder.with_name(name)
         _FILLING.add(staging)
         try:
@@ -165,16 +166,16 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what processes of this machine that are gone were filling, to stand at `folder`."""
     if not folder.parent.is_dir():
         return
-    ours = re.escape(f".{folder.name}.{_MACHINE}.") + r"(\d+)\.[0-9a-f]{32}(\.old)?"
+    ours = re.escape(f".{folder.name}.{MACHINE}.") + r"(\d+)\.[0-9a-f]{32}(\.old)?"
     for path in folder.parent.iterdir():
         found = re.fullmatch(ours, path.name)
-        if found is None or path in _FILLING or _runs(int(found[1])):
+        if found is None or path in _FILLING or is_running(int(found[1])):
             continue
         if not found[2] or folder.exists():  # else the older one is all there is
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether another process runs, or may run."""
     if process == os.getpid():
         return False  # an earlier one of the same number, as in a container started again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from prefix_models.folders import MACHINE, is_running
 from regionlm.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,12 +64,14 @@ def check_writable(
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a new path beside `path`, then move the result there.
 
-    If `write` fails, nothing is left behind and an earlier file at `path` is untouched. A link is
-    followed: the file it names is replaced. Raises InputError where the system refuses.
+    If `write` fails, nothing is left behind and an earlier file at `path` is untouched; what a
+    killed process of this machine left behind is removed. A link is followed: the file it names is
+    replaced. Raises InputError where the system refuses.
     """
     aside = None
     try:
         aside = _aside(Path(path))
+        _remove_leftovers(aside)
         aside.touch()
         mode = stat.S_IMODE(aside.stat().st_mode)
         write(aside)
@@ -129,7 +133,17 @@ def _are_same(one: Path, other: Path) -> bool:
 
 def _aside(target: Path) -> Path:
     resolved = target.resolve()
-    return resolved.with_name(f".{resolved.name}.{os.getpid()}.part")
+    return resolved.with_name(f".{resolved.name}.{MACHINE[:16]}.{os.getpid()}.part")
+
+
+def _remove_leftovers(aside: Path) -> None:
+    """Remove what processes of this machine that are gone were writing, to stand at one place."""
+    before = aside.name.removesuffix(f"{os.getpid()}.part")
+    for path in aside.parent.glob(f"{glob.escape(before)}*.part"):
+        process = path.name.removeprefix(before).removesuffix(".part")
+        is_other = process.isdecimal() and int(process) != os.getpid()
+        if is_other and not is_running(int(process)):
+            path.unlink(missing_ok=True)
 
 
 def unwritable(path: str | Path, error: Exception) -> InputError:

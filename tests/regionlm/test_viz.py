@@ -1,5 +1,8 @@
 """Heatmap pictures, and how results are written."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +116,42 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+_KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from regionlm.files import write_atomically
+
+def write(aside):
+    aside.write_text("half")
+    if sys.argv[2] == "wait":
+        print("writing", flush=True)
+        sys.stdin.read()
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no way to ask whether a process runs")
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path, pipe = tmp_path / "a[1].txt", subprocess.PIPE
+    command = [sys.executable, "-c", _KILLED_WHILE_WRITING, str(path)]
+    root = Path(__file__).parents[2]
+    subprocess.run([*command, "die"], cwd=root)
+    (left,) = tmp_path.iterdir()
+    for name in (left.name.replace("a[1]", "b"), ".a[1].txt.elsewhere.1.part"):
+        (tmp_path / name).touch()
+    others = set(tmp_path.iterdir()) - {left}
+    with subprocess.Popen([*command, "wait"], cwd=root, stdin=pipe, stdout=pipe) as living:
+        assert living.stdout is not None and living.stdout.readline() == b"writing\n"
+        assert not left.exists()
+        (its,) = set(tmp_path.iterdir()) - others
+        write_atomically(path, lambda aside: aside.write_text("whole"))
+        assert set(tmp_path.iterdir()) == {path, its} | others
+    assert set(tmp_path.iterdir()) == {path} | others
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
