@@ -363,7 +363,8 @@ def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path)
     (output / "result.json").unlink()
     done = subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, capture_output=True)
     said = done.stdout.decode().splitlines(keepends=True)
-    said = [line for line in said if not line.startswith("[Gloo]")]  # torch 2.9 prints there
+    # torch 2.9 prints there, both processes at once
+    said = [line for line in said if "[Gloo]" not in line and "peer ranks" not in line]
     assert "".join(said) == (output / "report.md").read_text()
     lines = [line for line in done.stderr.decode().replace("\r", "\n").splitlines() if line]
     assert all(line.startswith("run") for line in lines), lines
