@@ -91,6 +91,7 @@ def caption_manifest(
         "embedder_options": options, "decoding": decoding, "prompt": prompt,
         "digests": {"model": model_digest(model), **option_digests(options)},
     }  # fmt: skip
+    _refuse_finished(output, parts)  # by another run, while torch and the model were looked at
     journal = Journal(parts, settings, is_bad)
     before = journal.done()
 
@@ -142,12 +143,16 @@ def _check(manifest: str | Path, output: Path, parts: Path, devices: int, worker
         if value < least:
             raise InputError(f"{name}: expected at least {least}, found {value}")
     check_writable(output, inputs=[manifest])
+    _refuse_finished(output, parts)
+    require("bulk", "lightning", "pycocotools")
+
+
+def _refuse_finished(output: Path, parts: Path) -> None:
     if output.exists() and not parts.exists():  # with parts: stopped just before it removed them
         raise InputError(
             f"output {output} exists, from a finished run or something else: delete it to start"
             " anew, or give another name"
         )
-    require("bulk", "lightning", "pycocotools")
 
 
 def _machine(device: str, devices: int) -> tuple[str, int | list[int]]:

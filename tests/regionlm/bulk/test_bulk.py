@@ -245,6 +245,24 @@ def test_a_second_run_of_one_output_is_refused(
     assert len(_read(output)) == 7 and not parts.exists()
 
 
+def test_a_run_that_another_has_finished_meanwhile_is_refused(
+    write: Write,
+    lines: list[dict],
+    output: Path,
+    argv: Callable[..., list[str]],
+    monkeypatch,
+    capfd,
+) -> None:
+    def finished_meanwhile(model: str) -> str:
+        output.write_text("its")
+        return ""
+
+    monkeypatch.setattr("regionlm.pretrained.model_digests.model_digest", finished_meanwhile)
+    assert main(argv(write(lines), output)) == 2
+    assert "exists, from a finished run" in capfd.readouterr().err
+    assert output.read_text() == "its" and not output.with_name("out.jsonl.parts").exists()
+
+
 # --- bad files -----------------------------------------------------------------------------
 
 
