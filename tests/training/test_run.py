@@ -138,7 +138,7 @@ def test_callbacks_and_loggers_come_by_class_path():
 
 
 def test_a_bundle_that_can_not_be_read_back_is_no_success(capsys, monkeypatch):
-    from prefix_models import folder
+    from prefix_models.clipcap import folder
 
     def without_weights(lm, where):
         write(lm, where)
