@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-EXAMPLES = Path(sys.argv[1])
+EXAMPLES, CONFIGS = Path(sys.argv[1]), Path(sys.argv[2])
 PACKAGES = ("regionlm", "prefix_models", "training", "eval")
 IMAGE, MASK = str(EXAMPLES / "sand.png"), str(EXAMPLES / "sand-fox.png")
 failures: list[str] = []
@@ -77,14 +77,11 @@ with tempfile.TemporaryDirectory() as folder:
         check(done.returncode == 0, f"{arguments}: exit code {done.returncode}, {done.stderr}")
     check("fox" in run("caption", IMAGE, "--mask", MASK).stdout, "the fox is not named")
 
-    settings = Path(folder) / "settings.yaml"
-    settings.write_text("{}", encoding="utf-8")
     manifest = str(EXAMPLES / "regions.jsonl")
     for arguments in (
         ("caption", "--manifest", manifest, "--output", f"{folder}/out.jsonl"),
-        ("train", "fit", "--config", str(settings)),
-        ("eval", "--config", str(settings)),
-        ("report", folder),
+        ("train", "fit", "--config", str(CONFIGS / "train/first_hour.yaml")),
+        ("eval", "--config", str(CONFIGS / "eval/mini.yaml"), "--output", f"{folder}/run"),
     ):
         done = run(*arguments)
         said = done.stderr.strip()
