@@ -118,12 +118,12 @@ def last_scores(lm: nn.Module, embeddings: Tensor, mask: Tensor, count: int) -> 
 
 def reads_padding(lm: nn.Module) -> bool:
     """Whether a row with padding on its left reads as it does alone."""
-    return _once(lm, "padding", lambda: _agrees(lambda: _padding_changes(lm)))
+    return _once(lm, "padding", lambda: _holds(_padded_reads_alike, lm))
 
 
 def weighs_positions(lm: nn.Module) -> bool:
     """Whether a float mask [N, 1, T, T] is added to its attention scores."""
-    return _once(lm, "weights", lambda: _agrees(lambda: _weights_are_lost(lm)))
+    return _once(lm, "weights", lambda: _holds(_twice_is_double, lm))
 
 
 def name_of(lm: nn.Module) -> str:
@@ -162,18 +162,7 @@ def _trying(lm: nn.Module) -> Iterator[None]:
 
 def _try_out(lm: nn.Module) -> Calling:
     tokens = _sample(lm, 2, 4)
-    calling = Calling(None, True, False)
-    try:
-        try:
-            whole = _scores(lm, calling, tokens)
-        except Exception:  # whatever a forward without positions raises
-            calling = replace(calling, takes_positions=False)
-            whole = _scores(lm, calling, tokens)
-    except Exception as error:  # any kind: it is a stranger's model
-        raise PrefixModelError(
-            f"expected a causal language model that reads inputs_embeds, found {name_of(lm)},"
-            f" whose forward failed ({_reason(error)}); use another, such as Llama or Qwen"
-        ) from error
+    calling, whole = _read_whole(lm, tokens)
     try:
         problem = _try_cache(lm, calling, tokens, whole)
         if isinstance(problem, str) and calling.takes_positions:
@@ -191,6 +180,22 @@ def _try_out(lm: nn.Module) -> Calling:
         "expected a language model that keeps what it has read in a cache, as"
         f" attention models do, found {name_of(lm)}, {problem}; use another, such as Llama or Qwen"
     )
+
+
+def _read_whole(lm: nn.Module, tokens: Tensor) -> tuple[Calling, Tensor]:
+    """How to call without a cache, and the scores of all tokens that this gives."""
+    calling = Calling(None, True, False)
+    try:
+        return calling, _scores(lm, calling, tokens)
+    except Exception:  # whatever a forward without positions raises
+        calling = replace(calling, takes_positions=False)
+    try:
+        return calling, _scores(lm, calling, tokens)
+    except Exception as error:  # any kind: it is a stranger's model
+        raise PrefixModelError(
+            f"expected a causal language model that reads inputs_embeds, found {name_of(lm)},"
+            f" whose forward failed ({_reason(error)}); use another, such as Llama or Qwen"
+        ) from error
 
 
 def _try_cache(lm: nn.Module, calling: Calling, tokens: Tensor, whole: Tensor) -> Calling | str:
@@ -234,8 +239,8 @@ def _cache_name(output: Mapping[str, Any]) -> str | None:
     return next(iter(known + able), None)
 
 
-def _padding_changes(lm: nn.Module) -> bool:
-    """Whether a padded row [x, a, b], and c after it, score otherwise than [a, b, c] do."""
+def _padded_reads_alike(lm: nn.Module) -> bool:
+    """Whether a padded row [x, a, b], and c after it, score as [a, b, c] do."""
     calling = calling_of(lm)
     tokens = _sample(lm, 2, 4)  # the second row has no padding
     mask = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
@@ -253,11 +258,11 @@ def _padding_changes(lm: nn.Module) -> bool:
         found, _ = call(lm, calling, tokens[:, 3:], cache, **named(4, 1))
     padded, unpadded = _scores(lm, calling, tokens[:1, 1:])[0], _scores(lm, calling, tokens[1:])[0]
     wanted = torch.stack((padded[-1], unpadded[-1]))
-    return not _is_close(lm, found, wanted, wanted.flip(0))
+    return _is_close(lm, found, wanted, wanted.flip(0))
 
 
-def _weights_are_lost(lm: nn.Module) -> bool:
-    """Whether a token that counts twice scores otherwise than the same token given twice."""
+def _twice_is_double(lm: nn.Module) -> bool:
+    """Whether a token that counts twice scores as the same token given twice."""
     calling = replace(calling_of(lm), cache=None)
     tokens = _sample(lm, 8, 3)  # attention may look elsewhere in some rows
     lowest = torch.finfo(tokens.dtype).min
@@ -279,12 +284,12 @@ def _weights_are_lost(lm: nn.Module) -> bool:
     copied = read([0, 1, 1, 2], (2, 1), 0.0)
     kept = _is_close(lm, once, plain, copied) and _is_close(lm, twice, copied, plain)
     # Where both are the same, nothing was shown.
-    return not kept or bool((twice - copied).norm() >= _NEARER * (plain - copied).norm())
+    return kept and bool((twice - copied).norm() < _NEARER * (plain - copied).norm())
 
 
-def _agrees(changes: Callable[[], bool]) -> bool:
+def _holds(trial: Callable[[nn.Module], bool], lm: nn.Module) -> bool:
     try:
-        return not changes()
+        return trial(lm)
     except Exception:  # kernels that take no such mask raise anything
         return False
 
