@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prefix_models.clipcap.config import Stop
+from prefix_models.decoding.options import Stop
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.adapters import check_adapters

@@ -19,3 +19,8 @@ class PrefixModelError(UserError):
 
 class PrefixModelWarning(DoubtWarning):
     """A language model that can be used, but not as it should be."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error of anybody's says, for a message; else its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

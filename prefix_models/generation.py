@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prefix_models.clipcap.config import Stop
 from prefix_models.decoding import (
     DecodeOptions,
     Generation,
@@ -19,7 +18,7 @@ from prefix_models.decoding import (
     known_ids,
     text_pieces,
 )
-from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeKeywords
+from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeKeywords, Stop
 from prefix_models.errors import PrefixModelError
 from prefix_models.lm.compat import calling_of
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prefix_models.decoding.options import DecodeOptions, Generation
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, first_line
 from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.compat import in_eval_mode
 from prefix_models.lm.loading import load_strictly
@@ -209,7 +209,7 @@ def load_llava(
         processor = AutoProcessor.from_pretrained(source, local_files_only=local)
     except Exception as error:  # transformers' and the hub's errors have no common type
         raise PrefixModelError(
-            f"cannot read the processor of {source}: {str(error).splitlines()[0]}"
+            f"cannot read the processor of {source}: {first_line(error)}"
         ) from error
     noun = f"the LLaVA {source}"
     model = load_strictly(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from eval.errors import DataError
 from eval.settings import ModelSource, Run
 from eval.tasks import (
     TEMPLATES,
@@ -19,6 +18,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import CONFIG_FILE, load_backbone
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets.base import RegionDataset
+from regionlm.datasets.errors import DataError
 from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
 from regionlm.pretrained.presets import PRESETS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from eval.errors import DataError, check_choice
 from eval.settings import MaskQuality, Run, TaskName
+from regionlm.datasets.errors import DataError, check_choice
 from regionlm.datasets.options import check_request
 from regionlm.embedders.options import check_embedder
 

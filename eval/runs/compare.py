@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.errors import DataError
 from eval.runs.report import RESULT, percent
+from regionlm.datasets.errors import DataError
 
 RUN = "run"
 """The column of folders, where no setting tells two runs apart."""

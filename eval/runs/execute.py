@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from eval.degrade import make_degradation
-from eval.errors import DataError
 from eval.paper import paper_figures
 from eval.runs.build import build_task
 from eval.runs.check import check_run
@@ -21,6 +20,7 @@ from eval.settings import Run
 from eval.tasks import METRICS, TEMPLATES
 from regionlm.datasets import open_dataset
 from regionlm.datasets.base import RegionDataset
+from regionlm.datasets.errors import DataError
 from regionlm.datasets.sample import Sample
 from regionlm.distributed.journal import Journal
 from regionlm.distributed.predict_module import AnswerModule

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, get_origin
 
-from eval.errors import DataError
 from eval.runs.check import check_run
 from eval.runs.compare import Finished, compare, group_runs, short_name
 from eval.runs.execute import evaluate
@@ -18,6 +17,7 @@ from eval.runs.report import REPORT, RESULT
 from eval.settings import Run
 from regionlm.cli.flags import UsageError, option_kinds
 from regionlm.cli.settings import build
+from regionlm.datasets.errors import DataError
 from regionlm.distributed.rank import is_first_process, note_rank
 from regionlm.distributed.run_folder import SETTINGS
 from regionlm.files import write_text

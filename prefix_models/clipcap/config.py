@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
+from prefix_models.decoding.options import Stop
 from prefix_models.errors import PrefixModelError
-
-Stop = Literal["eos", "period"]
-_Config = TypeVar("_Config")
+from prefix_models.folders import read_settings
 
 _OPTIONAL_SIZES = ("mapper_width", "clip_length", "mapper_layers", "mapper_heads")
 
@@ -77,20 +76,6 @@ class ClipCapConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "ClipCapConfig":
         """Build from `to_dict`'s values; unknown or missing names raise PrefixModelError."""
         return read_settings(cls, values, "ClipCap")
-
-
-def read_settings(kind: type[_Config], values: Mapping[str, Any], noun: str) -> _Config:
-    """Build a dataclass of settings; unknown or missing names raise PrefixModelError.
-
-    kind: the dataclass, which needs `embedding_dim`. noun: how messages call its settings.
-    """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # no name for dataclasses in Python 3.10
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise PrefixModelError(f"unknown {noun} settings {unknown}; known ones are {sorted(known)}")
-    if "embedding_dim" not in values:
-        raise PrefixModelError(f"{noun} settings lack embedding_dim")
-    return kind(**values)
 
 
 def check_prefix_name(name: object) -> str:

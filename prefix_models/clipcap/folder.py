@@ -8,19 +8,19 @@ mappers/<prefix>.safetensors
 ```
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from prefix_models.clipcap.config import ClipCapConfig, check_prefix_name
 from prefix_models.clipcap.mappers import build_mapper
 from prefix_models.errors import PrefixModelError
 from prefix_models.folders import CONFIG, FolderKind
 from prefix_models.lm.folder import (
+    LANGUAGE_MODEL,
     check_language_model,
     check_same,
     describe_language_model,
@@ -28,16 +28,15 @@ from prefix_models.lm.folder import (
     read_adapter,
     read_language_model,
     read_tokenizer,
-    require,
     write_language_model,
 )
-from prefix_models.lm.loading import some
-
-if TYPE_CHECKING:
-    from prefix_models.clipcap.model import ClipCap
+from prefix_models.mapper_files import check_same_weights, load_mapper, save_mapper
 
 CLIPCAP = FolderKind("ClipCap model", "regionlm/clipcap", 1, PrefixModelError)
-LANGUAGE_MODEL, MAPPERS = "language_model", "mappers"
+MAPPERS = "mappers"
+
+Mappers = Mapping[str, nn.Module]
+"""By the names of their prefixes."""
 
 
 class ClipCapParts(NamedTuple):
@@ -51,14 +50,14 @@ class ClipCapParts(NamedTuple):
     """Name of the mapper to use."""
 
 
-def save_folder(model: "ClipCap", folder: Path) -> None:
-    """Write `model` to `folder`, whole or not at all; see ClipCap.save_pretrained."""
-    with CLIPCAP.replacing(folder, lambda staging: _read_back(model, staging)) as staging:
-        _write(model, staging)
+def write_folder(parts: ClipCapParts, mappers: Mappers, folder: Path) -> None:
+    """Write a model to `folder`, whole or not at all; see ClipCap.save_pretrained."""
+    with CLIPCAP.replacing(folder, lambda staging: _read_back(parts, mappers, staging)) as staging:
+        _write(parts, mappers, staging)
 
 
 def read_folder(folder: Path, dtype: torch.dtype | None) -> ClipCapParts:
-    """Read the parts of a model that `save_folder` wrote; see ClipCap.from_pretrained."""
+    """Read the parts of a model that `write_folder` wrote; see ClipCap.from_pretrained."""
     metadata = CLIPCAP.read_config(folder)
     settings, prefixes, default = _settings(metadata, folder / CONFIG)
     parts, wanted = folder / LANGUAGE_MODEL, metadata.get("language_model")
@@ -68,55 +67,18 @@ def read_folder(folder: Path, dtype: torch.dtype | None) -> ClipCapParts:
     return ClipCapParts(lm, tokenizer, settings, prefixes, default)
 
 
-def load_mapper(mapper: nn.Module, path: Path) -> None:
-    """Fill a mapper from a safetensors file; names and shapes must match exactly."""
-    require(path)
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise PrefixModelError(f"{path} is damaged or not a safetensors file: {error}") from error
-    check_weights(mapper, weights, str(path))
-    mapper.load_state_dict(weights, strict=True, assign=True)
-
-
-def check_same_weights(read: nn.Module, written: nn.Module, path: Path) -> None:
-    """Raise PrefixModelError unless a mapper was read as it was written."""
-    kept = read.state_dict()
-    for name, value in written.state_dict().items():
-        if value.dtype != kept[name].dtype or not torch.equal(value.cpu(), kept[name]):
-            raise PrefixModelError(f"{path}: {name} is not what was to be written")
-
-
-def check_weights(module: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Raise PrefixModelError unless `weights` has the module's names and shapes."""
-    expected = module.state_dict()
-    missing, unexpected = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
-    if missing or unexpected:
-        raise PrefixModelError(
-            f"{origin} does not fit the model: missing {some(missing)}, "
-            f"unexpected {some(unexpected)}"
-        )
-    for name, tensor in expected.items():
-        if tensor.shape != weights[name].shape:
-            raise PrefixModelError(
-                f"{origin}: {name} has shape {list(weights[name].shape)}, the model's settings ask "
-                f"for {list(tensor.shape)}"
-            )
-
-
-def _write(model: "ClipCap", folder: Path) -> None:
+def _write(parts: ClipCapParts, mappers: Mappers, folder: Path) -> None:
     (folder / MAPPERS).mkdir()
-    for name, mapper in model.mappers.items():
-        weights = {key: value.contiguous() for key, value in mapper.state_dict().items()}
-        save_file(weights, folder / MAPPERS / f"{name}.safetensors", metadata={"format": "pt"})
-    write_language_model(model.lm, folder / LANGUAGE_MODEL)
-    model.tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
+    for name, mapper in mappers.items():
+        save_mapper(mapper, folder / MAPPERS / f"{name}.safetensors")
+    write_language_model(parts.lm, folder / LANGUAGE_MODEL)
+    parts.tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
     config = {
-        "prefixes": model.prefixes,
-        "default_prefix": model.prefix_name,
-        "clipcap": model.config.to_dict(),
-        "tokenizer": describe_tokenizer(model.tokenizer),
-        "language_model": describe_language_model(model.lm),
+        "prefixes": parts.prefixes,
+        "default_prefix": parts.default,
+        "clipcap": parts.config.to_dict(),
+        "tokenizer": describe_tokenizer(parts.tokenizer),
+        "language_model": describe_language_model(parts.lm),
     }
     CLIPCAP.write_config(folder, config)
 
@@ -139,16 +101,16 @@ def empty_mapper(lm: Any, settings: ClipCapConfig) -> nn.Module:
         return build_mapper(settings, width)
 
 
-def _read_back(model: "ClipCap", folder: Path) -> None:
+def _read_back(parts: ClipCapParts, mappers: Mappers, folder: Path) -> None:
     """Raise PrefixModelError unless `read_folder` would find the same model in a folder."""
     metadata = CLIPCAP.read_config(folder)
     settings, prefixes, default = _settings(metadata, folder / CONFIG)
-    if (settings, prefixes, default) != (model.config, model.prefixes, model.prefix_name):
+    if (settings, prefixes, default) != (parts.config, parts.prefixes, parts.default):
         raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
     read_tokenizer(folder / LANGUAGE_MODEL, metadata.get("tokenizer"))
-    check_language_model(model.lm, None, folder / LANGUAGE_MODEL)
-    for name, mapper in read_mappers(folder, model.lm, settings, prefixes).items():
-        check_same_weights(mapper, model.mappers[name], folder / MAPPERS / f"{name}.safetensors")
+    check_language_model(parts.lm, None, folder / LANGUAGE_MODEL)
+    for name, mapper in read_mappers(folder, parts.lm, settings, prefixes).items():
+        check_same_weights(mapper, mappers[name], folder / MAPPERS / f"{name}.safetensors")
 
 
 def _settings(config: dict[str, Any], path: Path) -> tuple[ClipCapConfig, list[str], str]:
@@ -163,18 +125,3 @@ def _settings(config: dict[str, Any], path: Path) -> tuple[ClipCapConfig, list[s
         return ClipCapConfig.from_dict(settings), names, check_prefix_name(default)
     except PrefixModelError as error:
         raise PrefixModelError(f"{path}: {error}") from error
-
-
-def check_device(device: str | torch.device) -> torch.device:
-    """Return a device that this machine has; PrefixModelError otherwise."""
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)  # asks for it: a cuda:7 may be missing where there is a cuda
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
-        reason = str(error).split("\n")[0].split(". ")[0]  # torch goes on for pages
-        raise PrefixModelError(
-            f"device {str(device)!r} can't be used ({reason}); use 'cpu', or 'cuda' if you have it"
-        ) from error
-    if found.type == "meta":
-        raise PrefixModelError("device 'meta' holds no weights; use 'cpu' or 'cuda'")
-    return found

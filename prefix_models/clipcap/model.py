@@ -10,8 +10,16 @@ from torch import Tensor, nn
 
 from prefix_models.base import PrefixModel
 from prefix_models.clipcap.config import ClipCapConfig, check_prefix_name
+from prefix_models.clipcap.folder import (
+    ClipCapParts,
+    empty_mapper,
+    read_folder,
+    read_mappers,
+    write_folder,
+)
 from prefix_models.clipcap.mappers import build_mapper
 from prefix_models.errors import PrefixModelError
+from prefix_models.lm.loading import check_device
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -126,9 +134,8 @@ class ClipCap(PrefixModel):
         Raises:
             PrefixModelError: the folder holds something else, or cannot be written.
         """
-        from prefix_models.clipcap.folder import save_folder
-
-        save_folder(self, Path(folder))
+        parts = ClipCapParts(self.lm, self.tokenizer, self.config, self.prefixes, self.prefix_name)
+        write_folder(parts, dict(self.mappers.items()), Path(folder))
 
     @classmethod
     def from_pretrained(
@@ -151,13 +158,6 @@ class ClipCap(PrefixModel):
             PrefixModelError: a file is missing, damaged or does not fit the others, or there is no
                 such prefix or device.
         """
-        from prefix_models.clipcap.folder import (
-            check_device,
-            empty_mapper,
-            read_folder,
-            read_mappers,
-        )
-
         device, folder = check_device(device), Path(folder)
         lm, tokenizer, config, prefixes, default = read_folder(folder, dtype)
         try:

@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from prefix_models.clipcap.config import ClipCapConfig
-from prefix_models.clipcap.folder import check_weights
 from prefix_models.clipcap.mappers import PUBLISHED_HEADS
 from prefix_models.clipcap.model import ClipCap
 from prefix_models.clipcap.original_layout import (
@@ -26,8 +25,9 @@ from prefix_models.clipcap.original_layout import (
     mapper_names,
     mapper_settings,
 )
-from prefix_models.clipcap.pickles import foreign_names
 from prefix_models.errors import PrefixModelError
+from prefix_models.mapper_files import check_weights
+from prefix_models.torch_files import bare_state_dict, foreign_names
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,6 @@ GPT2_HUB_ID = "openai-community/gpt2"
 # The original training code knows two CLIPs; their embeddings differ in width.
 PUBLISHED_ENCODERS = {512: "ViT-B-32-quickgelu/openai", 640: "RN50x4-quickgelu/openai"}
 
-# Under which training scripts put the state dict; the first that is there is taken.
-_WRAPPINGS = ("state_dict", "model_state_dict", "model")
 # Causal masks that older transformers kept in the state dict; transformers 5 has no such buffers.
 _OLD_BUFFER = re.compile(r"gpt\.transformer\.h\.\d+\.attn\.(masked_)?bias")
 # Every published GPT-2 has heads of this width; weights do not say how many there are.
@@ -205,15 +203,11 @@ def _read(path: Path) -> dict[str, Tensor]:
                 " could run code; nothing was executed. Use a file that holds only a state dict"
             ) from error
         raise _damaged(path) from error
-    if isinstance(weights, dict):
-        wrapped = (weights[key] for key in _WRAPPINGS if isinstance(weights.get(key), dict))
-        weights = next(wrapped, weights)
+    weights = bare_state_dict(weights)
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
         raise PrefixModelError(f"{path} is not a state dict (names and tensors)")
-    if all(name.startswith("module.") for name in weights):  # saved from DataParallel
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
     return weights
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from prefix_models.errors import PrefixModelError
 
 Decoding = Literal["greedy", "beam", "sample"]
+Stop = Literal["eos", "period"]
+"""What ends a text: the tokenizer's end token, or the token of "."."""
 
 # The published generate2 and generate_beam stop after as many tokens.
 DEFAULT_MAX_NEW_TOKENS = 67

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, first_line
 from prefix_models.lm.adapters import (
     adapter_state,
     adapters_of,
@@ -22,7 +22,6 @@ from prefix_models.lm.adapters import (
     shapes_of,
     untrained,
 )
-from prefix_models.lm.outline import line
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -106,7 +105,7 @@ def find_adapter(source: str, *, offline: bool) -> Path | None:
     try:
         return Path(snapshot_download(source, allow_patterns=files, local_files_only=offline))
     except Exception as error:  # the hub's and the network's have no common type
-        raise PrefixModelError(f"cannot read the adapters {source}: {line(error)}") from error
+        raise PrefixModelError(f"cannot read the adapters {source}: {first_line(error)}") from error
 
 
 def adapted_by(folder: Path) -> tuple[str, str | None]:
@@ -119,7 +118,7 @@ def adapted_by(folder: Path) -> tuple[str, str | None]:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         source, revision = settings.get("base_model_name_or_path"), settings.get("revision")
     except (OSError, ValueError, AttributeError) as error:
-        raise PrefixModelError(f"cannot read {folder / CONFIG}: {line(error)}") from error
+        raise PrefixModelError(f"cannot read {folder / CONFIG}: {first_line(error)}") from error
     if not isinstance(source, str) or not source:
         raise PrefixModelError(
             f"{folder / CONFIG}: expected the language model that they are for, a folder or hub id,"
@@ -149,7 +148,9 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         weights = load_file(folder / WEIGHTS)
         settings = peft.PeftConfig.from_pretrained(str(folder))
     except Exception as error:  # safetensors', JSON's and peft's errors have no common type
-        raise PrefixModelError(f"cannot read the adapters in {folder}: {line(error)}") from error
+        raise PrefixModelError(
+            f"cannot read the adapters in {folder}: {first_line(error)}"
+        ) from error
     check_kind(settings, str(folder))
     return settings, weights
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prefix_models.errors import PrefixModelError
-from prefix_models.lm.outline import base_of, line, no_random_numbers, outline_of
+from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.lm.outline import base_of, no_random_numbers, outline_of
 
 _NEW = "default"  # name of the one set that we make
 _WRAPPED = "base_model.model."  # names in peft's files are those of its wrapper
@@ -267,7 +267,7 @@ def _adapt(lm: Any, settings: Any) -> Any:
             )
     except Exception as error:  # peft's errors have no common type
         raise PrefixModelError(
-            f"the adapters' settings can't be used on this language model: {line(error)}"
+            f"the adapters' settings can't be used on this language model: {first_line(error)}"
         ) from error
 
 

@@ -26,7 +26,7 @@ from prefix_models.lm.loading import load_strictly, no_progress_bars, revision_o
 from prefix_models.lm.outline import base_of
 from prefix_models.lm.read_back import check_named, check_stored
 
-ADAPTER = "adapter"
+LANGUAGE_MODEL, ADAPTER = "language_model", "adapter"
 _PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

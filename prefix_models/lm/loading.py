@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, first_line
 
 
 def load_strictly(
@@ -48,8 +48,7 @@ def load_strictly(
                 **{"local_files_only": True, **options},
             )
     except Exception as error:  # damaged files surface as many types, some of them private
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise PrefixModelError(f"cannot read {noun}: {reason[0]}") from error
+        raise PrefixModelError(f"cannot read {noun}: {first_line(error)}") from error
     problem = _problem(report)
     if problem:
         raise PrefixModelError(f"{weights}{problem}")
@@ -74,6 +73,21 @@ def revision_of(source: str) -> str | None:
     found = try_to_load_from_cache(source, "config.json")
     # .../snapshots/COMMIT/config.json, as the hub documents its cache
     return Path(found).parent.name if isinstance(found, str) else None
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Return a device that this machine has; PrefixModelError otherwise."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)  # asks for it: a cuda:7 may be missing where there is a cuda
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
+        reason = str(error).split("\n")[0].split(". ")[0]  # torch goes on for pages
+        raise PrefixModelError(
+            f"device {str(device)!r} can't be used ({reason}); use 'cpu', or 'cuda' if you have it"
+        ) from error
+    if found.type == "meta":
+        raise PrefixModelError("device 'meta' holds no weights; use 'cpu' or 'cuda'")
+    return found
 
 
 def some(names: list[str]) -> str:

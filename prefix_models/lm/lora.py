@@ -7,9 +7,8 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, first_line
 from prefix_models.lm.adapters import is_adapted, peft_package
-from prefix_models.lm.outline import line
 
 
 @dataclass(frozen=True)
@@ -78,4 +77,4 @@ def with_lora(lm: Any, options: LoraOptions) -> Any:
             warnings.simplefilter("ignore")
             return peft.get_peft_model(lm, settings)
     except (ValueError, TypeError) as error:
-        raise PrefixModelError(f"these LoRA settings can't be used: {line(error)}") from error
+        raise PrefixModelError(f"these LoRA settings can't be used: {first_line(error)}") from error

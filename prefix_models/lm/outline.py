@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, first_line
 
 
 def base_of(lm: nn.Module) -> Any:
@@ -40,7 +40,7 @@ def outline_of(lm: nn.Module) -> Any:
     except Exception as error:  # of anybody's class
         raise PrefixModelError(
             f"the language model, a {type(base).__name__}, can't be made again from its settings: "
-            f"{line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -49,8 +49,3 @@ def no_random_numbers() -> Iterator[None]:
     """Weights that are drawn only to be replaced leave the caller's random numbers as they were."""
     with torch.random.fork_rng(devices=[]):
         yield
-
-
-def line(error: Exception) -> str:
-    """Return an error's first line, for a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

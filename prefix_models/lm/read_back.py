@@ -11,10 +11,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, first_line
 from prefix_models.lm.adapters import plain_state, shapes_of
 from prefix_models.lm.loading import some
-from prefix_models.lm.outline import base_of, line, no_random_numbers
+from prefix_models.lm.outline import base_of, no_random_numbers
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -79,7 +79,7 @@ def _check_outline(state: Mapping[str, Tensor], config: Any, source: str) -> Non
         with no_random_numbers(), torch.device("meta"):
             made = AutoModelForCausalLM.from_config(config)
     except Exception as error:  # of any model's class
-        raise PrefixModelError(f"{source}: can't be made again: {line(error)}") from error
+        raise PrefixModelError(f"{source}: can't be made again: {first_line(error)}") from error
     wanted, found = shapes_of(made.state_dict()), shapes_of(state)
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
@@ -98,7 +98,9 @@ def _config(source: str | Path, revision: str | None) -> Any:
                 raise
             return AutoConfig.from_pretrained(source, revision=revision)
     except Exception as error:  # damaged files surface as many types
-        raise PrefixModelError(f"cannot read config.json of {source}: {line(error)}") from error
+        raise PrefixModelError(
+            f"cannot read config.json of {source}: {first_line(error)}"
+        ) from error
 
 
 def _quantised(config: Any) -> bool:

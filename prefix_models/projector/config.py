@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from prefix_models.clipcap.config import read_settings
 from prefix_models.errors import PrefixModelError
+from prefix_models.folders import read_settings
 from prefix_models.projector.placeholders import find_placeholders
 from prefix_models.projector.projectors import PROJECTORS
 

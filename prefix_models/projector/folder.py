@@ -9,20 +9,15 @@ language_model/        see prefix_models.lm.folder; only tokenizer and adapters 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from prefix_models.clipcap.folder import (
-    LANGUAGE_MODEL,
-    check_same_weights,
-    load_mapper,
-)
 from prefix_models.errors import PrefixModelError
 from prefix_models.folders import CONFIG, FolderKind
 from prefix_models.lm.folder import (
+    LANGUAGE_MODEL,
     check_language_model,
     check_same,
     describe_language_model,
@@ -34,11 +29,9 @@ from prefix_models.lm.folder import (
     reference_of,
     write_language_model,
 )
+from prefix_models.mapper_files import check_same_weights, load_mapper, save_mapper
 from prefix_models.projector.config import ProjectorConfig, Storage
 from prefix_models.projector.projectors import build_projector
-
-if TYPE_CHECKING:
-    from prefix_models.projector.model import ProjectorModel
 
 PROJECTOR = FolderKind("projector model", "regionlm/projector", 1, PrefixModelError)
 WEIGHTS = "projector.safetensors"
@@ -54,27 +47,27 @@ class ProjectorParts(NamedTuple):
     """Where the language model came from, if the folder only names it."""
 
 
-def save_projector(model: "ProjectorModel", folder: Path, storage: Storage | None) -> None:
-    """See ProjectorModel.save_pretrained."""
+def write_projector(
+    parts: ProjectorParts, projector: nn.Module, folder: Path, storage: Storage | None
+) -> None:
+    """Write a model to `folder`, whole or not at all; see ProjectorModel.save_pretrained."""
     if storage not in (None, *get_args(Storage)):
         raise PrefixModelError(
             f"language_model must be one of {list(get_args(Storage))}, got {storage!r}"
         )
-    by_name = storage == "reference" or (storage is None and model.reference is not None)
-    reference = (model.reference or reference_of(model.lm)) if by_name else None
-
-    def read_back(staging: Path) -> None:
-        _read_back(model, reference, staging)
-
-    with PROJECTOR.replacing(folder, read_back) as staging:
-        weights = {key: value.contiguous() for key, value in model.projector.state_dict().items()}
-        save_file(weights, staging / WEIGHTS, metadata={"format": "pt"})
-        write_language_model(model.lm, staging / LANGUAGE_MODEL, weights=not by_name)
-        model.tokenizer.save_pretrained(staging / LANGUAGE_MODEL)
+    by_name = storage == "reference" or (storage is None and parts.reference is not None)
+    reference = (parts.reference or reference_of(parts.lm)) if by_name else None
+    parts = parts._replace(reference=reference)
+    with PROJECTOR.replacing(
+        folder, lambda staging: _read_back(parts, projector, staging)
+    ) as staging:
+        save_mapper(projector, staging / WEIGHTS)
+        write_language_model(parts.lm, staging / LANGUAGE_MODEL, weights=not by_name)
+        parts.tokenizer.save_pretrained(staging / LANGUAGE_MODEL)
         config = {
-            "projector": model.config.to_dict(),
-            "tokenizer": describe_tokenizer(model.tokenizer),
-            "language_model": describe_language_model(model.lm),
+            "projector": parts.config.to_dict(),
+            "tokenizer": describe_tokenizer(parts.tokenizer),
+            "language_model": describe_language_model(parts.lm),
             "reference": reference,
         }
         PROJECTOR.write_config(staging, config)
@@ -83,7 +76,7 @@ def save_projector(model: "ProjectorModel", folder: Path, storage: Storage | Non
 def read_projector(
     folder: Path, dtype: torch.dtype | None, lm: Any, offline: bool
 ) -> ProjectorParts:
-    """Read the parts of a model that `save_projector` wrote; see ProjectorModel.from_pretrained."""
+    """Read the parts of what `write_projector` wrote; see ProjectorModel.from_pretrained."""
     config = PROJECTOR.read_config(folder)
     settings = _settings(config, folder)
     parts = folder / LANGUAGE_MODEL
@@ -98,23 +91,25 @@ def read_projector(
     return ProjectorParts(loaded, tokenizer, settings, config["reference"])
 
 
-def _read_back(model: "ProjectorModel", reference: dict[str, Any] | None, folder: Path) -> None:
+def _read_back(parts: ProjectorParts, projector: nn.Module, folder: Path) -> None:
     """Raise PrefixModelError unless `read_projector` would find the same model in a folder."""
     config = PROJECTOR.read_config(folder)
-    if (_settings(config, folder), config["reference"]) != (model.config, reference):
+    if (_settings(config, folder), config["reference"]) != (parts.config, parts.reference):
         raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
     read_tokenizer(folder / LANGUAGE_MODEL, config["tokenizer"])
-    check_language_model(model.lm, reference, folder / LANGUAGE_MODEL)
-    projector = empty_projector(model.lm, model.config)
-    load_mapper(projector, folder / WEIGHTS)
-    check_same_weights(projector, model.projector, folder / WEIGHTS)
+    check_language_model(parts.lm, parts.reference, folder / LANGUAGE_MODEL)
+    read = empty_projector(parts.lm, parts.config)
+    load_mapper(read, folder / WEIGHTS)
+    check_same_weights(read, projector, folder / WEIGHTS)
 
 
 def empty_projector(lm: Any, settings: ProjectorConfig) -> nn.Module:
     """Return a projector without weights, which would only be drawn to be overwritten."""
     width = lm.get_input_embeddings().weight.shape[1]
     with torch.device("meta"):
-        return build_projector(settings, width)
+        return build_projector(
+            settings.projector, settings.embedding_dim, settings.tokens_per_region, width
+        )
 
 
 def _settings(config: dict[str, Any], folder: Path) -> ProjectorConfig:

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from prefix_models.base import PrefixModel
 from prefix_models.decoding.options import DecodeKeywords, DecodeOptions, Generation
 from prefix_models.errors import PrefixModelError
+from prefix_models.lm.loading import check_device
+from prefix_models.mapper_files import load_mapper
 from prefix_models.projector.config import ProjectorConfig, Storage
+from prefix_models.projector.folder import (
+    WEIGHTS,
+    ProjectorParts,
+    empty_projector,
+    read_projector,
+    write_projector,
+)
 from prefix_models.projector.placeholders import check_placeholders
 from prefix_models.projector.projectors import build_projector
 from prefix_models.projector.prompts import Part, PromptTokenizer, chat_template
@@ -66,7 +75,11 @@ class ProjectorModel(PrefixModel):
                 f"{self.positions}; there is no room for text"
             )
         width = lm.get_input_embeddings().weight.shape[1]
-        self.projector = build_projector(config, width) if projector is None else projector
+        self.projector = (
+            build_projector(config.projector, config.embedding_dim, config.tokens_per_region, width)
+            if projector is None
+            else projector
+        )
         # Set where a folder names the language model instead of holding it.
         self.reference: dict[str, Any] | None = None
 
@@ -225,9 +238,8 @@ class ProjectorModel(PrefixModel):
             PrefixModelError: the folder holds something else or cannot be written, or the language
                 model came from nowhere that can be named.
         """
-        from prefix_models.projector.folder import save_projector
-
-        save_projector(self, Path(folder), language_model)
+        parts = ProjectorParts(self.lm, self.tokenizer, self.config, self.reference)
+        write_projector(parts, self.projector, Path(folder), language_model)
 
     @classmethod
     def from_pretrained(
@@ -253,9 +265,6 @@ class ProjectorModel(PrefixModel):
         Raises:
             PrefixModelError: a file is missing, damaged or does not fit the others.
         """
-        from prefix_models.clipcap.folder import check_device, load_mapper
-        from prefix_models.projector.folder import WEIGHTS, empty_projector, read_projector
-
         device, folder = check_device(device), Path(folder)
         parts = read_projector(folder, dtype, lm, offline)
         try:

@@ -1,13 +1,9 @@
 """Projectors: one embedding of the joint space -> soft tokens of a language model."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from prefix_models.projector.config import ProjectorConfig
 
 
 class LinearProjector(nn.Module):
@@ -62,7 +58,6 @@ PROJECTORS: dict[str, Callable[[int, int, int], nn.Module]] = {
 }
 
 
-def build_projector(config: "ProjectorConfig", hidden_size: int) -> nn.Module:
-    """Build an untrained projector [M, d] -> [M, K, hidden_size] of the kind the config names."""
-    kind = PROJECTORS[config.projector]
-    return kind(config.embedding_dim, config.tokens_per_region, hidden_size)
+def build_projector(kind: str, embedding_dim: int, tokens: int, hidden_size: int) -> nn.Module:
+    """Build an untrained projector [M, d] -> [M, K, hidden_size]; `kind` is a key of PROJECTORS."""
+    return PROJECTORS[kind](embedding_dim, tokens, hidden_size)

@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from prefix_models.torch_files import WRAPPINGS, bare_state_dict
 from regionlm.backbones.open_clip_insides import in_layout_of
 from regionlm.backbones.torchscript import is_torchscript, read_torchscript
 from regionlm.errors import ModelError
-
-#: Under which training checkpoints hold the model's weights; the first that is there is taken.
-_WRAPPINGS = ("state_dict", "model_state_dict", "model")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -43,16 +41,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights {path}: expected safetensors or a PyTorch state dict, but the file is"
             f" truncated or of another kind ({type(error).__name__}); copy or download it again"
         ) from error
-    if isinstance(state, dict):
-        wrapped = (state[key] for key in _WRAPPINGS if isinstance(state.get(key), dict))
-        state = next(wrapped, state)
+    state = bare_state_dict(state)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(
             f"weights {path}: expected a state dict of tensors, bare or under one of"
-            f" {', '.join(_WRAPPINGS)}; found {_described(state)}: save the state dict alone"
+            f" {', '.join(WRAPPINGS)}; found {_described(state)}: save the state dict alone"
         )
-    if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
-        state = {key[len("module.") :]: value for key, value in state.items()}
     return state
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from prefix_models.errors import first_line
 from regionlm.errors import InputError, ModelError
 
 
@@ -22,7 +23,7 @@ def check_access(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except ValueError as error:
-        raise InputError(f"push_to_hub: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"push_to_hub: {first_line(error)}") from error
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"cannot push to {repo_id}: HF_HUB_OFFLINE is set; unset it")
     if get_token() is None:

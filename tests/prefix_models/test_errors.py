@@ -2,9 +2,9 @@
 
 import pytest
 
-from eval.errors import DataError, DataWarning
 from prefix_models.errors import DoubtWarning, PrefixModelError, PrefixModelWarning, UserError
 from regionlm.cli.flags import UsageError
+from regionlm.datasets.errors import DataError, DataWarning
 from regionlm.errors import InputError, ModelError, ModelWarning
 from regionlm.extras import MissingExtraError
 

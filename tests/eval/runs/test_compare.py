@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eval.errors import DataError
 from eval.runs.compare import Finished, compare, group_runs, read_runs
 from regionlm.cli.main import main
+from regionlm.datasets.errors import DataError
 
 RESULT = {
     "metrics": {"acc@1": 0.5, "acc@5": 0.75},

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from eval.errors import DataError
 from eval.runs.execute import evaluate
 from eval.runs.sweep import evaluate_sweep
 from eval.settings import Data, EmbedderSource, Machines, Run
+from regionlm.datasets.errors import DataError
 from regionlm.datasets.mini import FOLDER
 from regionlm.errors import InputError
 
@@ -228,7 +228,7 @@ def test_a_bad_image_stops_the_run_with_its_name(number, damaged, tmp_path):
         evaluate(run)
 
 
-@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
 def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
     run = _run(tmp_path / "run", limit=None, skip_bad=True)
     run.data.root = damaged
@@ -244,7 +244,7 @@ def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
     assert all(f"Not read: {number}: " in report for number in (1, 2, 3))
 
 
-@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
 def test_bad_images_are_read_again_by_each_start(damaged, tmp_path):
     """Of a finished run, too; whether those that are still bad are skipped is asked anew."""
     output = tmp_path / "run"
@@ -269,7 +269,7 @@ def test_bad_images_are_read_again_by_each_start(damaged, tmp_path):
     _same(output, tmp_path / "at once")
 
 
-@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
 def test_a_run_without_a_good_image_is_an_error(damaged, tmp_path):
     for photo in (damaged / "images").iterdir():
         photo.write_bytes(b"no picture")

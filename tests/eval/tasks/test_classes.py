@@ -48,7 +48,7 @@ def test_relatives_count_in_a_column_of_their_own(backbone):
     assert "rank_tolerant" not in plain and "acc@1_tolerant" not in class_metrics([[plain]])
 
 
-@pytest.mark.filterwarnings("ignore::eval.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
 def test_a_run_on_open_images_tells_both(build, tmp_path):
     root = build.openimages()
     kinds = {"LabelName": "/m/01g317", "Subcategory": [{"LabelName": "/m/04yx4"}]}

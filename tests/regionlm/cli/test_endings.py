@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import regionlm.cli.main
-from eval.errors import DataWarning
 from prefix_models.errors import PrefixModelWarning
 from regionlm.cli.main import main
 from regionlm.cli.printing import print_json
+from regionlm.datasets.errors import DataWarning
 from regionlm.errors import InputError, ModelWarning
 
 _ROOT = Path(__file__).parents[3]

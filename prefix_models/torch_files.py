@@ -1,4 +1,4 @@
-"""What a pickle names, learnt by disassembling it: nothing in it is imported, called or made."""
+"""Files of torch.save: the state dict in what they hold, and what they name besides tensors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,29 @@ from typing import IO, Any
 
 import torch
 
+#: Under which training scripts put the state dict; the first that is there is taken.
+WRAPPINGS = ("state_dict", "model_state_dict", "model")
+_PARALLEL = "module."  # before every name, as DataParallel has it
 _LEGACY = 4  # pickles of torch's old format; the last of them is what was saved
+
+
+def bare_state_dict(loaded: Any) -> Any:
+    """Return the state dict in what was loaded: bare, under one of WRAPPINGS, of DataParallel.
+
+    Anything else comes back as it is.
+    """
+    if isinstance(loaded, dict):
+        wrapped = (loaded[key] for key in WRAPPINGS if isinstance(loaded.get(key), dict))
+        loaded = next(wrapped, loaded)
+    if isinstance(loaded, dict) and all(str(name).startswith(_PARALLEL) for name in loaded):
+        return {str(name).removeprefix(_PARALLEL): value for name, value in loaded.items()}
+    return loaded
 
 
 def foreign_names(path: Path) -> list[str]:
     """Objects that a file names besides what tensors are made of: ``["pathlib.Path", ...]``.
+
+    Learnt by disassembling it: nothing in it is imported, called or made.
 
     Args:
         path: a file of `torch.save`, of its format in a zip or the old one, or any pickle.

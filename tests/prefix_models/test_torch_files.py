@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_models.clipcap.pickles import foreign_names
+from prefix_models.torch_files import foreign_names
 
 
 class Trap:
