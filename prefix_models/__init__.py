@@ -6,8 +6,9 @@ LLaVA, Liu et al. 2023). Names are imported on first use, so that
 `prefix_models.errors` costs nothing where no model is needed.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
     from prefix_models.base import PrefixModel
@@ -71,10 +72,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'prefix_models' has no attribute {name!r}")
-    return getattr(import_module(f"prefix_models.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

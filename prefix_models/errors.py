@@ -24,3 +24,9 @@ class PrefixModelWarning(DoubtWarning):
 def first_line(error: Exception) -> str:
     """The first line of what an error of anybody's says, for a message; else its kind."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def kind_and_line(error: Exception) -> str:
+    """What kind of error it is, and the first line of what it says, if it says anything."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -20,7 +20,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from prefix_models.errors import PrefixModelError, PrefixModelWarning
+from prefix_models.errors import PrefixModelError, PrefixModelWarning, kind_and_line
 
 _T = TypeVar("_T")
 
@@ -169,7 +169,7 @@ def _try_out(lm: nn.Module) -> Calling:
             unplaced = _try_cache(lm, replace(calling, takes_positions=False), tokens, whole)
             problem = problem if isinstance(unplaced, str) else unplaced
     except Exception as error:  # in doubt: what was never seen before proves nothing
-        _warn_of(lm, _reason(error))
+        _warn_of(lm, kind_and_line(error))
         return calling
     if isinstance(problem, Calling):
         return problem
@@ -194,7 +194,7 @@ def _read_whole(lm: nn.Module, tokens: Tensor) -> tuple[Calling, Tensor]:
     except Exception as error:  # any kind: it is a stranger's model
         raise PrefixModelError(
             f"expected a causal language model that reads inputs_embeds, found {name_of(lm)},"
-            f" whose forward failed ({_reason(error)}); use another, such as Llama or Qwen"
+            f" whose forward failed ({kind_and_line(error)}); use another, such as Llama or Qwen"
         ) from error
 
 
@@ -323,11 +323,6 @@ def _is_close(lm: nn.Module, found: Tensor, wanted: Tensor, wrong: Tensor) -> bo
     if lm.get_input_embeddings().weight.dtype in (torch.float32, torch.float64):
         return bool((found - wanted).abs().max() <= _CLOSE * (1 + wanted.abs().max()))
     return bool((found - wanted).norm() <= _NEARER * (wrong - wanted).norm())
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _warn_of(lm: nn.Module, problem: str) -> None:

@@ -4,8 +4,9 @@
 Names are imported on first use: `datasets.options` can be read before torch is loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
     from regionlm.datasets.base import RegionDataset
@@ -22,7 +23,4 @@ _HOMES = {
 __all__ = ["DATASETS", "RegionDataset", "Sample", "open_dataset"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'regionlm.datasets' has no attribute {name!r}")
-    return getattr(import_module(f"regionlm.datasets.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from prefix_models.errors import UserError
+from prefix_models.errors import UserError, kind_and_line
 from regionlm.doctor.report import Row, Section
 
 Check = Callable[[], Iterable[Row]]
@@ -38,10 +38,7 @@ def make_section(name: str, rows: Iterable[Row], heads: tuple[str, str] = ("", "
 
 def reason(error: Exception) -> str:
     """An exception in one line; its type is left out where the message was written for users."""
-    if isinstance(error, UserError):
-        return str(error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return str(error) if isinstance(error, UserError) else kind_and_line(error)
 
 
 def clean(text: str) -> str:

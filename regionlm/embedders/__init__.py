@@ -3,8 +3,9 @@
 Names are imported on first use: ``embedders.options`` can be read before torch is loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
     from regionlm.embedders.embedder import Embedder
@@ -31,7 +32,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'regionlm.embedders' has no attribute {name!r}")
-    return getattr(import_module(f"regionlm.embedders.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names are imported on first use: `data.options` can be read before torch is loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
     from training.data.example import Example, Source
@@ -22,7 +23,4 @@ _HOMES = {
 __all__ = ["PAIR_SOURCES", "SOURCES", "Example", "Source", "open_pair_source", "open_source"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'training.data' has no attribute {name!r}")
-    return getattr(import_module(f"training.data.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOMES)
