@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from regionlm.backbones.loading import load_backbone
     from regionlm.captioner import RegionCaption, RegionCaptioner, RegionMatch
     from regionlm.embedders.embedder import Embedder
+    from regionlm.embedders.embedder_registry import make_embedder
     from regionlm.embedders.localized import Localized, RegionEmbeddings
     from regionlm.embedders.maskinversion import MaskInversion
-    from regionlm.embedders.registry import make_embedder
     from regionlm.errors import InputError, ModelError
     from regionlm.inputs.masks import Region, as_masks, box_region, read_regions
     from regionlm.llava_captioner import LlavaCaptioner
@@ -35,7 +35,7 @@ _HOMES = {
     "as_masks": "inputs.masks",
     "box_region": "inputs.masks",
     "load_backbone": "backbones.loading",
-    "make_embedder": "embedders.registry",
+    "make_embedder": "embedders.embedder_registry",
     "read_regions": "inputs.masks",
 }
 

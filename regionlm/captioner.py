@@ -17,8 +17,8 @@ from prefix_models.decoding.options import DecodeOptions, Generation
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.text_tokenizers import refuse_unknown
 from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
-from regionlm.embedders.registry import as_embedder
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.images import as_image
 from regionlm.inputs.masks import Region, named_masks

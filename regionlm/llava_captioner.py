@@ -37,9 +37,9 @@ from regionlm.backbones.hf_clip_vit import HfClipViT
 from regionlm.captioner import ImageLike, RegionCaption, region_caption
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
-from regionlm.embedders.registry import as_embedder
 from regionlm.errors import InputError
 from regionlm.inputs.images import as_image
 from regionlm.inputs.masks import named_masks

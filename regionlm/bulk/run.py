@@ -132,7 +132,7 @@ def _prepare(
 ) -> LineCaptions:
     from regionlm.auto import load_captioner
     from regionlm.bulk.captions import LineCaptions
-    from regionlm.embedders.registry import make_embedder
+    from regionlm.embedders.embedder_registry import make_embedder
 
     captioner = load_captioner(source, prefix=prefix, prompt=prompt, device=device, offline=offline)
     return LineCaptions(captioner, make_embedder(embedder, captioner.backbone, **options), decoding)

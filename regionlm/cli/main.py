@@ -275,7 +275,7 @@ def _load(model: Model) -> RegionCaptioner:
 
 
 def _embedder(embedding: Embedding, captioner: RegionCaptioner | LlavaCaptioner) -> Embedder:
-    from regionlm.embedders.registry import make_embedder
+    from regionlm.embedders.embedder_registry import make_embedder
 
     name, options = _embedder_options(embedding)
     return make_embedder(name, captioner.backbone, **options)

@@ -10,14 +10,14 @@ from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
     from regionlm.datasets.base import RegionDataset
-    from regionlm.datasets.registry import DATASETS, open_dataset
+    from regionlm.datasets.dataset_registry import DATASETS, open_dataset
     from regionlm.datasets.sample import Sample
 
 _HOMES = {
-    "DATASETS": "registry",
+    "DATASETS": "dataset_registry",
     "RegionDataset": "base",
     "Sample": "sample",
-    "open_dataset": "registry",
+    "open_dataset": "dataset_registry",
 }
 
 __all__ = ["DATASETS", "RegionDataset", "Sample", "open_dataset"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.relevance.autograd import legrad_autograd
-from regionlm.relevance.registry import make_relevance
+from regionlm.relevance.methods import make_relevance
 
 if TYPE_CHECKING:
     from PIL import Image

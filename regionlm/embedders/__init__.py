@@ -9,17 +9,17 @@ from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
     from regionlm.embedders.embedder import Embedder
+    from regionlm.embedders.embedder_registry import EMBEDDERS, make_embedder
     from regionlm.embedders.localized import Localized, RegionEmbeddings
     from regionlm.embedders.maskinversion import MaskInversion
-    from regionlm.embedders.registry import EMBEDDERS, make_embedder
 
 _HOMES = {
-    "EMBEDDERS": "registry",
+    "EMBEDDERS": "embedder_registry",
     "Embedder": "embedder",
     "Localized": "localized",
     "MaskInversion": "maskinversion",
     "RegionEmbeddings": "localized",
-    "make_embedder": "registry",
+    "make_embedder": "embedder_registry",
 }
 
 __all__ = [

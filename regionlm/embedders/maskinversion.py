@@ -26,7 +26,7 @@ from regionlm.embedders.options import (
     Score,
 )
 from regionlm.errors import InputError
-from regionlm.relevance.registry import Relevance, make_relevance
+from regionlm.relevance.methods import Relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
 
 

@@ -4,8 +4,8 @@ from regionlm.relevance.budget import Budget
 from regionlm.relevance.chefer import CheferCam
 from regionlm.relevance.gradcam import GradCam
 from regionlm.relevance.legrad import LeGrad
+from regionlm.relevance.methods import RELEVANCE, Relevance, make_relevance
 from regionlm.relevance.query_map import MergedWeights
-from regionlm.relevance.registry import RELEVANCE, Relevance, make_relevance
 from regionlm.relevance.score import Score, default_score
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders.registry import make_embedder
+from regionlm.embedders.embedder_registry import make_embedder
 from regionlm.errors import InputError
 from training.data import PAIR_SOURCES, SOURCES, open_pair_source, open_source
 from training.data.example import Example, Source

@@ -1,4 +1,4 @@
-"""Relevance methods by name, and the one thing that an inversion needs of them."""
+"""Relevance methods by name, and what an inversion needs of each."""
 
 from __future__ import annotations
 
