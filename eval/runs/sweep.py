@@ -15,7 +15,7 @@ from eval.runs.execute import evaluate
 from eval.runs.plots import save_plot
 from eval.runs.report import REPORT, RESULT
 from eval.settings import Run
-from regionlm.cli.flags import UsageError, option_kinds
+from regionlm.cli.flags import UsageError, group_of, has_name, option_kinds
 from regionlm.cli.settings import build
 from regionlm.datasets.errors import DataError
 from regionlm.distributed.rank import is_first_process, note_rank
@@ -108,8 +108,10 @@ def _groups(name: str) -> list[str]:
 
 def _typed(settings: dict[str, Any], chosen: Mapping[str, Any]) -> Run:
     """The run of plain settings and some others by dotted name, checked as a YAML's would be."""
+    kinds = option_kinds(Run)
     for name, value in chosen.items():
-        *path, last = name.split(".")
+        is_bare = isinstance(value, str) and has_name(group_of(kinds.get(name)))
+        *path, last = f"{name}.name".split(".") if is_bare else name.split(".")
         holder = settings
         for part in path:
             inner = holder.get(part)

@@ -119,6 +119,11 @@ def group_of(kind: Any) -> Any:
     return next((one for one in alternatives(kind) if is_dataclass(one)), None)
 
 
+def has_name(group: Any) -> bool:
+    """Whether a group of options has a `name`; a text in its place is then that name."""
+    return group is not None and any(one.name == "name" for one in fields(group))
+
+
 def items_of(kind: Any) -> Any:
     """The dataclass that the items of a list are; None: it is no list of such."""
     group = group_of(get_args(kind)[0]) if get_origin(kind) is list and get_args(kind) else None
@@ -170,7 +175,8 @@ def expected(kind: Any) -> str:
     if items_of(one) is not None:
         return f"a list, each item {expected(items_of(one))}"
     if group_of(one) is not None:
-        return "a mapping of " + ", ".join(field.name for field in fields(one))
+        known = "a mapping of " + ", ".join(field.name for field in fields(one))
+        return f"a name, or {known}" if has_name(one) else known
     if is_dict(one):
         return "a mapping"
     return named.get(one) or str(one if get_origin(one) else getattr(one, "__name__", one))

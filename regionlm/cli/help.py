@@ -15,6 +15,7 @@ from regionlm.cli.flags import (
     default_of,
     expected,
     group_of,
+    has_name,
     is_required,
     items_of,
 )
@@ -102,8 +103,10 @@ def _sections_below(section: Section) -> list[Section]:
 def _add_section(parser: ArgumentParser, section: Section, positional: str | None) -> None:
     group = parser.add_argument_group(_escaped(section.title))
     if section.above:
-        whole = "All of these at once: a mapping, or the name of a YAML file of one."
-        group.add_argument(f"--{section.above.rstrip('.')}", metavar="MAPPING", help=whole)
+        whole, metavar = "All of these at once: a mapping or a YAML file.", "MAPPING"
+        if has_name(section.settings):
+            whole, metavar = f"The name alone, or a{whole[1:]}", "NAME"
+        group.add_argument(f"--{section.above.rstrip('.')}", metavar=metavar, help=whole)
     kinds, told = get_type_hints(section.settings), _descriptions(section.settings)
     for one in fields(section.settings):
         kind = kinds[one.name]

@@ -22,6 +22,7 @@ from regionlm.cli.flags import (
     default_of,
     expected,
     group_of,
+    has_name,
     is_dict,
     is_required,
     is_texts,
@@ -179,7 +180,10 @@ def _put_all(
 
 
 def _put_value(given: Given, kinds: Mapping[str, Any], name: str, value: Any, place: str) -> None:
-    if name in kinds and group_of(kinds[name]) is not None and isinstance(value, Mapping):
+    group = group_of(kinds.get(name))
+    if has_name(group) and isinstance(value, str) and not value.startswith(("{", "[")):
+        value = {"name": value}
+    if group is not None and isinstance(value, Mapping):
         if not isinstance(_get(given, name), dict):
             _put(given, name, {})
         _put_all(given, kinds, f"{name}.", value, place)
@@ -209,13 +213,18 @@ def _add(given: Given, name: str, value: Any) -> None:
 
 
 def _read_structure(name: str, kind: Any, text: str) -> Any:
-    """A mapping or list out of a word: YAML, or for a group of options the name of a YAML file."""
+    """A mapping or list out of a word: YAML, or for a group of options the name of a YAML file.
+
+    Any other text is returned as it is: a group's name, or refused when its type
+    is looked at.
+    """
     if group_of(kind) is not None and text.endswith((".yaml", ".yml", ".json")):
         return _read_config(f"--{name}", text)
     try:
-        return read_yaml(text)
+        found = read_yaml(text)
     except ValueError:
-        return text  # which is refused when its type is looked at
+        return text
+    return found if found is None or isinstance(found, Mapping | list) else text
 
 
 def _read_config(option: str, path: str) -> Mapping[Any, Any]:

@@ -39,6 +39,16 @@ def test_values_become_what_the_setting_is():
     assert runs[0].limit == 3 and runs[0].embedder == EmbedderSource("cls", {})
 
 
+def test_a_name_alone_leaves_the_rest_of_its_group():
+    options = {"embedder": EmbedderSource("maskinversion", {"size": 64})}
+    runs = expand(_run({"embedder": ["cls", "crop"], "judge": ["mini"]}, **options))
+    assert [run.embedder for run in runs] == [
+        EmbedderSource("cls", {"size": 64}), EmbedderSource("crop", {"size": 64}),
+    ]  # fmt: skip
+    assert runs[0].judge == ModelSource("mini")
+    assert runs[0].output.name == "embedder-cls,judge-mini"
+
+
 def test_a_judge_is_made_where_the_run_has_none():
     (first, second) = expand(_run({"judge.name": ["mini", "ViT-B-32"]}))
     assert (first.judge, second.judge) == (ModelSource("mini"), ModelSource("ViT-B-32"))
@@ -62,6 +72,7 @@ def test_what_cannot_vary(name):
         ("limit", "x", "sweep, limit x: --limit: expected int, found 'x'"),
         ("data.workers", 1.5, r"sweep, data\.workers 1\.5: "),
         ("judge", 5, "sweep, judge 5: "),
+        ("judge.name", None, "sweep, judge.name None: --judge.name: expected text, found None"),
         ("model", {"nothing": 1}, "sweep, model .*nothing"),
     ],
 )

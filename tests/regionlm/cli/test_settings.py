@@ -32,6 +32,7 @@ class Outer:
     kind: Literal["a", "b"] = "a"
     inner: Inner = field(default_factory=Inner)
     maybe: Inner | None = None
+    other: Item | None = None
     items: list[Item] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     flag: bool = True
@@ -59,9 +60,8 @@ def test_the_command_line_has_the_last_word_wherever_it_stands(config):
     given = {"inner": {"name": "c", "options": {"a": 1, "b": "1"}}, "texts": ["c"], "flag": False}
     path = config({**given, "maybe": {"size": 7}, "items": [{"source": "s"}], "kind": "b"})
     found = _parse("--config", path)
-    assert found == Outer(
-        Path("o"), "b", Inner("c", 1, {"a": 1, "b": "1"}), Inner(size=7), [Item("s")], ["c"], False
-    )
+    inner = Inner("c", 1, {"a": 1, "b": "1"})
+    assert found == Outer(Path("o"), "b", inner, Inner(size=7), None, [Item("s")], ["c"], False)
     said = ["--inner.size", "3", "--inner.options.a", "2", "--texts", "x", "--texts", "y", "--flag"]
     said += ["--maybe", "null", "--items+", "{source: t, limit: 3}"]
     for argv in (["--config", path, *said], [*said, "--config", path]):
@@ -86,6 +86,19 @@ def test_groups_at_once(config):
     assert _parse("--maybe.name", "m").maybe == Inner("m")
 
 
+@pytest.mark.parametrize("name", ["b", "001", "null-model", "a/b", "@x"])
+def test_a_group_with_a_name_takes_the_name_alone(name, config):
+    wanted = Inner(name, 3, {"a": 1})
+    rest = ["--inner.size=3", "--inner.options.a", "1"]
+    assert _parse("--inner", name, *rest).inner == _parse(*rest, f"--inner={name}").inner == wanted
+    assert _parse("--maybe", name).maybe == Inner(name)
+    before = config({"inner": {"name": "a", "size": 3, "options": {"a": 1}}}, "before.yaml")
+    assert _parse("--config", before, "--inner", name).inner == wanted
+    after = config({"inner": name, "maybe": name}, "after.yaml")
+    found = _parse("--config", before, "--config", after)
+    assert found.inner == wanted and found.maybe == Inner(name)
+
+
 def test_keys_as_they_stand_on_the_command_line(config):
     assert _parse("--config", config({"inner.size": 3, "inner.options.a": 1})).inner == Inner(
         "x", 3, {"a": 1}
@@ -97,8 +110,10 @@ def test_keys_as_they_stand_on_the_command_line(config):
     [
         (["--inner.size", "x"], "--inner.size: expected int, found 'x'"),
         (["--inner.size", "null"], "--inner.size: expected int, found 'null'"),
-        (["--inner", "x"], "--inner: expected a mapping of name, size, options, found 'x'"),
-        (["--inner", "[a"], "--inner: expected a mapping of name, size, options, found '[a'"),
+        (["--inner", "null"], "--inner: expected a name, or a mapping of name, size, options, f"),
+        (["--inner", "[a]"], "--inner: expected a name, or a mapping of name, size, options, f"),
+        (["--inner", "[a"], "--inner: expected a name, or a mapping of name, size, options, f"),
+        (["--other", "x"], "--other: expected a mapping of source, limit, found 'x'"),
         (["--inner", "{nope: 1}"], "--inner: inner.nope is no option (see"),
         (["--inner", "none.yaml"], "--inner: expected a YAML file, cannot read none.yaml: No such"),
         (["--maybe.size", "x"], "--maybe.size: expected int, found 'x'"),
@@ -124,7 +139,7 @@ def test_refusals_name_option_expected_and_found(argv, said):
         ("inner: {size: x}", "--inner.size: expected int, found 'x'"),
         ("nope: 1", "--config {}: nope is no option"),
         ("inner: {nope: 1}", "--config {}: inner.nope is no option"),
-        ("inner: 3", "--inner: expected a mapping of name, size, options, found 3"),
+        ("inner: 3", "--inner: expected a name, or a mapping of name, size, options, found 3"),
         ("texts: a", "--texts: expected a list of texts, found 'a'"),
         ("texts: [1]", "--texts: expected a list of texts, found [1]"),
         ("flag: maybe", "--flag: expected true or false, found 'maybe'"),
@@ -177,7 +192,16 @@ def test_a_printed_configuration_is_whole_and_gives_the_same(capsys, config):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert _parse("--config", config(text)) == _parse(*said)
-    assert [*yaml.safe_load(text)] == ["output", "kind", "inner", "maybe", "items", "texts", "flag"]
+    assert [*yaml.safe_load(text)] == [
+        "output",
+        "kind",
+        "inner",
+        "maybe",
+        "other",
+        "items",
+        "texts",
+        "flag",
+    ]
     with pytest.raises(SystemExit):
         parse_settings(Outer, ["--print_config"], prog="try", description="")
     assert yaml.safe_load(capsys.readouterr().out)["output"] is None
