@@ -16,7 +16,7 @@ from transformers import SamConfig, SamModel, SamProcessor
 from transformers.utils import logging as transformers_logging
 
 from prefix_models.errors import PrefixModelError
-from prefix_models.lm.loading import load_strictly
+from prefix_models.lm.strict_loading import load_strictly
 from regionlm.errors import ModelError
 
 BOXES_AT_ONCE = 32  # about 32 MB each in its mask decoder

@@ -1,9 +1,12 @@
 """Embedding -> visual prefix -> text.
 
-A prefix model puts a few vectors, mapped from one image or region embedding, in front of a
-language model's text (ClipCap, Mokady et al. 2021), or in its prompt (`ProjectorModel`, after
-LLaVA, Liu et al. 2023). Names are imported on first use, so that
-`prefix_models.errors` costs nothing where no model is needed.
+A prefix is a few vectors that a mapper makes of one image or region embedding. A prefix model puts
+them in front of a language model's text (ClipCap, Mokady et al. 2021) or into its prompt
+(`ProjectorModel`, after LLaVA, Liu et al. 2023). A ClipCap model may hold several mappers, each
+called by the name of its prefix.
+
+Names are imported on first use, so that `prefix_models.errors` costs nothing where no model is
+needed.
 """
 
 from typing import TYPE_CHECKING
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
         original_state_dict,
     )
     from prefix_models.decoding.options import Generation
+    from prefix_models.dispatch import load_prefix_model
     from prefix_models.errors import PrefixModelError, PrefixModelWarning
     from prefix_models.llava import LlavaReader
     from prefix_models.lm.lora import add_lora
     from prefix_models.lm.word_tokenizer import word_tokenizer
-    from prefix_models.loading import load_prefix_model
     from prefix_models.projector.config import ProjectorConfig
     from prefix_models.projector.model import ProjectorModel
 
@@ -45,7 +48,7 @@ _HOMES = {
     "add_lora": "lm.lora",
     "gpt2_tokenizer": "clipcap.original",
     "load_original": "clipcap.original",
-    "load_prefix_model": "loading",
+    "load_prefix_model": "dispatch",
     "original_state_dict": "clipcap.original",
     "word_tokenizer": "lm.word_tokenizer",
 }

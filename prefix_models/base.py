@@ -14,7 +14,7 @@ from prefix_models.decoding.options import Stop
 from prefix_models.errors import PrefixModelError
 from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.adapters import check_adapters
-from prefix_models.lm.compat import last_scores
+from prefix_models.lm.calling import last_scores
 
 _NO_TARGET = -100  # cross_entropy leaves it out
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prefix_models.decoding import (
     DecodeOptions,
+    DecodeRequest,
     Generation,
-    Task,
     beam_search,
-    controls,
     decode_rows,
     known_ids,
+    logits_processors,
     text_pieces,
 )
-from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeKeywords, Stop
+from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, Stop
 from prefix_models.errors import PrefixModelError
-from prefix_models.lm.compat import calling_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack  # in typing from Python 3.11 on
+from prefix_models.lm.calling import calling_of
 
 
 class PrefixGenerator(nn.Module):
@@ -82,21 +79,18 @@ class PrefixGenerator(nn.Module):
         return self.positions - self.context_length
 
     @torch.no_grad()
-    def generate(self, embeddings: Tensor, **options: Unpack[DecodeKeywords]) -> list[Generation]:
+    def generate(self, embeddings: Tensor, **options: Any) -> list[Generation]:
         """Write one text for each embedding.
 
         A row's text does not depend on what else is in the batch.
 
         Args:
             embeddings: [M, d], finite; on any device, of any float dtype.
-            **options: the fields of `prefix_models.decoding.DecodeOptions`: decoding,
-                max_new_tokens, min_new_tokens, beam_size, temperature, top_k, top_p, seed,
-                repetition_penalty, no_repeat_ngram_size, bad_words, bad_words_ids, eos_token_id,
-                opening.
+            **options: fields of `prefix_models.decoding.DecodeOptions`.
 
         Raises:
             PrefixModelError: an option unknown or out of range, embeddings of another shape or not
-                finite, or controls that leave no token to write.
+                finite, or options that leave no token to write.
         """
         return self._write(self.context(embeddings), DecodeOptions.from_dict(options))
 
@@ -106,10 +100,10 @@ class PrefixGenerator(nn.Module):
         """Continue each context [M, C, hidden]; `mask` as in CachedLM."""
         if options.decoding == "beam":
             return [beam[0] for beam in self._beams(context, options, mask)]
-        task = self._task(context, options, mask)
+        request = self._request(context, options, mask)
         ids: list[list[int]] = [[] for _ in context]
         logprobs: list[list[float]] = [[] for _ in context]
-        for step in decode_rows(self.lm, task):
+        for step in decode_rows(self.lm, request):
             for token in step:
                 ids[token.row].append(token.id)
                 logprobs[token.row].append(token.logprob)
@@ -119,13 +113,11 @@ class PrefixGenerator(nn.Module):
         ]
 
     @torch.no_grad()
-    def beams(
-        self, embeddings: Tensor, **options: Unpack[DecodeKeywords]
-    ) -> list[list[Generation]]:
+    def beams(self, embeddings: Tensor, **options: Any) -> list[list[Generation]]:
         """Return all `beam_size` hypotheses for each embedding, best first; see `generate`.
 
         "Best" is the highest mean log-probability of the tokens at the search's temperature, where
-        a repetition penalty counts. Controls may leave fewer hypotheses, but at least one.
+        a repetition penalty counts. Logits processors may leave fewer hypotheses, but at least one.
         """
         checked = DecodeOptions.from_dict({"decoding": "beam", **options})
         if checked.decoding != "beam":
@@ -134,15 +126,15 @@ class PrefixGenerator(nn.Module):
             )
         return self._beams(self.context(embeddings), checked)
 
-    def stream(self, embeddings: Tensor, **options: Unpack[DecodeKeywords]) -> Iterator[str]:
+    def stream(self, embeddings: Tensor, **options: Any) -> Iterator[str]:
         """Yield the text of one embedding [1, d] in pieces, about a word each, as it is written.
 
         The pieces put together are `generate`'s text under the same options (and a seed).
 
         Raises:
             PrefixModelError: at the call, not at the first piece; as `generate`, and for beams,
-                whose text is known only at the end, or more than one embedding. That controls leave
-                no token shows only while the text is written.
+                whose text is known only at the end, or more than one embedding. That the
+                options leave no token shows only while the text is written.
         """
         checked = DecodeOptions.from_dict(options)
         with torch.no_grad():
@@ -158,7 +150,7 @@ class PrefixGenerator(nn.Module):
             )
         if len(context) != 1:
             raise PrefixModelError(f"stream writes one text, got {len(context)} embeddings")
-        steps = decode_rows(self.lm, self._task(context, options, mask))
+        steps = decode_rows(self.lm, self._request(context, options, mask))
         tokens = (token.id for step in steps for token in step)
         return text_pieces(tokens, lambda ids: self._text(ids, options))
 
@@ -169,7 +161,7 @@ class PrefixGenerator(nn.Module):
     def _beams(
         self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
     ) -> list[list[Generation]]:
-        found = beam_search(self.lm, self._task(context, options, mask))
+        found = beam_search(self.lm, self._request(context, options, mask))
         return [
             [Generation(self._text(one.token_ids, options), *one) for one in row] for row in found
         ]
@@ -180,15 +172,17 @@ class PrefixGenerator(nn.Module):
         return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
 
     @torch.no_grad()
-    def _task(self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None) -> Task:
+    def _request(
+        self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
+    ) -> DecodeRequest:
         """Check what needs the language model and its tokenizer."""
         embed = self.lm.get_input_embeddings()
-        if options.opening:
-            ids = known_ids(options.opening, self.tokenizer)
+        if options.caption_start:
+            ids = known_ids(options.caption_start, self.tokenizer)
             if not ids:
                 raise PrefixModelError(
-                    f"opening: the tokenizer does not know all of {options.opening!r}; use other "
-                    "words"
+                    f"caption_start: the tokenizer does not know all of {options.caption_start!r}; "
+                    "use other words"
                 )
             words = embed(torch.tensor(ids, device=self.device)).expand(len(context), -1, -1)
             context = torch.cat((context, words), dim=1)
@@ -202,8 +196,8 @@ class PrefixGenerator(nn.Module):
                 f"eos_token_id: {int(end_ids.max())} is beyond the language model's {vocabulary} "
                 "tokens"
             )
-        control = controls(options, self.tokenizer, end_ids, vocabulary, self._tokens)
-        return Task(context, end_ids, limit, options, control, mask)
+        processors = logits_processors(options, self.tokenizer, end_ids, vocabulary, self._tokens)
+        return DecodeRequest(context, end_ids, limit, options, processors, mask)
 
     def _limit(self, context: Tensor, options: DecodeOptions) -> int:
         """Return the most new tokens after a context [M, C, hidden]."""

@@ -7,10 +7,10 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +19,8 @@ from torch import Tensor
 from prefix_models.decoding.options import DecodeOptions, Generation
 from prefix_models.errors import PrefixModelError, first_line
 from prefix_models.generation import PrefixGenerator
-from prefix_models.lm.compat import in_eval_mode
-from prefix_models.lm.loading import load_strictly
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from prefix_models.decoding.options import DecodeKeywords
+from prefix_models.lm.calling import in_eval_mode
+from prefix_models.lm.strict_loading import load_strictly
 
 # What LLaVA-1.5 was trained to caption with, and the format around it (Liu et al. 2023).
 PROMPT = "Provide a one-sentence caption for the provided image."
@@ -85,7 +80,7 @@ class LlavaReader(PrefixGenerator):
         prompt: str,
         tokens: Sequence[Tensor],
         weights: Sequence[Tensor],
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> list[Generation]:
         """Answer one prompt about each of M sets of patch tokens.
 
@@ -116,7 +111,7 @@ class LlavaReader(PrefixGenerator):
         return [text for text in written if text is not None]
 
     def stream_answer(
-        self, prompt: str, tokens: Tensor, weights: Tensor, **decoding: Unpack[DecodeKeywords]
+        self, prompt: str, tokens: Tensor, weights: Tensor, **decoding: Any
     ) -> Iterator[str]:
         """Yield `answer`'s text about one set of tokens [T, hidden] in pieces."""
         options = self._options(decoding)
@@ -124,7 +119,7 @@ class LlavaReader(PrefixGenerator):
             context, mask = self._contexts(prompt, [tokens], [weights])
         return self._stream(context, options, mask)
 
-    def _options(self, decoding: DecodeKeywords) -> DecodeOptions:
+    def _options(self, decoding: Mapping[str, Any]) -> DecodeOptions:
         options = DecodeOptions.from_dict(decoding)
         ends = self.lm.generation_config.eos_token_id
         if options.eos_token_id is not None or ends is None:

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from prefix_models.errors import PrefixModelError
-from prefix_models.lm.folder import require
-from prefix_models.lm.loading import some
+from prefix_models.lm.folder import require_file
+from prefix_models.lm.strict_loading import some
 
 
 def save_mapper(mapper: nn.Module, path: Path) -> None:
@@ -20,7 +20,7 @@ def save_mapper(mapper: nn.Module, path: Path) -> None:
 
 def load_mapper(mapper: nn.Module, path: Path) -> None:
     """Fill a mapper from a safetensors file; names and shapes must match exactly."""
-    require(path)
+    require_file(path)
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -24,9 +24,7 @@ from regionlm.inputs.images import as_image
 from regionlm.inputs.masks import Region, named_masks
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from prefix_models.decoding.options import DecodeKeywords
+    from typing_extensions import Self
 
 ImageLike: TypeAlias = Image.Image | np.ndarray | Tensor | str | Path
 
@@ -227,7 +225,7 @@ class RegionCaptioner:
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> list[RegionCaption]:
         """Say what each region of one image shows.
 
@@ -254,7 +252,7 @@ class RegionCaptioner:
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> list[list[RegionCaption]]:
         """`caption` for several images at once, decoded in one batch; same results."""
         images, masks_per_image = list(images), list(masks_per_image)
@@ -290,7 +288,7 @@ class RegionCaptioner:
         lr: float | None = None,
         alpha: float | None = None,
         size: int | tuple[int, int] | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
         DecodeOptions.from_dict(decoding)

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,11 +45,6 @@ from regionlm.inputs.images import as_image
 from regionlm.inputs.masks import named_masks
 from regionlm.inputs.numbers import check_number
 from regionlm.relevance.patch_weights import patch_weights
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from prefix_models.decoding.options import DecodeKeywords
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ class LlavaCaptioner:
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> list[RegionCaption]:
         """Say what each region of one image shows; see `RegionCaptioner.caption`.
 
@@ -180,7 +175,7 @@ class LlavaCaptioner:
         steps: int | None = None,
         lr: float | None = None,
         alpha: float | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
         DecodeOptions.from_dict(decoding)

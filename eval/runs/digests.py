@@ -5,7 +5,7 @@ from __future__ import annotations
 from eval.settings import ModelSource, Run
 from regionlm.datasets.base import RegionDataset
 from regionlm.datasets.errors import DataError
-from regionlm.pretrained.digests import files_digest
+from regionlm.pretrained.file_digests import files_digest
 from regionlm.pretrained.model_digests import model_digest, option_digests, path_digest
 
 

@@ -22,12 +22,12 @@ from prefix_models.folders import CONFIG, FolderKind
 from prefix_models.lm.folder import (
     LANGUAGE_MODEL,
     check_language_model,
-    check_same,
+    check_trained_with,
     describe_language_model,
     describe_tokenizer,
-    read_adapter,
     read_language_model,
     read_tokenizer,
+    restore_adapters,
     write_language_model,
 )
 from prefix_models.mapper_files import check_same_weights, load_mapper, save_mapper
@@ -62,8 +62,8 @@ def read_folder(folder: Path, dtype: torch.dtype | None) -> ClipCapParts:
     settings, prefixes, default = _settings(metadata, folder / CONFIG)
     parts, wanted = folder / LANGUAGE_MODEL, metadata.get("language_model")
     tokenizer = read_tokenizer(parts, metadata.get("tokenizer"))
-    lm = read_adapter(read_language_model(parts, dtype), parts, wanted, dtype)
-    check_same("language model", wanted, describe_language_model(lm), folder)
+    lm = restore_adapters(read_language_model(parts, dtype), parts, wanted, dtype)
+    check_trained_with("language model", wanted, describe_language_model(lm), folder)
     return ClipCapParts(lm, tokenizer, settings, prefixes, default)
 
 

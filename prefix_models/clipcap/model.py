@@ -19,7 +19,7 @@ from prefix_models.clipcap.folder import (
 )
 from prefix_models.clipcap.mappers import build_mapper
 from prefix_models.errors import PrefixModelError
-from prefix_models.lm.loading import check_device
+from prefix_models.lm.strict_loading import check_device
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from prefix_models.decoding.cached_lm import CachedLM
 from prefix_models.decoding.processors import nothing_left
-from prefix_models.decoding.request import Task
+from prefix_models.decoding.request import DecodeRequest
 from prefix_models.errors import PrefixModelError
 
 # What an ended hypothesis is continued with while others in its beam go on; never part of a result.
@@ -32,7 +32,7 @@ class _Beams:
     scores: Tensor  # [n, B], sum of log-probabilities at the search's temperature
     lengths: Tensor  # [n, B], float: tokens up to and including the stop token
     stopped: Tensor  # [n, B], by an end token or because nothing may follow
-    ruled_out: Tensor  # [n, B], by the controls; never part of a result
+    ruled_out: Tensor  # [n, B], by logits processors; never part of a result
 
     def keep(self, rows: Tensor) -> None:
         for name, value in vars(self).items():
@@ -40,7 +40,7 @@ class _Beams:
 
 
 @torch.no_grad()
-def beam_search(lm: Any, task: Task) -> list[list[Hypothesis]]:
+def beam_search(lm: Any, request: DecodeRequest) -> list[list[Hypothesis]]:
     """Return for each row `beam_size` hypotheses, best first, as `generate_beam` would.
 
     Not the usual beam search: hypotheses are ranked by their *mean* log-probability at every step;
@@ -49,80 +49,83 @@ def beam_search(lm: Any, task: Task) -> list[list[Hypothesis]]:
     length), because rounding decides near ties. A row leaves the batch when all its hypotheses have
     ended, which is when the published loop, run on this row alone, stops.
 
-    Controls change the log-probabilities that are ranked, not those that are returned. Where they
-    allow fewer hypotheses than the beam holds, only these are returned.
+    Logits processors change the log-probabilities that are ranked, not those that are returned.
+    Where they allow fewer hypotheses than the beam holds, only these are returned.
 
     Args:
         lm: a Hugging Face causal language model.
-        task: beam_size (at most the vocabulary) and temperature are read from its options.
+        request: beam_size (at most the vocabulary) and temperature are read from its options.
 
     Raises:
-        PrefixModelError: beam_size is too large, or the controls leave a row no hypothesis.
+        PrefixModelError: beam_size is too large, or the logits processors leave a row no
+            hypothesis.
     """
-    context, beam_size = task.context, task.options.beam_size
+    context, beam_size = request.context, request.options.beam_size
     results: list[list[Hypothesis]] = [[] for _ in range(len(context))]
     if not len(context):
         return results
-    state = CachedLM(lm, context, task.mask)
+    state = CachedLM(lm, context, request.mask)
     vocabulary = state.logits.shape[-1]
     if beam_size > vocabulary:
         raise PrefixModelError(
             f"beam_size must be at most the vocabulary's {vocabulary} tokens, got {beam_size}"
         )
-    beams = _first(state.logits, task)
-    state.select(beams.rows.repeat_interleave(beam_size))
+    beams = _first(state.logits, request)
+    state.reorder(beams.rows.repeat_interleave(beam_size))
     source = torch.arange(beam_size, device=context.device).expand(len(context), -1)
-    for step in range(1, task.max_new_tokens + 1):
-        if task.control is not None and beams.ruled_out.all(1).any():
+    for step in range(1, request.max_new_tokens + 1):
+        if request.processors is not None and beams.ruled_out.all(1).any():
             raise nothing_left(step - 1)
-        last = step == task.max_new_tokens
+        last = step == request.max_new_tokens
         done = torch.ones_like(beams.rows).bool() if last else beams.stopped.all(1)
         _collect(beams, done, results)
         if done.all():
             break
         going = (~done).nonzero()[:, 0]
         first = beam_size * torch.arange(len(source), device=source.device)
-        state.select((first[:, None] + source)[going].flatten())
+        state.reorder((first[:, None] + source)[going].flatten())
         beams.keep(going)
         logits = state.feed(beams.tokens[..., -1].flatten())
-        source = _advance(beams, logits.view(-1, beam_size, vocabulary), task)
+        source = _advance(beams, logits.view(-1, beam_size, vocabulary), request)
     return results
 
 
-def _first(logits: Tensor, task: Task) -> _Beams:
+def _first(logits: Tensor, request: DecodeRequest) -> _Beams:
     nothing = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
-    scores, tokens = _ranked(logits, nothing, task).topk(task.options.beam_size, -1)
-    ruled_out = _ruled_out(scores, task)
+    scores, tokens = _ranked(logits, nothing, request).topk(request.options.beam_size, -1)
+    ruled_out = _ruled_out(scores, request)
     return _Beams(
         rows=torch.arange(len(logits), device=logits.device),
         tokens=tokens[..., None],
         logprobs=logits.log_softmax(-1).gather(1, tokens)[..., None],
         scores=scores,
         lengths=torch.ones_like(scores),
-        stopped=torch.isin(tokens, task.end_ids) | ruled_out,
+        stopped=torch.isin(tokens, request.end_ids) | ruled_out,
         ruled_out=ruled_out,
     )
 
 
-def _ranked(logits: Tensor, written: Tensor, task: Task) -> Tensor:
+def _ranked(logits: Tensor, written: Tensor, request: DecodeRequest) -> Tensor:
     """Return what the search ranks [..., vocabulary], after the tokens `written` [..., t]."""
-    logits = logits / task.options.temperature
-    if task.control is None:
+    logits = logits / request.options.temperature
+    if request.processors is None:
         return logits.softmax(-1).log()
-    # softmax makes unlikely tokens impossible, and they may be all that the controls leave.
-    allowed: Tensor = task.control(written.flatten(0, -2), logits.log_softmax(-1).flatten(0, -2))
+    # softmax makes unlikely tokens impossible, and they may be all that the processors leave.
+    allowed: Tensor = request.processors(
+        written.flatten(0, -2), logits.log_softmax(-1).flatten(0, -2)
+    )
     return allowed.view_as(logits)
 
 
-def _ruled_out(scores: Tensor, task: Task) -> Tensor:
-    # Without controls an impossible token is a rounding matter, and kept as published.
-    return torch.zeros_like(scores).bool() if task.control is None else scores.isneginf()
+def _ruled_out(scores: Tensor, request: DecodeRequest) -> Tensor:
+    # Without processors an impossible token is a rounding matter, and kept as published.
+    return torch.zeros_like(scores).bool() if request.processors is None else scores.isneginf()
 
 
-def _advance(beams: _Beams, logits: Tensor, task: Task) -> Tensor:
+def _advance(beams: _Beams, logits: Tensor, request: DecodeRequest) -> Tensor:
     """Choose the next token of every beam; return which hypothesis each continues, [n, B]."""
     vocabulary = logits.shape[-1]
-    logp = _ranked(logits, beams.tokens, task)  # [n, B, vocabulary]
+    logp = _ranked(logits, beams.tokens, request)  # [n, B, vocabulary]
     logp[beams.stopped] = -torch.inf
     logp[..., FILLER].masked_fill_(beams.stopped, 0.0)
     lengths = beams.lengths + ~beams.stopped
@@ -133,8 +136,8 @@ def _advance(beams: _Beams, logits: Tensor, task: Task) -> Tensor:
     new = logits.log_softmax(-1)[rows, source, tokens]
     beams.lengths = lengths.gather(1, source)
     beams.scores = means * beams.lengths
-    beams.ruled_out = _ruled_out(beams.scores, task)
-    stopped = beams.stopped.gather(1, source) | torch.isin(tokens, task.end_ids)
+    beams.ruled_out = _ruled_out(beams.scores, request)
+    stopped = beams.stopped.gather(1, source) | torch.isin(tokens, request.end_ids)
     beams.stopped = stopped | beams.ruled_out
     beams.tokens = torch.cat((beams.tokens[rows, source], tokens[..., None]), -1)
     beams.logprobs = torch.cat((beams.logprobs[rows, source], new[..., None]), -1)

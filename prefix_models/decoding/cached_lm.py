@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prefix_models.errors import PrefixModelError
-from prefix_models.lm.compat import call, calling_of, name_of, reads_padding, weighs_positions
+from prefix_models.lm.calling import call, calling_of, display_name, reads_padding, weighs_positions
 
 
 class CachedLM:
@@ -54,7 +54,7 @@ class CachedLM:
             self._log_weights = F.pad(self._log_weights, (0, 1))
         return self._forward(self._embed(tokens)[:, None])
 
-    def select(self, rows: Tensor) -> None:
+    def reorder(self, rows: Tensor) -> None:
         """Make row i what row rows[i] was: reorders, drops or repeats rows."""
         if self._cache is None:
             self._read = self._read[rows]
@@ -111,9 +111,9 @@ def _check_reads_padding(lm: Any, mask: Tensor) -> None:
     counts = (mask > 0).sum(1)
     if int(counts.min()) < mask.shape[1] and not reads_padding(lm):
         raise PrefixModelError(
-            f"expected contexts of equal length, since {name_of(lm)} can't be told where a padded"
-            f" one begins, found {int(counts.min())} to {mask.shape[1]} positions; write after"
-            " those of another length in another call"
+            f"expected contexts of equal length, since {display_name(lm)} can't be told where a"
+            f" padded one begins, found {int(counts.min())} to {mask.shape[1]} positions; write"
+            " after those of another length in another call"
         )
 
 
@@ -121,5 +121,5 @@ def _check_weighs_positions(lm: Any) -> None:
     if not weighs_positions(lm):
         raise PrefixModelError(
             f"expected a language model with attention sdpa or eager, which can weigh positions, "
-            f"found {name_of(lm)} with another; load it with attn_implementation='sdpa'"
+            f"found {display_name(lm)} with another; load it with attn_implementation='sdpa'"
         )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict, TypeGuard, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class Generation:
     """One generated text.
 
     `token_ids` are the tokens chosen, the one that ended the text included; `token_logprobs` their
-    natural-log probabilities under the model at temperature 1 and without controls, whatever the
-    decoding.
+    natural-log probabilities under the model at temperature 1 and without logits processors,
+    whatever the decoding.
     """
 
     text: str
@@ -36,38 +36,20 @@ class Generation:
         return math.fsum(self.token_logprobs)
 
 
-class DecodeKeywords(TypedDict, total=False):
-    """The fields of DecodeOptions as keyword arguments, for editors and type checkers."""
-
-    decoding: Decoding
-    max_new_tokens: int | None
-    min_new_tokens: int
-    beam_size: int
-    temperature: float
-    top_k: int
-    top_p: float
-    seed: int | Sequence[int] | None
-    repetition_penalty: float
-    no_repeat_ngram_size: int
-    bad_words: Sequence[str]
-    bad_words_ids: Sequence[Sequence[int]]
-    eos_token_id: int | Sequence[int] | None
-    opening: str
-
-
 @dataclass(frozen=True)
 class DecodeOptions:
     """Checked decoding options.
 
-    Names and meanings of the controls (`min_new_tokens`, `top_k`, and from `repetition_penalty` on)
-    are those of transformers' `generate`, whose logits processors do the work. They see the tokens
-    written so far, not the prefix and prompt, and apply to all three ways of decoding; in a beam,
-    as there, to log-probabilities, and hypotheses they rule out are dropped.
+    `min_new_tokens`, `top_k` and everything from `repetition_penalty` to `bad_words_ids` have the
+    names and meanings of transformers' `generate`, whose logits processors do the work. Those see
+    the tokens written so far, not the prefix and prompt, and apply to all three ways of decoding.
+    In a beam they change log-probabilities, as in transformers, and hypotheses that they rule out
+    are dropped.
 
     Args:
         decoding: "greedy", the most probable token at each step; "beam", the best hypothesis of a
-            beam; "sample", random tokens. Without controls the first two give the published ClipCap
-            code's tokens (generate2, generate_beam).
+            beam; "sample", random tokens. Without logits processors the first two give the tokens
+            of the published ClipCap code (generate2, generate_beam).
         max_new_tokens: most tokens a text; None means 67 as published, or what fits.
         min_new_tokens: fewest tokens before the one that ends the text.
         beam_size: hypotheses a beam keeps.
@@ -84,8 +66,8 @@ class DecodeOptions:
         bad_words_ids: sequences of tokens not to be written.
         eos_token_id: token or tokens that end a text, instead of the model's own. Special tokens
             of the tokenizer are then left out of the text, others are part of it.
-        opening: words that every text continues ("a photo of"); they follow the model's own prompt
-            and are not part of the text.
+        caption_start: words that every text continues ("a photo of"); they follow the model's own
+            prompt and are not part of the text.
 
     Raises:
         PrefixModelError: an option is of another type or out of range.
@@ -104,7 +86,7 @@ class DecodeOptions:
     bad_words: Sequence[str] = ()
     bad_words_ids: Sequence[Sequence[int]] = ()
     eos_token_id: int | Sequence[int] | None = None
-    opening: str = ""
+    caption_start: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DecodeOptions":
@@ -155,8 +137,8 @@ class DecodeOptions:
             raise PrefixModelError(
                 f"eos_token_id must be a token id or a list of some, got {self.eos_token_id!r}"
             )
-        if not isinstance(self.opening, str):
-            raise PrefixModelError(f"opening must be a text, got {self.opening!r}")
+        if not isinstance(self.caption_start, str):
+            raise PrefixModelError(f"caption_start must be a text, got {self.caption_start!r}")
 
 
 def _without_numpy(value: Any) -> Any:

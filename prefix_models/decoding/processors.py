@@ -18,7 +18,7 @@ from prefix_models.decoding.options import DecodeOptions
 from prefix_models.errors import PrefixModelError
 
 
-def controls(
+def logits_processors(
     options: DecodeOptions,
     tokenizer: Any,
     end_ids: Tensor,
@@ -30,7 +30,7 @@ def controls(
     The order is that of transformers' `generate`. Forbidden tokens get minus infinity.
 
     Args:
-        options: the controls asked for.
+        options: what was asked for.
         tokenizer: of the language model.
         end_ids: [E], tokens that end a text, on the language model's device.
         vocabulary: number of rows of the language model.
@@ -79,7 +79,7 @@ class _BadWords(NoBadWordsLogitsProcessor):
 def nothing_left(step: int) -> PrefixModelError:
     """The error for a text that no token may continue; `step` counts from 0."""
     return PrefixModelError(
-        f"the controls leave no token to choose as number {step + 1} of a text: loosen "
+        f"the decoding options leave no token to choose as number {step + 1} of a text: loosen "
         "min_new_tokens, repetition_penalty, no_repeat_ngram_size, bad_words or bad_words_ids"
     )
 

@@ -9,12 +9,12 @@ from prefix_models.decoding.options import DecodeOptions
 
 
 @dataclass(frozen=True)
-class Task:
+class DecodeRequest:
     """A batch of N texts to write.
 
     `context` [N, C, hidden] stands before each text (prefix, prompt); `mask` [N, C] says where
     contexts have unequal lengths, or how much each position counts, see CachedLM. A text ends with
-    its first token of `end_ids` [E], or after `max_new_tokens`. `control` says which tokens are
+    its first token of `end_ids` [E], or after `max_new_tokens`. `processors` say which tokens are
     allowed; None where all are.
     """
 
@@ -22,5 +22,5 @@ class Task:
     end_ids: Tensor
     max_new_tokens: int
     options: DecodeOptions
-    control: LogitsProcessorList | None = None
+    processors: LogitsProcessorList | None = None
     mask: Tensor | None = None

@@ -9,7 +9,7 @@ from torch import Tensor
 from prefix_models.decoding.cached_lm import CachedLM
 from prefix_models.decoding.options import DecodeOptions
 from prefix_models.decoding.processors import nothing_left
-from prefix_models.decoding.request import Task
+from prefix_models.decoding.request import DecodeRequest
 from prefix_models.errors import PrefixModelError
 
 
@@ -27,7 +27,7 @@ Choice = Callable[[Tensor, Tensor, int], Tensor]
 
 # The decorator keeps gradients off while this generator runs, but not in its caller's loop body.
 @torch.no_grad()
-def decode_rows(lm: Any, task: Task) -> Iterator[list[Token]]:
+def decode_rows(lm: Any, request: DecodeRequest) -> Iterator[list[Token]]:
     """Yield, step by step, the tokens of all rows that have not ended.
 
     A row ends with its first end token (yielded) or at the most new tokens; ended rows leave the
@@ -36,23 +36,24 @@ def decode_rows(lm: Any, task: Task) -> Iterator[list[Token]]:
 
     Args:
         lm: a Hugging Face causal language model.
-        task: `decoding` is "greedy" or "sample"; the latter reads temperature, top_k, top_p, seed.
+        request: `decoding` is "greedy" or "sample"; the latter reads temperature, top_k, top_p and
+            seed.
 
     Raises:
-        PrefixModelError: the controls leave a row no token to choose.
+        PrefixModelError: the logits processors leave a row no token to choose.
     """
-    context, control = task.context, task.control
+    context, processors = request.context, request.processors
     if not len(context):
         return
-    choose = _chooser(task.options, len(context), task.max_new_tokens)
-    state = CachedLM(lm, context, task.mask)
+    choose = _chooser(request.options, len(context), request.max_new_tokens)
+    state = CachedLM(lm, context, request.mask)
     logits = state.logits
     rows = torch.arange(len(context), device=logits.device)
-    written = rows.new_empty(len(rows), 0)  # kept up for the controls only
-    for step in range(task.max_new_tokens):
+    written = rows.new_empty(len(rows), 0)  # kept up for the logits processors only
+    for step in range(request.max_new_tokens):
         scores = logits
-        if control is not None:
-            scores = control(written, logits)
+        if processors is not None:
+            scores = processors(written, logits)
             if not scores.amax(-1).isfinite().all():
                 raise nothing_left(step)
         tokens = choose(scores, rows, step)
@@ -61,13 +62,13 @@ def decode_rows(lm: Any, task: Task) -> Iterator[list[Token]]:
             Token(*chosen)
             for chosen in zip(rows.tolist(), tokens.tolist(), logprobs.tolist(), strict=True)
         ]
-        going = torch.isin(tokens, task.end_ids, invert=True).nonzero()[:, 0]
-        if not len(going) or step + 1 == task.max_new_tokens:
+        going = torch.isin(tokens, request.end_ids, invert=True).nonzero()[:, 0]
+        if not len(going) or step + 1 == request.max_new_tokens:
             return
         if len(going) < len(rows):
-            state.select(going)
+            state.reorder(going)
             rows, tokens, written = rows[going], tokens[going], written[going]
-        if control is not None:
+        if processors is not None:
             written = torch.cat((written, tokens[:, None]), dim=1)
         logits = state.feed(tokens)
 

@@ -121,8 +121,8 @@ def adapter_state(lm: nn.Module) -> dict[str, Tensor]:
     if not is_adapted(lm):
         return {}
     found = adapters_of(lm)
-    prefix = _WRAPPED if found.holder is found.base else ""
-    return {prefix + name: value for name, value in _state(found.holder, found.name).items()}
+    above = _WRAPPED if found.holder is found.base else ""
+    return {above + name: value for name, value in _state(found.holder, found.name).items()}
 
 
 def plain_state(lm: nn.Module) -> dict[str, Tensor]:

@@ -21,10 +21,10 @@ from prefix_models.folders import CONFIG
 from prefix_models.generation import tokens_of
 from prefix_models.lm import adapter_files
 from prefix_models.lm.adapters import is_adapted, without_adapters
-from prefix_models.lm.compat import trust
-from prefix_models.lm.loading import load_strictly, no_progress_bars, revision_of
+from prefix_models.lm.calling import trust
 from prefix_models.lm.outline import base_of
 from prefix_models.lm.read_back import check_named, check_stored
+from prefix_models.lm.strict_loading import load_strictly, no_progress_bars, revision_of
 
 LANGUAGE_MODEL, ADAPTER = "language_model", "adapter"
 _PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
@@ -52,7 +52,7 @@ def describe_language_model(lm: Any) -> dict[str, Any]:
     return {"model_type": kind, "hidden_size": width, "vocabulary": rows, ADAPTER: is_adapted(lm)}
 
 
-def check_same(what: str, wanted: object, found: Mapping[str, Any], folder: Path) -> None:
+def check_trained_with(what: str, wanted: object, found: Mapping[str, Any], folder: Path) -> None:
     """Raise PrefixModelError, showing both sides, where metadata `wanted` says otherwise.
 
     Folders of before there was such metadata have none; only what is there is compared.
@@ -145,9 +145,9 @@ def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
 
 
 def _require_weights(folder: Path) -> None:
-    require(folder / CONFIG)
+    require_file(folder / CONFIG)
     if not (folder / "model.safetensors.index.json").is_file():
-        require(folder / "model.safetensors")
+        require_file(folder / "model.safetensors")
 
 
 def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
@@ -172,7 +172,9 @@ def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None 
     )
 
 
-def read_adapter(lm: Any, folder: Path, metadata: object, dtype: torch.dtype | None = None) -> Any:
+def restore_adapters(
+    lm: Any, folder: Path, metadata: object, dtype: torch.dtype | None = None
+) -> Any:
     """Return the language model with the adapters that the metadata says it has."""
     if not isinstance(metadata, dict) or not metadata.get(ADAPTER):
         return lm
@@ -185,17 +187,17 @@ def read_adapter(lm: Any, folder: Path, metadata: object, dtype: torch.dtype | N
 
 def read_tokenizer(folder: Path, metadata: object) -> Any:
     """Read the tokenizer in a folder; it must be the one that the metadata describes."""
-    require(folder / "tokenizer.json")
+    require_file(folder / "tokenizer.json")
     try:
         # Not AutoTokenizer: it takes the language model's usual class, whatever was saved here.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise PrefixModelError(f"cannot read the tokenizer in {folder}: {error}") from error
-    check_same("tokenizer", metadata, describe_tokenizer(tokenizer), folder.parent)
+    check_trained_with("tokenizer", metadata, describe_tokenizer(tokenizer), folder.parent)
     return tokenizer
 
 
-def require(path: Path) -> None:
+def require_file(path: Path) -> None:
     """Raise PrefixModelError unless there is a file."""
     if not path.is_file():
         raise PrefixModelError(f"missing file: {path}")

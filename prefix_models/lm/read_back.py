@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from prefix_models.errors import PrefixModelError, first_line
 from prefix_models.lm.adapters import plain_state, shapes_of
-from prefix_models.lm.loading import some
 from prefix_models.lm.outline import base_of, no_random_numbers
+from prefix_models.lm.strict_loading import some
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -63,9 +63,9 @@ def check_named(lm: nn.Module, reference: Mapping[str, Any]) -> None:
         return
     state = plain_state(lm)
     _check_outline(state, config, source)
-    prefix = f"{base_of(lm).base_model_prefix}."  # which older files leave out
+    above = f"{base_of(lm).base_model_prefix}."  # which older files leave out
     for name, weight in _weights(_files_of(source, revision)):
-        held = state.get(name, state.get(prefix + name))
+        held = state.get(name, state.get(above + name))
         if held is not None and not held.is_meta and not _alike(weight, held.cpu()):
             raise PrefixModelError(
                 f"the language model is no longer that of {source} ({name} differs): it was trained"

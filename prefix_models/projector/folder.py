@@ -19,14 +19,14 @@ from prefix_models.folders import CONFIG, FolderKind
 from prefix_models.lm.folder import (
     LANGUAGE_MODEL,
     check_language_model,
-    check_same,
+    check_trained_with,
     describe_language_model,
     describe_tokenizer,
-    read_adapter,
     read_language_model,
     read_referenced,
     read_tokenizer,
     reference_of,
+    restore_adapters,
     write_language_model,
 )
 from prefix_models.mapper_files import check_same_weights, load_mapper, save_mapper
@@ -86,8 +86,10 @@ def read_projector(
         base = read_language_model(parts, dtype)
     elif lm is None:
         base = read_referenced(config["reference"], offline, dtype)
-    loaded = read_adapter(base, parts, config["language_model"], dtype)
-    check_same("language model", config["language_model"], describe_language_model(loaded), folder)
+    loaded = restore_adapters(base, parts, config["language_model"], dtype)
+    check_trained_with(
+        "language model", config["language_model"], describe_language_model(loaded), folder
+    )
     return ProjectorParts(loaded, tokenizer, settings, config["reference"])
 
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prefix_models.base import PrefixModel
-from prefix_models.decoding.options import DecodeKeywords, DecodeOptions, Generation
+from prefix_models.decoding.options import DecodeOptions, Generation
 from prefix_models.errors import PrefixModelError
-from prefix_models.lm.loading import check_device
+from prefix_models.lm.strict_loading import check_device
 from prefix_models.mapper_files import load_mapper
 from prefix_models.projector.config import ProjectorConfig, Storage
 from prefix_models.projector.folder import (
@@ -29,7 +29,7 @@ from prefix_models.projector.projectors import build_projector
 from prefix_models.projector.prompts import Part, PromptTokenizer, chat_template
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack  # in typing from Python 3.11 on
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class ProjectorModel(PrefixModel):
@@ -113,7 +113,7 @@ class ProjectorModel(PrefixModel):
         prompts: Sequence[str],
         regions: Sequence[Tensor],
         images: Tensor | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> list[Generation]:
         """Answer prompts about several regions each: "Compare <region1> with <region2>".
 
@@ -141,7 +141,7 @@ class ProjectorModel(PrefixModel):
         prompt: str,
         regions: Tensor,
         image: Tensor | None = None,
-        **decoding: Unpack[DecodeKeywords],
+        **decoding: Any,
     ) -> Iterator[str]:
         """Yield `answer`'s text for one prompt in pieces; `regions` [R, d], `image` [d]."""
         options = DecodeOptions.from_dict(decoding)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prefix_models.lm.compat import in_eval_mode
+from prefix_models.lm.calling import in_eval_mode
 from regionlm.backbones.blocks import Activation, BlockWeights, read_layer_norm
 from regionlm.backbones.vision import Head, VisionBackbone
 from regionlm.errors import InputError, ModelError

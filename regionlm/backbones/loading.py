@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from regionlm.backbones.checkpoints import load_weights, read_weights
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import (
     CONFIG_FILE,
@@ -21,6 +20,7 @@ from regionlm.backbones.open_clip_insides import (
     refuse_unreadable,
     with_activation,
 )
+from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.backbones.text_tokenizers import folder_tokenizer, model_tokenizer
 from regionlm.backbones.torchscript import is_torchscript, torchscript_classes
 from regionlm.devices import resolve_device

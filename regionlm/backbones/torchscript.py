@@ -67,12 +67,12 @@ class _Part:
         pass
 
 
-def _tensors(part: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _tensors(part: object, above: str) -> Iterator[tuple[str, Tensor]]:
     for name, value in vars(part).items():
         if isinstance(value, Tensor):
-            yield prefix + name, value
+            yield above + name, value
         elif isinstance(value, _Part):
-            yield from _tensors(value, f"{prefix}{name}.")
+            yield from _tensors(value, f"{above}{name}.")
 
 
 def _tensor(numbers: Tensor, offset: int, size: Sequence[int], stride: Sequence[int],

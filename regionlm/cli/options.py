@@ -128,7 +128,7 @@ class Decoding:
         repetition_penalty: Above 1 avoids tokens already written, below 1 seeks them.
         no_repeat_ngram_size: Write no sequence of this many tokens twice; 0 is no limit.
         bad_words: Text that no caption may hold, upper and lower case told apart; repeat for more.
-        opening: Words that every caption goes on from, such as "a photo of"; not printed.
+        caption_start: Words that every caption goes on from, such as "a photo of"; not printed.
     """
 
     prefix: str | None = None
@@ -142,7 +142,7 @@ class Decoding:
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     bad_words: list[str] = field(default_factory=list)
-    opening: str = ""
+    caption_start: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from prefix_models.clipcap.model import ClipCap
 from prefix_models.generation import PrefixGenerator
-from prefix_models.lm.compat import calling_of, name_of
+from prefix_models.lm.calling import calling_of, display_name
 from regionlm.auto import load_captioner
 from regionlm.captioner import RegionCaptioner
 from regionlm.doctor.checks import run_check
@@ -66,7 +66,7 @@ def _about(captioner: Captioner) -> Iterator[Row]:
 
 def _language_model(writer: PrefixGenerator) -> Iterator[Row]:
     weight = writer.lm.get_input_embeddings().weight
-    yield Row("language model", f"{name_of(writer.lm)}, {_kind(weight.dtype)}")
+    yield Row("language model", f"{display_name(writer.lm)}, {_kind(weight.dtype)}")
     calling = calling_of(writer.lm)
     if calling.cache is None:
         note = "it reads all again for each token: right, but slow"

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from regionlm.backbones.checkpoints import load_weights, read_weights
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import set_activation
+from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.embedders.embedder import AT_ONCE, Embedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions

@@ -3,7 +3,7 @@
 ```
 config.json      format, name, rescale, inversion defaults, what the backbone must look like
 backbone/        open_clip_config.json, open_clip_model.safetensors, tokenizer files
-prefix_model/    any prefix model's folder, see prefix_models.loading
+prefix_model/    any prefix model's folder, see prefix_models.dispatch
 README.md        model card, where there is one
 ```
 """
@@ -52,7 +52,7 @@ def read_bundle(
         ModelError, PrefixModelError: a file is missing or damaged, or parts don't fit each other.
     """
     config = _read_config(folder)
-    from prefix_models.loading import load_prefix_model
+    from prefix_models.dispatch import load_prefix_model
     from regionlm.backbones.loading import load_backbone
     from regionlm.devices import resolve_device
 

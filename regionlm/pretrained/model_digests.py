@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regionlm.pretrained.bundle import MINI
-from regionlm.pretrained.digests import file_digest, folder_digest
+from regionlm.pretrained.file_digests import file_digest, folder_digest
 from regionlm.pretrained.presets import PRESETS, models_folder
 
 

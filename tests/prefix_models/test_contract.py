@@ -127,9 +127,9 @@ def test_greedy_is_argmax_with_the_models_own_log_probabilities(
         {},
         {"decoding": "beam", "beam_size": 3},
         {"decoding": "sample", "seed": 5, "temperature": 1.5},
-        {"min_new_tokens": 4, "no_repeat_ngram_size": 2, "opening": "the"},
+        {"min_new_tokens": 4, "no_repeat_ngram_size": 2, "caption_start": "the"},
     ],
-    ids=["greedy", "beam", "sample", "controls"],
+    ids=["greedy", "beam", "sample", "processors"],
 )
 def test_a_text_does_not_depend_on_its_batch(
     model: PrefixModel, embeddings: torch.Tensor, options: dict

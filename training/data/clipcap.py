@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from regionlm.errors import InputError
-from regionlm.pretrained.digests import file_digest
+from regionlm.pretrained.file_digests import file_digest
 from training.data.example import check_text
 from training.data.options import ClipCapPairsOptions
 from training.data.pairs import Pairs

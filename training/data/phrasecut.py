@@ -7,7 +7,7 @@ from typing import Any
 
 from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.errors import InputError
-from regionlm.pretrained.digests import file_digest
+from regionlm.pretrained.file_digests import file_digest
 from training.data.example import Example, Parts
 from training.data.options import PhraseCutSourceOptions
 

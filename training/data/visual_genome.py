@@ -14,7 +14,7 @@ from regionlm.datasets.files import find_needed, locate
 from regionlm.datasets.records import TableBuilder, scan
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
-from regionlm.pretrained.digests import file_digest
+from regionlm.pretrained.file_digests import file_digest
 from training.data.example import Example, Parts
 from training.data.options import VisualGenomeOptions
 

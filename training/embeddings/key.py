@@ -15,7 +15,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
 from regionlm.files import unwritable, write_text
-from regionlm.pretrained.digests import file_digest
+from regionlm.pretrained.file_digests import file_digest
 
 _LAYOUT = 2  # of shards; another number makes all of them anew
 

@@ -1,4 +1,4 @@
-"""Controls on decoding, against transformers' own `generate` and against their definitions."""
+"""Logits processors, against transformers' own `generate` and against their definitions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from prefix_models import ClipCap, ClipCapConfig, Generation, PrefixModelError
-from prefix_models.decoding import DecodeOptions, controls
+from prefix_models.decoding import DecodeOptions, logits_processors
 
 END, THE, RED, CAT, DOG = 2, 6, 7, 11, 12  # ids of conftest's words
-CONTROLS = [
+PROCESSED = [
     {"min_new_tokens": 9},
     {"repetition_penalty": 1.7},
     {"repetition_penalty": 0.6},
@@ -65,7 +65,7 @@ def check_allowed(ids: list[int], options: dict[str, Any]) -> None:
 # --- greedy: transformers' own tokens
 
 
-@pytest.mark.parametrize("options", CONTROLS, ids=str)
+@pytest.mark.parametrize("options", PROCESSED, ids=str)
 @pytest.mark.filterwarnings("ignore:Passing .* with `inputs_embeds`")
 def test_greedy_writes_what_transformers_generate_writes(
     build: Callable[..., ClipCap], embeddings: torch.Tensor, options: dict[str, Any]
@@ -100,8 +100,8 @@ def test_greedy_writes_what_transformers_generate_writes(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way["decoding"])
-@pytest.mark.parametrize("options", CONTROLS, ids=str)
-def test_controls_hold_for_every_hypothesis(
+@pytest.mark.parametrize("options", PROCESSED, ids=str)
+def test_processors_hold_for_every_hypothesis(
     build: Callable[..., ClipCap], embeddings: torch.Tensor, way: dict, options: dict
 ) -> None:
     for seed in range(3):
@@ -113,7 +113,7 @@ def test_controls_hold_for_every_hypothesis(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way["decoding"])
-@pytest.mark.parametrize("options", CONTROLS, ids=str)
+@pytest.mark.parametrize("options", PROCESSED, ids=str)
 def test_logprobs_stay_the_models_own(
     model: ClipCap, embeddings: torch.Tensor, way: dict, options: dict
 ) -> None:
@@ -126,7 +126,7 @@ def test_logprobs_stay_the_models_own(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way["decoding"])
-@pytest.mark.parametrize("options", CONTROLS, ids=str)
+@pytest.mark.parametrize("options", PROCESSED, ids=str)
 def test_text_does_not_depend_on_the_batch(
     build: Callable[..., ClipCap], embeddings: torch.Tensor, way: dict, options: dict
 ) -> None:
@@ -146,18 +146,18 @@ def test_text_does_not_depend_on_the_batch(
 def test_other_dtypes(
     model: ClipCap, embeddings: torch.Tensor, dtype: torch.dtype, way: dict
 ) -> None:
-    for row in hypotheses(model.to(dtype), embeddings, **way, **CONTROLS[-1]):
+    for row in hypotheses(model.to(dtype), embeddings, **way, **PROCESSED[-1]):
         for one in row:
-            check_allowed(one.token_ids, CONTROLS[-1])
+            check_allowed(one.token_ids, PROCESSED[-1])
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way["decoding"])
-def test_controls_that_forbid_nothing_change_nothing(
+def test_options_that_forbid_nothing_change_nothing(
     model: ClipCap, embeddings: torch.Tensor, way: dict
 ) -> None:
     idle = {"repetition_penalty": 1, "top_k": 0, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
     asked = DecodeOptions.from_dict(idle)
-    assert controls(asked, model.tokenizer, torch.tensor([END]), 19) is None
+    assert logits_processors(asked, model.tokenizer, torch.tensor([END]), 19) is None
     for options in (idle, {"no_repeat_ngram_size": 30}, {"bad_words": ["zebra"]}):
         found = hypotheses(model, embeddings, **way, **options)
         expected = hypotheses(model, embeddings, **way)
@@ -178,7 +178,7 @@ def test_top_k_samples_from_the_k_most_probable(model: ClipCap, embeddings: torc
     assert len({one.token_ids[0] for one in model.generate(rows, **options)}) > 3
 
 
-@pytest.mark.parametrize("options", CONTROLS, ids=str)
+@pytest.mark.parametrize("options", PROCESSED, ids=str)
 def test_top_k_of_one_is_greedy(
     model: ClipCap, embeddings: torch.Tensor, options: dict[str, Any]
 ) -> None:
@@ -280,7 +280,7 @@ def test_bad_words_are_found_at_the_start_and_after_a_space(
     assert written(bad_words_ids=[spellings[1]])[:2] == [True, False]
 
 
-# --- ends and openings
+# --- ends and starts
 
 
 def test_end_tokens_of_the_tokenizer_are_left_out(
@@ -302,19 +302,19 @@ def test_opening_follows_the_models_prompt(
     build: Callable[..., ClipCap], embeddings: torch.Tensor, way: dict
 ) -> None:
     expected = build(prompt="the red").generate(embeddings, **way)
-    assert build().generate(embeddings, opening="the red", **way) == expected
-    assert build(prompt="the").generate(embeddings, opening="red", **way) == expected
+    assert build().generate(embeddings, caption_start="the red", **way) == expected
+    assert build(prompt="the").generate(embeddings, caption_start="red", **way) == expected
     assert build().generate(embeddings, **way) != expected
 
 
 def test_opening_after_contexts_of_unequal_length(model: ClipCap, embeddings: torch.Tensor) -> None:
-    options = DecodeOptions(opening="the red", max_new_tokens=8)
+    options = DecodeOptions(caption_start="the red", max_new_tokens=8)
     with torch.no_grad():
         context = model.context(embeddings)
     padded = torch.cat((torch.ones_like(context), context), 1)
     mask = torch.arange(padded.shape[1]).expand(len(padded), -1) >= context.shape[1]
     found = model._write(padded, options, mask)
-    expected = model.generate(embeddings, opening="the red", max_new_tokens=8)
+    expected = model.generate(embeddings, caption_start="the red", max_new_tokens=8)
     for one, alone in zip(found, expected, strict=True):
         assert one.token_ids == alone.token_ids
         assert one.token_logprobs == pytest.approx(alone.token_logprobs, abs=1e-4)
@@ -324,7 +324,7 @@ def test_opening_after_contexts_of_unequal_length(model: ClipCap, embeddings: to
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way["decoding"])
-def test_controls_that_leave_nothing(model: ClipCap, embeddings: torch.Tensor, way: dict) -> None:
+def test_options_that_leave_nothing(model: ClipCap, embeddings: torch.Tensor, way: dict) -> None:
     words = [[i] for i in range(len(model.tokenizer)) if i != END]
     with pytest.raises(PrefixModelError, match="no token to choose as number 1 of a text") as error:
         model.generate(embeddings, bad_words_ids=words, min_new_tokens=1, **way)

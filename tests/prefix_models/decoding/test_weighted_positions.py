@@ -65,9 +65,9 @@ def test_rows_can_be_dropped_and_repeated(kind: str):
     mask = torch.rand(3, 6).clamp_min(0.1)
     with torch.no_grad():
         state = CachedLM(lm, context, mask)
-        state.select(torch.tensor([0, 0, 1, 1, 2, 2]))
+        state.reorder(torch.tensor([0, 0, 1, 1, 2, 2]))
         state.feed(torch.full((6,), 3))
-        state.select(torch.tensor([4, 0]))
+        state.reorder(torch.tensor([4, 0]))
         found = state.feed(torch.full((2,), 7))
     alone = scores(lm, context[[2, 0]], mask[[2, 0]], [3, 7])[-1]
     torch.testing.assert_close(found, alone)

@@ -19,7 +19,7 @@ from prefix_models import (
     ProjectorModel,
     word_tokenizer,
 )
-from prefix_models.lm.compat import calling_of
+from prefix_models.lm.calling import calling_of
 from tests.prefix_models.kinds import DIM, SIZES, WORDS, causal_lm
 
 TOKENIZER = word_tokenizer(WORDS)

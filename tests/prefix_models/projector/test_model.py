@@ -116,9 +116,9 @@ def test_embeddings_stand_at_their_placeholders(model: ProjectorModel) -> None:
         {},
         {"decoding": "beam", "beam_size": 3},
         {"decoding": "sample", "seed": 4, "temperature": 1.3},
-        {"opening": "the", "repetition_penalty": 1.5, "min_new_tokens": 3},
+        {"caption_start": "the", "repetition_penalty": 1.5, "min_new_tokens": 3},
     ],
-    ids=["greedy", "beam", "sample", "controls"],
+    ids=["greedy", "beam", "sample", "processors"],
 )
 def test_prompts_of_unequal_length_are_answered_as_one_by_one(
     model: ProjectorModel, options: dict

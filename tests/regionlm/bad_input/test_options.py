@@ -46,7 +46,7 @@ Refused = Callable[..., str]
         (["--repetition_penalty", "0"], "repetition_penalty must be from 1e-6 to 1e6"),
         (["--no_repeat_ngram_size", "-1"], "no_repeat_ngram_size"),
         (["--bad_words", " "], "bad_words must hold texts that are not blank"),
-        (["--opening", "zebra"], "opening: the tokenizer does not know all of 'zebra'"),
+        (["--caption-start", "zebra"], "caption_start: the tokenizer does not know all of 'zebra'"),
         (["--prefix", "nonsense"], "no prefix named 'nonsense'"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "toaster"], "device must be"),

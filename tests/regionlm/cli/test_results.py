@@ -130,7 +130,7 @@ def test_decoding_controls(run: Callable[..., str]) -> None:
     assert len(set(words("--repetition_penalty", 5))) > len(set(plain))
     others = words("--bad_words", plain[0], "--bad_words", plain[1])
     assert others and not set(others) & set(plain[:2])
-    assert words("--opening", "a red") != plain
+    assert words("--caption-start", "a red") != plain
 
 
 def test_heatmap_is_written_beside_the_captions(run: Callable[..., str], image: Path) -> None:

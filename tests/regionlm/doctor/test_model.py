@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import regionlm.doctor.model as checked
-from prefix_models.lm.compat import Calling
+from prefix_models.lm.calling import Calling
 from regionlm.doctor import Report, Row, examine
 from regionlm.errors import InputError
 from tests.tiny_llava import tiny_llava

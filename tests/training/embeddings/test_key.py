@@ -11,7 +11,7 @@ import torch
 from regionlm import RegionCaptioner
 from regionlm.embedders import EMBEDDERS, make_embedder
 from regionlm.embedders.options import EMBEDDER_OPTIONS
-from regionlm.pretrained.digests import file_digest
+from regionlm.pretrained.file_digests import file_digest
 from training.embeddings.key import embedder_key
 
 INVERSION = {

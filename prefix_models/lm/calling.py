@@ -126,7 +126,7 @@ def weighs_positions(lm: nn.Module) -> bool:
     return _once(lm, "weights", lambda: _holds(_twice_is_double, lm))
 
 
-def name_of(lm: nn.Module) -> str:
+def display_name(lm: nn.Module) -> str:
     """What messages call a language model: its class; with its model type where that is wrapped."""
     kind = type(lm).__name__
     family = str(getattr(getattr(lm, "config", None), "model_type", "") or "")
@@ -177,8 +177,8 @@ def _try_out(lm: nn.Module) -> Calling:
         _warn_of(lm, problem)
         return calling
     raise PrefixModelError(
-        "expected a language model that keeps what it has read in a cache, as"
-        f" attention models do, found {name_of(lm)}, {problem}; use another, such as Llama or Qwen"
+        "expected a language model that keeps what it has read in a cache, as attention models do,"
+        f" found {display_name(lm)}, {problem}; use another, such as Llama or Qwen"
     )
 
 
@@ -193,7 +193,7 @@ def _read_whole(lm: nn.Module, tokens: Tensor) -> tuple[Calling, Tensor]:
         return calling, _scores(lm, calling, tokens)
     except Exception as error:  # any kind: it is a stranger's model
         raise PrefixModelError(
-            f"expected a causal language model that reads inputs_embeds, found {name_of(lm)},"
+            f"expected a causal language model that reads inputs_embeds, found {display_name(lm)},"
             f" whose forward failed ({kind_and_line(error)}); use another, such as Llama or Qwen"
         ) from error
 
@@ -327,7 +327,7 @@ def _is_close(lm: nn.Module, found: Tensor, wanted: Tensor, wrong: Tensor) -> bo
 
 def _warn_of(lm: nn.Module, problem: str) -> None:
     warnings.warn(
-        f"{name_of(lm)} is read without a cache, which is right but slow: with transformers"
+        f"{display_name(lm)} is read without a cache, which is right but slow: with transformers"
         f" {transformers.__version__} its cache can't be used ({problem}); constraints.txt has the"
         " versions that were tested",
         PrefixModelWarning,

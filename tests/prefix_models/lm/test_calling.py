@@ -22,7 +22,7 @@ from prefix_models import (
     ProjectorModel,
     word_tokenizer,
 )
-from prefix_models.lm import compat
+from prefix_models.lm import calling
 from tests.prefix_models.kinds import DIM, SIZES, WORDS, causal_lm
 
 TOKENIZER = word_tokenizer(WORDS)
@@ -144,11 +144,11 @@ def no_warnings() -> Iterator[None]:
 def test_tomorrows_models_write_the_same(kind: type, usual: list[list[int]]) -> None:
     model = projector(lm_of(kind))
     assert written(model) == usual
-    assert compat.calling_of(model.lm).cache is not None
+    assert calling.calling_of(model.lm).cache is not None
 
 
 def test_a_renamed_cache_is_found_under_its_new_name() -> None:
-    assert compat.calling_of(lm_of(RenamedAgain)).cache == "memory"
+    assert calling.calling_of(lm_of(RenamedAgain)).cache == "memory"
 
 
 def test_one_that_returns_no_cache_is_refused_by_name() -> None:
@@ -171,7 +171,7 @@ def test_a_cache_that_changes_answers_is_refused_or_where_it_was_right_not_used(
     with pytest.raises(PrefixModelError, match=r"ForgetsPositions.*changes its answers"):
         projector(lm)
     trusted = lm_of(ForgetsPositions)
-    compat.trust(trusted)
+    calling.trust(trusted)
     with pytest.warns(PrefixModelWarning, match="changes its answers"):
         model = projector(trusted)
     assert len(model.generate(REGIONS, max_new_tokens=3)) == len(REGIONS)
@@ -218,13 +218,13 @@ class Counting(LlamaForCausalLM):
 
 def test_a_model_is_tried_once_and_forgotten_with_it() -> None:
     lm = lm_of(Counting)
-    compat.calling_of(lm)
+    calling.calling_of(lm)
     tried = lm.passes
     assert 0 < tried <= 6
-    for ask in (compat.calling_of, compat.reads_padding, compat.weighs_positions):
+    for ask in (calling.calling_of, calling.reads_padding, calling.weighs_positions):
         ask(lm)
     after = lm.passes
-    for ask in (compat.calling_of, compat.reads_padding, compat.weighs_positions):
+    for ask in (calling.calling_of, calling.reads_padding, calling.weighs_positions):
         ask(lm)
     assert lm.passes == after
     gone = weakref.ref(lm)
@@ -241,8 +241,8 @@ def test_trying_changes_nothing(mode: Any) -> None:
     before = copy.deepcopy(lm.state_dict())
     state = torch.get_rng_state()
     with mode():
-        found = compat.calling_of(lm)
-        assert compat.reads_padding(lm) and compat.weighs_positions(lm)
+        found = calling.calling_of(lm)
+        assert calling.reads_padding(lm) and calling.weighs_positions(lm)
     assert found.cache is not None
     assert [part.training for part in lm.modules()] == flags
     assert torch.equal(torch.get_rng_state(), state)
@@ -255,15 +255,15 @@ def test_trying_changes_nothing(mode: Any) -> None:
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
 def test_precision_is_no_reason_to_refuse(kind: str, dtype: torch.dtype) -> None:
     lm = causal_lm(kind, 20).eval().to(dtype)
-    assert compat.calling_of(lm).cache is not None
-    assert compat.reads_padding(lm) and compat.weighs_positions(lm)
+    assert calling.calling_of(lm).cache is not None
+    assert calling.reads_padding(lm) and calling.weighs_positions(lm)
 
 
 @pytest.mark.usefixtures("no_warnings")
 def test_what_surrounds_the_trial_does_not_reach_it() -> None:
     lm = lm_of()
     with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
-        assert compat.calling_of(lm).cache is not None
+        assert calling.calling_of(lm).cache is not None
 
 
 def ignores_masks(
@@ -279,11 +279,11 @@ def test_attention_that_ignores_masks_neither_weighs_nor_pads() -> None:
     AttentionInterface.register("ignores_masks", ignores_masks)
     lm = lm_of()
     lm.set_attn_implementation("ignores_masks")
-    assert compat.calling_of(lm).cache is not None
-    assert not compat.weighs_positions(lm) and not compat.reads_padding(lm)
-    assert compat.weighs_positions(lm_of()) and compat.reads_padding(lm_of())
+    assert calling.calling_of(lm).cache is not None
+    assert not calling.weighs_positions(lm) and not calling.reads_padding(lm)
+    assert calling.weighs_positions(lm_of()) and calling.reads_padding(lm_of())
 
 
 def test_names_say_what_is_inside_a_wrapper() -> None:
-    assert compat.name_of(lm_of()) == "LlamaForCausalLM"
-    assert compat.name_of(torch.compile(lm_of())).endswith("(llama)")
+    assert calling.display_name(lm_of()) == "LlamaForCausalLM"
+    assert calling.display_name(torch.compile(lm_of())).endswith("(llama)")

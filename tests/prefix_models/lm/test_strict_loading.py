@@ -12,7 +12,7 @@ from safetensors.torch import load, save_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from prefix_models import PrefixModelError
-from prefix_models.lm.loading import load_strictly
+from prefix_models.lm.strict_loading import load_strictly
 from tests.prefix_models.kinds import causal_lm
 
 ROOT = Path(__file__).parents[3]
@@ -63,7 +63,7 @@ def test_a_hub_id_stands_for_the_commit_in_the_cache(tmp_path: Path) -> None:
     (repository / "snapshots" / COMMIT).mkdir(parents=True)
     (repository / "snapshots" / COMMIT / "config.json").write_text("{}")
     code = (
-        "from prefix_models.lm.loading import revision_of\n"
+        "from prefix_models.lm.strict_loading import revision_of\n"
         "print(revision_of('somebody/tiny'), revision_of('somebody/else'))"
     )
     done = subprocess.run(
