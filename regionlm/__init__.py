@@ -10,18 +10,21 @@ from prefix_models.lazy import on_first_use
 if TYPE_CHECKING:
     from regionlm.backbones.clip_vit import ClipViT
     from regionlm.backbones.loading import load_backbone
-    from regionlm.captioner import RegionCaption, RegionCaptioner, RegionMatch
+    from regionlm.captioner import RegionCaption, RegionCaptioner
     from regionlm.embedders.embedder import Embedder
     from regionlm.embedders.embedder_registry import make_embedder
     from regionlm.embedders.localized import Localized, RegionEmbeddings
     from regionlm.embedders.maskinversion import MaskInversion
+    from regionlm.encoder import RegionEncoder, RegionMatch
     from regionlm.errors import InputError, ModelError
     from regionlm.inputs.masks import Region, as_masks, box_region, read_regions
+    from regionlm.inputs.views import ImageView
     from regionlm.llava_captioner import LlavaCaptioner
 
 _HOMES = {
     "ClipViT": "backbones.clip_vit",
     "Embedder": "embedders.embedder",
+    "ImageView": "inputs.views",
     "InputError": "errors",
     "LlavaCaptioner": "llava_captioner",
     "Localized": "embedders.localized",
@@ -31,7 +34,8 @@ _HOMES = {
     "RegionCaption": "captioner",
     "RegionCaptioner": "captioner",
     "RegionEmbeddings": "embedders.localized",
-    "RegionMatch": "captioner",
+    "RegionEncoder": "encoder",
+    "RegionMatch": "encoder",
     "as_masks": "inputs.masks",
     "box_region": "inputs.masks",
     "load_backbone": "backbones.loading",
@@ -42,6 +46,7 @@ _HOMES = {
 __all__ = [
     "ClipViT",
     "Embedder",
+    "ImageView",
     "InputError",
     "LlavaCaptioner",
     "Localized",
@@ -51,6 +56,7 @@ __all__ = [
     "RegionCaption",
     "RegionCaptioner",
     "RegionEmbeddings",
+    "RegionEncoder",
     "RegionMatch",
     "as_masks",
     "box_region",

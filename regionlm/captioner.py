@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from prefix_models.base import PrefixModel
 from prefix_models.decoding.options import DecodeOptions, Generation
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.backbones.text_tokenizers import refuse_unknown
 from regionlm.embedders.embedder import Embedder
-from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
+from regionlm.embedders.options import EMBEDDER_OPTIONS
+from regionlm.encoder import RegionEncoder
 from regionlm.errors import InputError, ModelError
-from regionlm.inputs.images import as_image
-from regionlm.inputs.masks import Region, named_masks
+from regionlm.inputs.views import ImageLike
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-ImageLike: TypeAlias = Image.Image | np.ndarray | Tensor | str | Path
 
 
 @dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
@@ -51,13 +47,13 @@ class RegionCaption:
     _found: RegionEmbeddings = field(repr=False)
     _index: int = field(repr=False)
 
-    def figures(self) -> dict[str, str | float | None]:
+    def to_dict(self) -> dict[str, str | float | None]:
         """What ``--json`` says of a region: JSON values, by name."""
-        figures = ("logprob", "dice", "iou", "cosine_to_image")
+        numbers = ("logprob", "dice", "iou", "cosine_to_image")
         return {
             "region": self.region,
             "caption": self.text,
-            **{name: getattr(self, name) for name in figures},
+            **{name: getattr(self, name) for name in numbers},
         }
 
     def heatmap(self) -> np.ndarray:
@@ -72,25 +68,11 @@ class RegionCaption:
         return heatmap.float().cpu().numpy()
 
 
-@dataclass(frozen=True)
-class RegionMatch:
-    """How well texts fit a region.
-
-    ``similarities``: cosines of the region's embedding with each text's; ``probabilities``: their
-    softmax at the backbone's logit scale.
-    """
-
-    region: str
-    probabilities: list[float]
-    similarities: list[float]
-
-
-class RegionCaptioner:
+class RegionCaptioner(RegionEncoder):
     """Caption, match or embed regions of images with a frozen backbone and a prefix model.
 
     Args:
-        backbone: the frozen encoder; its ``inversion_defaults`` are the defaults of ``steps``,
-            ``lr``, ``alpha`` and ``size`` below.
+        backbone: see ``RegionEncoder``.
         prefix_model: turns embeddings of that backbone into text.
         rescale: bring embeddings to the image embedding's norm before the prefix model, which is
             what a captioner trained on image embeddings expects.
@@ -121,8 +103,8 @@ class RegionCaptioner:
                 f"{name}: the prefix model was trained on {wanted.encoder}, the backbone is "
                 f"{backbone.name}; use that one, or name the backbone so if it is the same model"
             )
-        self.backbone, self.prefix_model = backbone, prefix_model
-        self.rescale, self.name, self.card = rescale, name, card
+        super().__init__(backbone, name=name)
+        self.prefix_model, self.rescale, self.card = prefix_model, rescale, card
 
     @classmethod
     def from_pretrained(
@@ -185,62 +167,26 @@ class RegionCaptioner:
 
         return push(self.save_pretrained, repo_id, private=private)
 
-    def embed(
-        self,
-        image: ImageLike,
-        masks: Any,
-        *,
-        embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        size: int | tuple[int, int] | None = None,
-    ) -> RegionEmbeddings:
-        """Embeddings of the regions of one image; a ``Localized`` from maskinversion.
-
-        Args:
-            image: PIL image, path, array or tensor, as ``regionlm.inputs.images.as_image`` says.
-            masks: whatever ``regionlm.inputs.masks.as_masks`` reads, in image pixels.
-            embedder: a name in ``regionlm.embedders.EMBEDDERS``, or an embedder with options of
-                its own (``make_embedder``), which then has its size too.
-            steps, lr, alpha: see ``MaskInversion``; None takes the bundle's default. Not for other
-                embedders.
-            size: model input in pixels; None takes the bundle's default.
-
-        Raises:
-            InputError: image, mask or option that can't be used. ModelError: an embedder of
-                another joint space.
-        """
-        chosen = self._embedder(embedder, steps=steps, lr=lr, alpha=alpha, size=size)
-        picture = as_image(image)
-        return chosen(picture, np.stack([mask for mask, _ in named_masks(masks, picture.size)]))
-
     def caption(
         self,
         image: ImageLike,
         masks: Any,
         *,
         embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        size: int | tuple[int, int] | None = None,
-        **decoding: Any,
+        **options: Any,
     ) -> list[RegionCaption]:
         """Say what each region of one image shows.
 
         Args:
-            image, masks, embedder, steps, lr, alpha, size: as in ``embed``.
-            **decoding: how the text is written: ``decoding``, ``max_new_tokens``, ``seed`` and the
-                other fields of ``prefix_models.decoding.DecodeOptions``.
+            image, masks, embedder: as in ``embed``.
+            **options: of the embedder, as there; and of decoding, which say how the text is
+                written: ``decoding``, ``max_new_tokens``, ``seed`` and the other fields of
+                ``prefix_models.decoding.DecodeOptions``.
 
         Raises:
             InputError, PrefixModelError: image, mask or option that can't be used.
         """
-        return self.caption_batch(
-            [image], [masks], embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size,
-            **decoding,
-        )[0]  # fmt: skip
+        return self.caption_batch([image], [masks], embedder=embedder, **options)[0]
 
     def caption_batch(
         self,
@@ -248,34 +194,19 @@ class RegionCaptioner:
         masks_per_image: Sequence[Any],
         *,
         embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        size: int | tuple[int, int] | None = None,
-        **decoding: Any,
+        **options: Any,
     ) -> list[list[RegionCaption]]:
         """`caption` for several images at once, decoded in one batch; same results."""
-        images, masks_per_image = list(images), list(masks_per_image)
-        if len(images) != len(masks_per_image):
-            raise InputError(
-                f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
-            )
+        embedding, decoding = split_options(options)
         DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
-        chosen = self._embedder(embedder, steps=steps, lr=lr, alpha=alpha, size=size)
-        if not images:
+        names, found = self._locate(list(images), list(masks_per_image), embedder, embedding)
+        if not found:
             return []
-        pictures = [as_image(image) for image in images]
-        regions = [
-            named_masks(masks, picture.size)
-            for masks, picture in zip(masks_per_image, pictures, strict=True)
-        ]
-        stacks = [np.stack([mask for mask, _ in named]) for named in regions]
-        found = chosen.localize_batch(pictures, stacks)
         prefixes = torch.cat([self.prefix_embeddings(one) for one in found])
         texts = iter(self.prefix_model.generate(prefixes, **decoding))
         return [
-            [region_caption(name, next(texts), one, index) for index, (_, name) in enumerate(named)]
-            for named, one in zip(regions, found, strict=True)
+            [region_caption(name, next(texts), one, index) for index, name in enumerate(some)]
+            for some, one in zip(names, found, strict=True)
         ]
 
     def stream(
@@ -284,60 +215,37 @@ class RegionCaptioner:
         mask: Any,
         *,
         embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        size: int | tuple[int, int] | None = None,
-        **decoding: Any,
+        **options: Any,
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
+        embedding, decoding = split_options(options)
         DecodeOptions.from_dict(decoding)
-        found = self.embed(
-            image, mask, embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size
-        )
+        found = self.embed(image, mask, embedder=embedder, **embedding)
         return self.prefix_model.stream(self.prefix_embeddings(found), **decoding)
-
-    def match(
-        self,
-        image: ImageLike,
-        masks: Any,
-        texts: Sequence[str],
-        *,
-        embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        size: int | tuple[int, int] | None = None,
-    ) -> list[RegionMatch]:
-        """Compare each region with texts; arguments as in `embed`.
-
-        Raises as there, and InputError for a text with words that the model does not know.
-        """
-        texts = texts if isinstance(texts, str) else list(texts)  # a generator is read once
-        picture = as_image(image)
-        regions = [Region(name, mask) for mask, name in named_masks(masks, picture.size)]
-        words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
-        refuse_unknown(self.backbone.tokenizer, texts, self.name)
-        found = self.embed(
-            picture, regions, embedder=embedder, steps=steps, lr=lr, alpha=alpha, size=size
-        )
-        cosines = torch.nn.functional.normalize(found.embeddings, dim=1) @ words.T
-        chances = (self.backbone.logit_scale * cosines).softmax(1)
-        rows = zip(regions, chances.tolist(), cosines.tolist(), strict=True)
-        return [RegionMatch(region.name, chance, cosine) for region, chance, cosine in rows]
 
     def prefix_embeddings(self, found: RegionEmbeddings) -> Tensor:
         """Embeddings ``[M, d]`` as the prefix model should see them."""
         return found.rescaled() if self.rescale else found.embeddings
 
-    def _embedder(self, embedder: str | Embedder, **options: Any) -> Embedder:
-        chosen = as_embedder(embedder, self.backbone, **options)
-        if chosen.backbone.dim != self.backbone.dim:
-            raise ModelError(
-                f"{self.name}: the embedder makes vectors of width {chosen.backbone.dim}, the"
-                f" backbone {self.backbone.name} of {self.backbone.dim}"
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a caption: those of embedders, and those of decoding.
+
+    Raises:
+        InputError: one that is neither; names those there are.
+    """
+    decoding = [one.name for one in fields(DecodeOptions)]
+    embedding = {one.name for kind in EMBEDDER_OPTIONS.values() for one in fields(kind)}
+    for name in options:
+        if name not in decoding and name not in embedding:
+            raise InputError(
+                f"{name}: expected an option of the embedder or of decoding; of embedders there are"
+                f" {', '.join(sorted(embedding))}, of decoding {', '.join(decoding)}"
             )
-        return chosen
+    return (
+        {name: value for name, value in options.items() if name in embedding},
+        {name: value for name, value in options.items() if name not in embedding},
+    )
 
 
 def region_caption(

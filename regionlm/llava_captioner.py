@@ -34,17 +34,27 @@ from torch import Tensor
 from prefix_models.decoding.options import DecodeOptions
 from prefix_models.llava import PROMPT, LlavaReader, load_llava
 from regionlm.backbones.hf_clip_vit import HfClipViT
-from regionlm.captioner import ImageLike, RegionCaption, region_caption
+from regionlm.backbones.vision import EncodedImages
+from regionlm.captioner import RegionCaption, region_caption, split_options
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.errors import InputError
-from regionlm.inputs.images import as_image
 from regionlm.inputs.masks import named_masks
 from regionlm.inputs.numbers import check_number
+from regionlm.inputs.views import ImageLike, ImageView, as_view
 from regionlm.relevance.patch_weights import patch_weights
+
+
+@dataclass(frozen=True)
+class SeenImage:
+    """What the tower's one forward says of an image: LLaVA's tokens, and what relevance needs."""
+
+    tokens: Tensor
+    """``[T, hidden]``: the projected tokens of the whole image."""
+    encoded: EncodedImages
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,16 @@ class LlavaCaptioner:
         reader = load_llava(source, device=resolve_device(device), dtype=dtype, offline=offline)
         return cls(reader, prompt=prompt, least_weight=least_weight, name=Path(source).name)
 
+    def encode(self, image: ImageLike) -> ImageView:
+        """Run the tower on an image once, for any number of questions; see `RegionEncoder.encode`.
+
+        Raises:
+            InputError: an image that can't be used.
+        """
+        view = as_view(image)
+        self._see(view)
+        return view
+
     def caption(
         self,
         image: ImageLike,
@@ -129,10 +149,7 @@ class LlavaCaptioner:
         *,
         prompt: str | None = None,
         embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        **decoding: Any,
+        **options: Any,
     ) -> list[RegionCaption]:
         """Say what each region of one image shows; see `RegionCaptioner.caption`.
 
@@ -141,8 +158,7 @@ class LlavaCaptioner:
             prompt: instead of the captioner's own.
             embedder: ``"maskinversion"``, or one with options of its own on this ``backbone``: only
                 it has relevance maps.
-            steps, lr, alpha: see ``MaskInversion``. There is no size: the tower's is fixed.
-            **decoding: as there.
+            **options: as there; but there is no ``size``, the tower's is fixed.
 
         Returns:
             Captions; ``embedding`` is before the joint space, and heatmaps are as large as the
@@ -151,18 +167,19 @@ class LlavaCaptioner:
         Raises:
             InputError, PrefixModelError: image, mask or option that can't be used.
         """
+        inversion, decoding = split_options(options)
         DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
-        seen = self.look(image, masks, embedder=embedder, steps=steps, lr=lr, alpha=alpha)
-        shown = [weights > 0 for weights in seen.weights]
+        shown = self.look(image, masks, embedder=embedder, **inversion)
+        kept = [weights > 0 for weights in shown.weights]
         texts = self.reader.answer(
             self.prompt if prompt is None else prompt,
-            [seen.tokens[kept] for kept in shown],
-            [weights[kept] for weights, kept in zip(seen.weights, shown, strict=True)],
+            [shown.tokens[some] for some in kept],
+            [weights[some] for weights, some in zip(shown.weights, kept, strict=True)],
             **decoding,
         )
         return [
-            region_caption(name, text, seen.found, index)
-            for index, (name, text) in enumerate(zip(seen.names, texts, strict=True))
+            region_caption(name, text, shown.found, index)
+            for index, (name, text) in enumerate(zip(shown.names, texts, strict=True))
         ]
 
     def stream(
@@ -172,21 +189,19 @@ class LlavaCaptioner:
         *,
         prompt: str | None = None,
         embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
-        **decoding: Any,
+        **options: Any,
     ) -> Iterator[str]:
         """Caption of one region in pieces, as it is written; arguments as in `caption`."""
+        inversion, decoding = split_options(options)
         DecodeOptions.from_dict(decoding)
-        seen = self.look(image, mask, embedder=embedder, steps=steps, lr=lr, alpha=alpha)
-        if len(seen.names) != 1:
-            raise InputError(f"stream: expected one region, got {len(seen.names)}")
-        shown = seen.weights[0] > 0
+        shown = self.look(image, mask, embedder=embedder, **inversion)
+        if len(shown.names) != 1:
+            raise InputError(f"stream: expected one region, got {len(shown.names)}")
+        kept = shown.weights[0] > 0
         return self.reader.stream_answer(
             self.prompt if prompt is None else prompt,
-            seen.tokens[shown],
-            seen.weights[0][shown],
+            shown.tokens[kept],
+            shown.weights[0][kept],
             **decoding,
         )
 
@@ -196,16 +211,14 @@ class LlavaCaptioner:
         masks: Any,
         *,
         embedder: str | Embedder = "maskinversion",
-        steps: int | None = None,
-        lr: float | None = None,
-        alpha: float | None = None,
+        **options: Any,
     ) -> RegionPatches:
-        """What each region shows the language model; arguments as in `caption`."""
-        inversion = self._inversion(embedder, steps=steps, lr=lr, alpha=alpha)
-        picture = as_image(image)
-        named = named_masks(masks, picture.size)
+        """What each region shows the language model; arguments as in `caption`, but for those of
+        decoding."""
+        inversion = self._inversion(embedder, **options)
+        view = as_view(image)
+        named = named_masks(masks, view.size)
         with torch.inference_mode(False), torch.no_grad():
-            pixels = self._process(picture)
             laid = torch.cat([self._lay(Image.fromarray(mask)) for mask, _ in named])
             lost = [name for (_, name), one in zip(named, laid, strict=True) if not one.any()]
             if lost:
@@ -214,20 +227,31 @@ class LlavaCaptioner:
                     " (it crops or shrinks the image); give a larger region, or a processor with"
                     " do_pad"
                 )
-            self.backbone.check_size(pixels)
-            tokens, states = self.reader.see(pixels)
-            encoded = self.backbone.encode_tokens(states[-2], self.backbone.grid)
+            seen = self._see(view)
+            encoded = seen.encoded
             (found,) = inversion.invert(encoded, [laid])
-            whole = self._lay(Image.new("L", picture.size, 255))
+            whole = self._lay(Image.new("L", view.size, 255))
             weights = patch_weights(
                 found.relevance,
                 mask_coverage(laid, encoded.grid).to(found.relevance.device),
                 mask_coverage(whole, encoded.grid)[0].to(found.relevance.device),
             )
             weights = torch.where(weights < self.least_weight, 0.0, weights)
-        others = len(tokens) - weights.shape[1]  # [CLS], where the model reads it: of no place
+        others = len(seen.tokens) - weights.shape[1]  # [CLS], where the model reads it: of no place
         weights = F.pad(weights, (others, 0), value=1.0)
-        return RegionPatches([name for _, name in named], found, tokens, weights)
+        return RegionPatches([name for _, name in named], found, seen.tokens, weights)
+
+    def _see(self, view: ImageView) -> SeenImage:
+        key = (self.backbone, SeenImage)
+        if key not in view:
+            with torch.inference_mode(False), torch.no_grad():
+                pixels = self._process(view.image)
+                self.backbone.check_size(pixels)
+                tokens, states = self.reader.see(pixels)
+                encoded = self.backbone.encode_tokens(states[-2], self.backbone.grid)
+                view.keep(key, SeenImage(tokens, encoded))
+        seen: SeenImage = view[key]
+        return seen
 
     def _inversion(self, embedder: str | Embedder, **options: Any) -> MaskInversion:
         chosen = as_embedder(embedder, self.backbone, **options)

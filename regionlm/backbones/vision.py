@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -83,6 +83,14 @@ class EncodedImages:
 
     def __len__(self) -> int:
         return self.embeddings.shape[0]
+
+    def split(self) -> list[EncodedImages]:
+        """Each image by itself, B = 1; they share the tensors' memory."""
+        tensors = [one.name for one in fields(self) if isinstance(getattr(self, one.name), Tensor)]
+        return [
+            replace(self, **{name: getattr(self, name)[index, None] for name in tensors})
+            for index in range(len(self))
+        ]
 
     @torch.no_grad()
     def attention(self, index: int, rows: slice = slice(None)) -> Tensor:

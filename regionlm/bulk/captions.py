@@ -57,7 +57,7 @@ class LineCaptions:
         found = self.captioner.caption(
             picture.image, good, embedder=self.embedder, seed=seeds, **self.decoding
         )
-        return [caption.figures() for caption in found]
+        return [caption.to_dict() for caption in found]
 
 
 def _seed(*numbers: int) -> int:

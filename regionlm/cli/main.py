@@ -122,7 +122,7 @@ def _caption_image(
         masks, maps = [region.mask for region in regions], [r.heatmap() for r in results]
         save_heatmap(output.heatmap, image, masks, maps, [r.text for r in results])
     if output.json:
-        rows = [result.figures() for result in results]
+        rows = [result.to_dict() for result in results]
         print_json({**_question(query, model, embedding), "regions": rows})
     else:
         _print_lines(query, [r.region for r in results], [r.text for r in results])

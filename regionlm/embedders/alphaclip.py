@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import set_activation
 from regionlm.backbones.state_dicts import load_weights, read_weights
-from regionlm.embedders.embedder import AT_ONCE, Embedder
+from regionlm.embedders.embedder import AT_ONCE, Embedder, Picture
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions
 from regionlm.errors import InputError, ModelError
@@ -97,9 +96,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         embedder.options = chosen
         return embedder
 
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[RegionEmbeddings]:
+    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[RegionEmbeddings]:
         for image, some in zip(images, masks, strict=True):
             pixels = self._pixels(image)
             size = (pixels.shape[1], pixels.shape[2])

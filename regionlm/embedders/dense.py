@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from regionlm.embedders.coverage import mask_coverage
-from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.embedder import EncodingEmbedder, Picture
 from regionlm.embedders.localized import RegionEmbeddings
 
 
 @dataclass(frozen=True)
 class DenseFeatures:
-    """B images of one size in the joint space, unnormalised."""
+    """B images of one size in the joint space, unnormalised; of one image, without B."""
 
     patches: Tensor
     """``[B, gh * gw, d]``, row by row."""
@@ -26,7 +25,7 @@ class DenseFeatures:
     grid: tuple[int, int]
 
 
-class DenseEmbedder(Embedder[RegionEmbeddings]):
+class DenseEmbedder(EncodingEmbedder[RegionEmbeddings, DenseFeatures]):
     """A region's embedding is the mean of its patches' unit vectors, each weighted by the share of
     it that the mask covers.
 
@@ -40,15 +39,20 @@ class DenseEmbedder(Embedder[RegionEmbeddings]):
     def features(self, pixels: Tensor) -> DenseFeatures:
         """Features of ``pixels [B, 3, H, W]`` (normalised). Call it under ``torch.no_grad``."""
 
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[RegionEmbeddings]:
-        for positions, pixels in self._batches(images):
-            found = self.features(pixels)
-            for index, position in enumerate(positions):
-                coverage = mask_coverage(masks[position], found.grid)
-                pooled = pool_patches(found.patches[index], coverage)
-                yield RegionEmbeddings(pooled, found.images[index])
+    def _encode(self, pixels: Tensor) -> list[DenseFeatures]:
+        found = self.features(pixels)
+        return [
+            DenseFeatures(patches, image, found.grid)
+            for patches, image in zip(found.patches, found.images, strict=True)
+        ]
+
+    def _find(self, seen: DenseFeatures, image: Picture, masks: Tensor) -> RegionEmbeddings:
+        coverage = mask_coverage(masks, seen.grid)
+        return RegionEmbeddings(pool_patches(seen.patches, coverage), seen.images)
+
+    @property
+    def _key(self) -> tuple[Hashable, ...]:
+        return (type(self), self.options)
 
 
 def pool_patches(patches: Tensor, coverage: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, TypeVar
+from itertools import groupby
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +19,14 @@ from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import EmbedderOptions
 from regionlm.errors import InputError, ModelError
+from regionlm.inputs.views import ImageView
 
 AT_ONCE = 8  # images, crops or masks in one forward: bounds memory, whatever their number
 
 Found = TypeVar("Found", bound=RegionEmbeddings)
+Seen = TypeVar("Seen")
+Picture: TypeAlias = Image.Image | ImageView | Tensor
+"""An image as an embedder takes it, see ``Embedder.__call__``."""
 
 
 class Embedder(ABC, Generic[Found]):
@@ -51,15 +56,15 @@ class Embedder(ABC, Generic[Found]):
             size = backbone.inversion_defaults.get("size", backbone.default_size)
         self.size = resolve_size(size, backbone.patch_size)
 
-    def __call__(self, image: Image.Image | Tensor, masks: np.ndarray | Tensor) -> Found:
+    def __call__(self, image: Picture, masks: np.ndarray | Tensor) -> Found:
         """Embed the regions of one image.
 
         Args:
-            image: a PIL image (any size; squashed to ``size``), or pixels ``[3, H, W]`` already
-                preprocessed by ``backbone.preprocess`` (used at their own size; not for embedders
-                that cut or paint the picture).
-            masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; with a PIL image, in
-                that image's pixels.
+            image: a PIL image (any size; squashed to ``size``), a view of one, or pixels
+                ``[3, H, W]`` already preprocessed by ``backbone.preprocess`` (used at their own
+                size; not for embedders that cut or paint the picture).
+            masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; but for pixels, in
+                the image's own pixels.
 
         Raises:
             InputError: an image or mask that can't be used (says which). ModelError: weights that
@@ -69,7 +74,7 @@ class Embedder(ABC, Generic[Found]):
 
     def localize_batch(
         self,
-        images: Sequence[Image.Image | Tensor],
+        images: Sequence[Picture],
         masks_per_image: Sequence[np.ndarray | Tensor],
     ) -> list[Found]:
         """Several images, each with its own masks; they share forwards where they can.
@@ -82,19 +87,29 @@ class Embedder(ABC, Generic[Found]):
                 f" {len(masks_per_image)} sets of masks"
             )
         with self._exact():
-            masks = [check_masks(m, i) for i, m in zip(images, masks_per_image, strict=True)]
+            masks = [
+                check_masks(some, _as_given(image))
+                for image, some in zip(images, masks_per_image, strict=True)
+            ]
             found = list(self._embed(images, masks))
             for one in found:
                 self._check_finite(one.image_embedding)
                 self._check_finite(one.embeddings)
         return found
 
+    def encode(self, views: Sequence[ImageView]) -> None:
+        """See what does not depend on regions in some images, and keep it in the views.
+
+        Embedders that make a picture for each region see nothing before they know the regions.
+
+        Raises:
+            InputError: an image that can't be used. ModelError: as ``__call__``.
+        """
+
     # ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[Found]:
+    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[Found]:
         """One result per image, in order; ``masks`` are bool ``[M, H, W]``, checked."""
 
     @contextmanager
@@ -104,9 +119,7 @@ class Embedder(ABC, Generic[Found]):
         with torch.inference_mode(False), torch.no_grad(), autocast:
             yield
 
-    def _batches(
-        self, images: Sequence[Image.Image | Tensor]
-    ) -> Iterator[tuple[list[int], Tensor]]:
+    def _batches(self, images: Sequence[Picture]) -> Iterator[tuple[list[int], Tensor]]:
         """Neighbouring images of one input size, stacked; at most a few at a time."""
         positions: list[int] = []
         stack: list[Tensor] = []
@@ -120,7 +133,8 @@ class Embedder(ABC, Generic[Found]):
         if stack:
             yield positions, torch.stack(stack)
 
-    def _pixels(self, image: Image.Image | Tensor) -> Tensor:
+    def _pixels(self, image: Picture) -> Tensor:
+        image = _as_given(image)
         if isinstance(image, Image.Image):
             return self.backbone.preprocess(image, self.size)
         if not isinstance(image, Tensor) or image.ndim != 3:
@@ -135,3 +149,54 @@ class Embedder(ABC, Generic[Found]):
                 f"{self.backbone.name}: an embedding is not finite though the weights are;"
                 f" {self.backbone.dtype} overflows, use float32"
             )
+
+
+class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
+    """An embedder that runs the image through the model once, whatever the regions.
+
+    What it sees there is kept in views, so a second question about one costs no such forward.
+    """
+
+    def encode(self, views: Sequence[ImageView]) -> None:
+        """See ``Embedder.encode``."""
+        with self._exact():
+            for _ in self._encoded(views):
+                pass
+
+    @abstractmethod
+    def _encode(self, pixels: Tensor) -> list[Seen]:
+        """What is seen in each of ``pixels [B, 3, H, W]``: a tensor or a dataclass of tensors."""
+
+    @abstractmethod
+    def _find(self, seen: Seen, image: Picture, masks: Tensor) -> Found:
+        """The regions ``masks [M, H, W]`` of one image that was encoded."""
+
+    @property
+    @abstractmethod
+    def _key(self) -> tuple[Hashable, ...]:
+        """All that decides what is seen, but for backbone and size."""
+
+    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[Found]:
+        for seen, image, some in zip(self._encoded(images), images, masks, strict=True):
+            yield self._find(seen, image, some)
+
+    def _encoded(self, images: Sequence[Picture]) -> Iterator[Seen]:
+        """What is seen in each image, in order: out of its view, or now, a few at a time."""
+        key = (self.backbone, self.size, *self._key)
+
+        def is_known(image: Picture) -> bool:
+            return isinstance(image, ImageView) and key in image
+
+        for known, some in groupby(images, is_known):
+            if known:
+                yield from (view[key] for view in some)  # type: ignore[index]
+                continue
+            unknown = list(some)
+            for positions, pixels in self._batches(unknown):
+                for position, seen in zip(positions, self._encode(pixels), strict=True):
+                    image = unknown[position]
+                    yield image.keep(key, seen) if isinstance(image, ImageView) else seen
+
+
+def _as_given(image: Picture) -> Image.Image | Tensor:
+    return image.image if isinstance(image, ImageView) else image

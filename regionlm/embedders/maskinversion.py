@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from regionlm.backbones.sizes import nearest_size
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.embedders.adamw import AdamW
 from regionlm.embedders.dice import GridDice
-from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.embedder import EncodingEmbedder, Picture
 from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import Localized, map_iou
 from regionlm.embedders.options import (
@@ -30,7 +29,7 @@ from regionlm.relevance.methods import Relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
 
 
-class MaskInversion(Embedder[Localized]):
+class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     """Localized embedding tokens (LETs) for regions of an image, on a frozen backbone.
 
     Each mask is its own problem: start at the image embedding, and let AdamW turn it for ``steps``
@@ -79,24 +78,28 @@ class MaskInversion(Embedder[Localized]):
         with self._exact():
             self._check_finite(encoded.embeddings)
             masks = [check_masks(some) for some in masks_per_image]
-            return [self._invert(encoded, index, some) for index, some in enumerate(masks)]
+            images = encoded.split()
+            return [self._invert(one, some) for one, some in zip(images, masks, strict=True)]
 
     # ------------------------------------------------------------------------------------------
 
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[Localized]:
-        for positions, pixels in self._batches(images):
-            encoded = self.backbone.encode(pixels)
-            self._check_finite(encoded.embeddings)
-            for index, position in enumerate(positions):
-                yield self._invert(encoded, index, masks[position])
+    def _encode(self, pixels: Tensor) -> list[EncodedImages]:
+        encoded = self.backbone.encode(pixels)
+        self._check_finite(encoded.embeddings)
+        return encoded.split()
 
-    def _invert(self, encoded: EncodedImages, index: int, masks: Tensor) -> Localized:
+    def _find(self, seen: EncodedImages, image: Picture, masks: Tensor) -> Localized:
+        return self._invert(seen, masks)
+
+    @property
+    def _key(self) -> tuple[Hashable, ...]:
+        return (EncodedImages,)
+
+    def _invert(self, encoded: EncodedImages, masks: Tensor) -> Localized:
         method = make_relevance(
-            self.relevance, self.backbone, encoded, index, score=self.score, masks=len(masks)
+            self.relevance, self.backbone, encoded, score=self.score, masks=len(masks)
         )
-        start = encoded.embeddings[index]
+        (start,) = encoded.embeddings
         start = start.to(torch.promote_types(start.dtype, torch.float32))
         size = (masks.shape[1], masks.shape[2])
         resize = GridToMask.of(encoded.grid, encoded.patch_size, size, start)

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from regionlm.embedders.embedder import AT_ONCE, Embedder
+from regionlm.embedders.embedder import AT_ONCE, Embedder, Picture
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError
 from regionlm.inputs.images import as_image
+from regionlm.inputs.views import ImageView
 
 
 class PictureEmbedder(Embedder[RegionEmbeddings]):
@@ -34,9 +35,7 @@ class PictureEmbedder(Embedder[RegionEmbeddings]):
         while some := [self.backbone.preprocess(p, self.size) for p in islice(remaining, AT_ONCE)]:
             yield from self.backbone.embed_images(torch.stack(some))
 
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[RegionEmbeddings]:
+    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[RegionEmbeddings]:
         originals = [as_picture(image) for image in images]
         made = (
             chain([image], self.pictures(image, some))
@@ -48,8 +47,10 @@ class PictureEmbedder(Embedder[RegionEmbeddings]):
             yield RegionEmbeddings(torch.stack(regions), whole)
 
 
-def as_picture(image: Image.Image | Tensor) -> Image.Image:
-    """An RGB picture; InputError for anything but a PIL image that `as_image` takes."""
+def as_picture(image: Picture) -> Image.Image:
+    """An RGB picture; InputError for anything but a view, or a PIL image that `as_image` takes."""
+    if isinstance(image, ImageView):
+        return image.image
     if not isinstance(image, Image.Image):
         raise InputError(
             f"image: expected a PIL image, got {type(image).__name__}; this embedder cuts or paints"

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.crop import MaskedCrop
-from regionlm.embedders.embedder import AT_ONCE, Embedder
+from regionlm.embedders.embedder import AT_ONCE, EncodingEmbedder, Picture
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import RisOptions
 from regionlm.embedders.pictures import as_picture
 
 
-class Ris(Embedder[RegionEmbeddings]):
+@dataclass(frozen=True)
+class TrunkTokens:
+    """``tokens [N, D]`` of one image before the masked blocks, and the patch grid (gh, gw)."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+
+
+class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
     """Zero-shot referring segmentation's region feature (Yu et al. 2023): ``v * global + (1 - v) *
     local``, both unnormalised.
 
@@ -41,20 +48,23 @@ class Ris(Embedder[RegionEmbeddings]):
         self.options = replace(self.options, masked_blocks=blocks)
         self._local = MaskedCrop(backbone, extent="box", size=self.size)
 
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[RegionEmbeddings]:
+    def _encode(self, pixels: Tensor) -> list[TrunkTokens]:
+        tokens, grid = self.backbone.trunk(pixels, without=self.options.masked_blocks)
+        return [TrunkTokens(one, grid) for one in tokens]
+
+    def _find(self, seen: TrunkTokens, image: Picture, masks: Tensor) -> RegionEmbeddings:
         v = self.options.v
-        for positions, pixels in self._batches(images):
-            tokens, grid = self.backbone.trunk(pixels, without=self.options.masked_blocks)
-            for index, position in enumerate(positions):
-                coverage = mask_coverage(masks[position], grid).to(tokens)
-                everything = torch.ones_like(coverage[:1])  # masks nothing: the image embedding
-                found = self._masked(tokens[index], torch.cat([everything, coverage]))
-                regions = v * found[1:]
-                if v < 1:
-                    regions = regions + (1 - v) * self._crops(images[position], masks[position])
-                yield RegionEmbeddings(regions, found[0])
+        coverage = mask_coverage(masks, seen.grid).to(seen.tokens)
+        everything = torch.ones_like(coverage[:1])  # masks nothing: the image embedding
+        found = self._masked(seen.tokens, torch.cat([everything, coverage]))
+        regions = v * found[1:]
+        if v < 1:
+            regions = regions + (1 - v) * self._crops(image, masks)
+        return RegionEmbeddings(regions, found[0])
+
+    @property
+    def _key(self) -> tuple[Hashable, ...]:
+        return (TrunkTokens, self.options.masked_blocks)
 
     def _masked(self, tokens: Tensor, coverage: Tensor) -> Tensor:
         """Global features ``[M, d]`` of one image's ``tokens [N, D]`` under ``coverage [M, n]``."""
@@ -73,6 +83,6 @@ class Ris(Embedder[RegionEmbeddings]):
             found.append(head.readout(pooled))
         return torch.cat(found)
 
-    def _crops(self, image: Image.Image | Tensor, masks: Tensor) -> Tensor:
+    def _crops(self, image: Picture, masks: Tensor) -> Tensor:
         pictures = self._local.pictures(as_picture(image), masks)
         return torch.stack(list(self._local.vectors(pictures)))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable
 
-from PIL import Image
 from torch import Tensor
 
-from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.embedder import EncodingEmbedder, Picture
 from regionlm.embedders.localized import RegionEmbeddings
 
 
-class WholeImage(Embedder[RegionEmbeddings]):
+class WholeImage(EncodingEmbedder[RegionEmbeddings, Tensor]):
     """The image embedding (of a [CLS]-pooled model: its [CLS] token's) for every region.
 
     The lower bound of every comparison: regions of one image can't be told apart. One forward per
     image. Options: ``EmbedderOptions``.
     """
 
-    def _embed(
-        self, images: Sequence[Image.Image | Tensor], masks: list[Tensor]
-    ) -> Iterator[RegionEmbeddings]:
-        for positions, pixels in self._batches(images):
-            for position, vector in zip(positions, self.backbone.embed_images(pixels), strict=True):
-                yield RegionEmbeddings(vector.repeat(len(masks[position]), 1), vector)
+    def _encode(self, pixels: Tensor) -> list[Tensor]:
+        return list(self.backbone.embed_images(pixels))
+
+    def _find(self, seen: Tensor, image: Picture, masks: Tensor) -> RegionEmbeddings:
+        return RegionEmbeddings(seen.repeat(len(masks), 1), seen)
+
+    @property
+    def _key(self) -> tuple[Hashable, ...]:
+        return ("image embedding",)

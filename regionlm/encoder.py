@@ -1,0 +1,187 @@
+"""RegionEncoder: image + regions -> vectors, and the texts that fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.text_tokenizers import refuse_unknown
+from regionlm.embedders.embedder import Embedder
+from regionlm.embedders.embedder_registry import as_embedder
+from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.errors import InputError, ModelError
+from regionlm.inputs.masks import Region, named_masks
+from regionlm.inputs.views import ImageLike, ImageView, as_view
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class RegionMatch:
+    """How well texts fit a region.
+
+    ``similarities``: cosines of the region's embedding with each text's; ``probabilities``: their
+    softmax at the backbone's logit scale.
+    """
+
+    region: str
+    probabilities: list[float]
+    similarities: list[float]
+
+
+class RegionEncoder:
+    """Embed regions of images with a frozen backbone, and match them with texts.
+
+    All that needs no prefix model; ``RegionCaptioner`` has it, too.
+
+    Args:
+        backbone: the frozen encoder; its ``inversion_defaults`` are the defaults of MaskInversion's
+            options.
+        name: shown in messages and reports.
+    """
+
+    def __init__(self, backbone: ClipViT, *, name: str = "custom") -> None:
+        self.backbone, self.name = backbone, name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "mini",
+        *,
+        device: str | torch.device = "auto",
+        offline: bool = False,
+    ) -> Self:
+        """Load a backbone, also that of a bundle or preset.
+
+        Args:
+            source: as `regionlm.pretrained.sources.load_backbone` takes it.
+            device: ``"auto"`` takes CUDA, then MPS, then the CPU.
+            offline: use files of this machine only.
+
+        Raises:
+            ModelError: unknown name, or missing, damaged or mismatched files.
+        """
+        from regionlm.pretrained.sources import load_backbone
+
+        return cls(load_backbone(source, device=device, offline=offline), name=str(source))
+
+    def encode(
+        self, image: ImageLike, *, embedder: str | Embedder = "maskinversion", **options: Any
+    ) -> ImageView:
+        """Run the model on an image once, for any number of questions about its regions.
+
+        Args:
+            image: PIL image, path, array or tensor, as ``regionlm.inputs.images.as_image`` says; or
+                a view, which then gets what this embedder sees besides.
+            embedder, **options: as in ``embed``. Of the options only those matter that change what
+                is seen of the whole image: of maskinversion, ``size``.
+
+        Returns:
+            A view, which all methods take in place of the image. A question that needs something
+            else (another size, another embedder) adds it to the view when it is first asked.
+
+        Raises:
+            InputError: image or option that can't be used. ModelError: as ``embed``.
+        """
+        return self.encode_batch([image], embedder=embedder, **options)[0]
+
+    def encode_batch(
+        self,
+        images: Sequence[ImageLike],
+        *,
+        embedder: str | Embedder = "maskinversion",
+        **options: Any,
+    ) -> list[ImageView]:
+        """`encode` for several images at once, which share forwards; same results."""
+        chosen = self._embedder(embedder, options)
+        views = [as_view(image) for image in images]
+        chosen.encode(views)
+        return views
+
+    def embed(
+        self,
+        image: ImageLike,
+        masks: Any,
+        *,
+        embedder: str | Embedder = "maskinversion",
+        **options: Any,
+    ) -> RegionEmbeddings:
+        """Embeddings of the regions of one image; a ``Localized`` from maskinversion.
+
+        Args:
+            image: PIL image, path, array or tensor, as ``regionlm.inputs.images.as_image`` says, or
+                what ``encode`` made of one.
+            masks: whatever ``regionlm.inputs.masks.as_masks`` reads, in image pixels.
+            embedder: a name in ``regionlm.embedders.EMBEDDERS``, or a ready embedder
+                (``make_embedder``).
+            **options: of the embedder, if it is given by name: the fields of its class in
+                ``regionlm.embedders.options``, such as ``steps``, ``lr``, ``alpha`` and ``size`` of
+                ``MaskInversionOptions``. What is left out or None takes the bundle's default.
+
+        Raises:
+            InputError: image, mask or option that can't be used. ModelError: an embedder of
+                another joint space.
+        """
+        return self._locate([image], [masks], embedder, options)[1][0]
+
+    def match(
+        self,
+        image: ImageLike,
+        masks: Any,
+        texts: Sequence[str],
+        *,
+        embedder: str | Embedder = "maskinversion",
+        **options: Any,
+    ) -> list[RegionMatch]:
+        """Compare each region with texts; other arguments as in `embed`.
+
+        Raises as there, and InputError for a text with words that the model does not know.
+        """
+        texts = texts if isinstance(texts, str) else list(texts)  # a generator is read once
+        view = as_view(image)
+        regions = [Region(name, mask) for mask, name in named_masks(masks, view.size)]
+        words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
+        refuse_unknown(self.backbone.tokenizer, texts, self.name)
+        found = self.embed(view, regions, embedder=embedder, **options)
+        cosines = torch.nn.functional.normalize(found.embeddings, dim=1) @ words.T
+        probabilities = (self.backbone.logit_scale * cosines).softmax(1)
+        rows = zip(regions, probabilities.tolist(), cosines.tolist(), strict=True)
+        return [RegionMatch(region.name, shares, cosine) for region, shares, cosine in rows]
+
+    def _locate(
+        self,
+        images: Sequence[ImageLike],
+        masks_per_image: Sequence[Any],
+        embedder: str | Embedder,
+        options: dict[str, Any],
+    ) -> tuple[list[list[str]], list[RegionEmbeddings]]:
+        """Names and embeddings of the regions of each image."""
+        if len(images) != len(masks_per_image):
+            raise InputError(
+                f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
+            )
+        chosen = self._embedder(embedder, options)
+        views = [as_view(image) for image in images]
+        regions = [
+            named_masks(masks, view.size)
+            for masks, view in zip(masks_per_image, views, strict=True)
+        ]
+        stacks = [np.stack([mask for mask, _ in named]) for named in regions]
+        names = [[name for _, name in named] for named in regions]
+        return names, chosen.localize_batch(views, stacks)
+
+    def _embedder(self, embedder: str | Embedder, options: dict[str, Any]) -> Embedder:
+        chosen = as_embedder(embedder, self.backbone, **options)
+        if chosen.backbone.dim != self.backbone.dim:
+            raise ModelError(
+                f"{self.name}: the embedder makes vectors of width {chosen.backbone.dim}, the"
+                f" backbone {self.backbone.name} of {self.backbone.dim}"
+            )
+        return chosen

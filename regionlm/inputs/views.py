@@ -1,0 +1,70 @@
+"""An image that is asked about more than once, and what models have computed from it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from regionlm.inputs.images import as_image
+
+
+class ImageView:
+    """One image, with what embedders have seen in it: later questions start from there.
+
+    ``captioner.encode(image)`` makes one; every method that takes an image takes a view as well. It
+    is no model's property: each embedder finds in it what it has left there, and adds what is
+    missing. What a view holds was computed with the weights of that time; make a new one after you
+    have changed them.
+
+    Args:
+        image: RGB, as `regionlm.inputs.images.as_image` gives it.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+        self._seen: dict[Hashable, Any] = {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(W, H) of the image, in pixels: that of its masks."""
+        return self.image.size
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._seen
+
+    def __getitem__(self, key: Hashable) -> Any:
+        return self._seen[key]
+
+    def keep(self, key: Hashable, seen: Any) -> Any:
+        """Keep a tensor, or a dataclass of tensors, under a key; returns what was kept.
+
+        What is a part of a larger tensor, such as one image of a batch, is copied, so that the
+        view does not hold the whole batch in memory.
+        """
+        self._seen[key] = _alone(seen)
+        return self._seen[key]
+
+
+ImageLike: TypeAlias = Image.Image | np.ndarray | Tensor | str | Path | ImageView
+
+
+def as_view(image: ImageLike) -> ImageView:
+    """A view as it is, or a new one of anything that `as_image` takes. Raises as there."""
+    return image if isinstance(image, ImageView) else ImageView(as_image(image))
+
+
+def _alone(seen: Any) -> Any:
+    if isinstance(seen, Tensor):
+        is_part = seen.untyped_storage().nbytes() > seen.nbytes
+        return seen.clone() if is_part else seen
+    if is_dataclass(seen) and not isinstance(seen, type):
+        parts = {one.name: getattr(seen, one.name) for one in fields(seen)}
+        tensors = {name: _alone(part) for name, part in parts.items() if isinstance(part, Tensor)}
+        return replace(seen, **tensors)
+    return seen
