@@ -68,9 +68,9 @@ class RegionEncoder:
         Raises:
             ModelError: unknown name, or missing, damaged or mismatched files.
         """
-        from regionlm.pretrained.sources import load_backbone
+        from regionlm.backbones.loading import load_backbone
 
-        return cls(load_backbone(source, device=device, offline=offline), name=str(source))
+        return cls(load_backbone(str(source), device=device, offline=offline), name=str(source))
 
     def encode(
         self, image: ImageLike, *, embedder: str | Embedder = "maskinversion", **options: Any

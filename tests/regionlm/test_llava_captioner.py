@@ -142,6 +142,15 @@ def test_regions_do_not_depend_on_their_company(captioner, picture):
         assert alone.logprob == pytest.approx(together[index].logprob, abs=1e-3)
 
 
+def test_a_view_is_seen_once(captioner, picture, monkeypatch):
+    _, first, second = masks()
+    wanted = [captioner.caption(picture, mask)[0].to_dict() for mask in (first, second)]
+    view, seen = captioner.encode(picture), []
+    monkeypatch.setattr(captioner.reader, "see", seen.append)
+    assert [captioner.caption(view, mask)[0].to_dict() for mask in (first, second)] == wanted
+    assert "".join(captioner.stream(view, second)) == wanted[1]["caption"] and not seen
+
+
 @pytest.mark.parametrize("decoding", ["greedy", "beam", "sample"])
 def test_every_decoding(captioner, picture, decoding):
     options: dict[str, Any] = {"decoding": decoding, "seed": 3, "max_new_tokens": 6}
