@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from eval.tasks import LocalizedCaptioning, caption_metrics
-from eval.tasks.task import cosines
+from eval.tasks.region_task import cosines
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets import open_dataset
 from regionlm.datasets.sample import Sample

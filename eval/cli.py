@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.settings import Run
-from regionlm.cli.commands import first_line
+from eval.run_settings import Run
+from regionlm.cli.commands import docstring_summary
 from regionlm.cli.parser import parse_settings
 from regionlm.extras import require
 
 
 @dataclass
-class Report:
+class ReportOptions:
     """Finished evaluations as tables.
 
     Args:
@@ -29,9 +29,9 @@ class Report:
 
 def run_eval(argv: Sequence[str]) -> None:
     """Evaluate an embedder on a dataset: one row of a table, or several."""
-    run = parse_settings(Run, argv, prog="regionlm eval", description=first_line(run_eval))
+    run = parse_settings(Run, argv, prog="regionlm eval", description=docstring_summary(run_eval))
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
-    from eval.runs.report import REPORT
+    from eval.runs.results import REPORT
     from regionlm.distributed.rank import is_first_process
 
     if run.sweep:
@@ -39,7 +39,7 @@ def run_eval(argv: Sequence[str]) -> None:
 
         evaluate_sweep(run)
     else:
-        from eval.runs.execute import evaluate
+        from eval.runs.evaluate import evaluate
 
         evaluate(run)
     if is_first_process():
@@ -49,10 +49,10 @@ def run_eval(argv: Sequence[str]) -> None:
 def run_report(argv: Sequence[str]) -> None:
     """Print finished evaluations as tables, or plot them."""
     options = parse_settings(
-        Report,
+        ReportOptions,
         argv,
         prog="regionlm report",
-        description=first_line(run_report),
+        description=docstring_summary(run_report),
         positional="folders",
     )
     from eval.runs.compare import compare, group_runs, read_runs

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.settings import SamSource
-from regionlm.datasets.errors import DataError
+from eval.run_settings import SamSource
+from regionlm.datasets.data_errors import DataError
 from regionlm.embedders.pictures import bounding_box
 from regionlm.extras import extra
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from eval.tasks import TEMPLATES
-from regionlm.datasets.options import DATASET_OPTIONS
+from regionlm.datasets.dataset_options import DATASET_OPTIONS
 from regionlm.embedders.options import MASKINVERSION_DEFAULTS
 
 _OPTIONS = "embedder.options."

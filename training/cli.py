@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regionlm.cli.commands import first_line
+from regionlm.cli.commands import docstring_summary
 from regionlm.cli.parser import choose, parse_settings
 from training.settings import Fit
 
 
 def run_train(argv: Sequence[str]) -> None:
     """Train a prefix model on your own regions and texts: `train fit`."""
-    name, rest = choose(SUBCOMMANDS, argv, prog="regionlm train", description=first_line(run_train))
+    name, rest = choose(
+        SUBCOMMANDS, argv, prog="regionlm train", description=docstring_summary(run_train)
+    )
     settings = parse_settings(
         Fit, rest, prog=f"regionlm train {name}", description=SUBCOMMANDS[name]
     )

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.metrics.base import TableMetric
 from eval.metrics.functional import macro_accuracy, micro_accuracy
+from eval.metrics.table_metric import TableMetric
 
 
 class CaptionAccuracy(TableMetric):

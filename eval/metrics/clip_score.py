@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.metrics.base import TableMetric
 from eval.metrics.functional import clip_scores, exact_mean, ref_clip_scores
+from eval.metrics.table_metric import TableMetric
 
 
 class ClipScore(TableMetric):

@@ -24,7 +24,7 @@ _PUNCTUATION = {*"'`()[]{}.?!,:;-", "''", "``", "--", "..."}
 
 
 @lru_cache(maxsize=1 << 16)
-def words(text: str) -> str:
+def plain_words(text: str) -> str:
     """Lower-case words of a text with a space between, punctuation dropped.
 
     They are those of the Penn Treebank: "a man's T-shirt." gives "a man 's t-shirt".
@@ -45,7 +45,7 @@ def in_words(
         references: for each, any number of texts.
     """
     pairs = [
-        (words(caption), [said for said in map(words, texts) if said])
+        (plain_words(caption), [said for said in map(plain_words, texts) if said])
         for caption, texts in zip(captions, references, strict=True)
     ]
     kept = [(caption, texts) for caption, texts in pairs if texts]
@@ -84,7 +84,7 @@ def by_length(references: Sequence[Sequence[str]]) -> list[list[str]]:
     Of two lengths equally close to the caption's, BLEU's penalty counts the shorter; torchmetrics
     takes the one that comes first.
     """
-    return [sorted(texts, key=lambda text: len(words(text).split())) for texts in references]
+    return [sorted(texts, key=lambda text: len(plain_words(text).split())) for texts in references]
 
 
 def _scores(

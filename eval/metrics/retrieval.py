@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.metrics.base import TableMetric
 from eval.metrics.functional import accuracy_at, expected_accuracy_at
+from eval.metrics.table_metric import TableMetric
 
 TOP_K = (1, 5, 10)  # the paper's
 

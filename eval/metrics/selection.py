@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.metrics.base import TableMetric
 from eval.metrics.functional import mean_iou, overall_iou
+from eval.metrics.table_metric import TableMetric
 
 
 class SelectionIoU(TableMetric):

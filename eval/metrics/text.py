@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eval.metrics.base import TableMetric
 from eval.metrics.functional import exact_mean
 from eval.metrics.references import by_length, cider_scores, in_words, rouge_l_scores
+from eval.metrics.table_metric import TableMetric
 from regionlm.extras import extra
 
 with extra("eval"):

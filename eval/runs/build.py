@@ -6,26 +6,26 @@ from pathlib import Path
 
 import torch
 
-from eval.settings import ModelSource, Run
+from eval.run_settings import ModelSource, Run
 from eval.tasks import (
     TEMPLATES,
     ClassRetrieval,
     LocalizedCaptioning,
     ReferringRetrieval,
-    Task,
+    RegionTask,
 )
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import CONFIG_FILE, load_backbone
 from regionlm.captioner import RegionCaptioner
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
 from regionlm.pretrained.presets import PRESETS
 
 
-def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Task:
-    """Load what a task needs onto a device. Raises as `eval.runs.execute.evaluate`."""
+def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> RegionTask:
+    """Load what a task needs onto a device. Raises as `eval.runs.evaluate.evaluate`."""
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
         embedder = make_embedder(run.embedder.name, captioner.backbone, **run.embedder.options)

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.runs.report import RESULT, percent
-from regionlm.datasets.errors import DataError
+from eval.runs.results import RESULT, percent
+from regionlm.datasets.data_errors import DataError
 
 RUN = "run"
 """The column of folders, where no setting tells two runs apart."""

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, get_origin
 
+from eval.run_settings import Run
 from eval.runs.check import check_run
 from eval.runs.compare import Finished, compare, group_runs, short_name
-from eval.runs.execute import evaluate
+from eval.runs.evaluate import evaluate
 from eval.runs.plots import save_plot
-from eval.runs.report import REPORT, RESULT
-from eval.settings import Run
+from eval.runs.results import REPORT, RESULT
 from regionlm.cli.flags import UsageError, group_of, has_name, option_kinds
 from regionlm.cli.settings import build
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.distributed.rank import is_first_process, note_rank
 from regionlm.distributed.run_folder import SETTINGS
 from regionlm.files import write_text

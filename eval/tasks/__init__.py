@@ -7,7 +7,7 @@ from eval.tasks import classes, referring
 from eval.tasks.captioning import LocalizedCaptioning, caption_metrics
 from eval.tasks.classes import ClassRetrieval, class_metrics
 from eval.tasks.referring import ReferringRetrieval, referring_metrics
-from eval.tasks.task import Record, Task
+from eval.tasks.region_task import Record, RegionTask
 
 METRICS = {
     "captioning": caption_metrics,
@@ -26,7 +26,7 @@ __all__ = [
     "LocalizedCaptioning",
     "Record",
     "ReferringRetrieval",
-    "Task",
+    "RegionTask",
     "caption_metrics",
     "class_metrics",
     "referring_metrics",

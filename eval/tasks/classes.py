@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eval.metrics import RetrievalAccuracy
 from eval.metrics.functional import target_ranks
-from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
+from eval.tasks.region_task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.datasets.sample import Sample
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eval.metrics import ExpectedAccuracy, RetrievalAccuracy, SelectionIoU
 from eval.metrics.functional import macro_accuracy, overlap, target_ranks, tie_counts
-from eval.tasks.task import Embed, Record, cosines, rounded, shown_masks
+from eval.tasks.region_task import Embed, Record, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.datasets.sample import Sample
 

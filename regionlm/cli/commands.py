@@ -32,14 +32,14 @@ def summaries(added: Mapping[str, EntryPoint]) -> dict[str, str]:
     return {name: _summary(entry) for name, entry in added.items()}
 
 
-def first_line(documented: Any) -> str:
+def docstring_summary(documented: Any) -> str:
     """The first line of a docstring."""
     return (inspect.getdoc(documented) or "").split("\n")[0]
 
 
 def _summary(entry: EntryPoint) -> str:
     try:
-        return first_line(entry.load())
+        return docstring_summary(entry.load())
     except Exception as error:  # it is somebody else's, and may fail in any way
         reason = " ".join(str(error).split())
         return f"Cannot be imported from {entry.value} ({type(error).__name__}: {reason})."

@@ -190,7 +190,7 @@ def doctor(asked: Examination) -> int:
 
     report = examine(asked.model, device=asked.device, offline=asked.offline)
     if asked.json:
-        print_json(report.figures())
+        print_json(report.to_dict())
     else:
         print(report.text())
     return 1 if report.faults else 0

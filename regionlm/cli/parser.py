@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
-from regionlm.cli.commands import first_line
+from regionlm.cli.commands import docstring_summary
 from regionlm.cli.flags import UsageError, option_kinds, read_words
 
 __all__ = ["Command", "UsageError", "choose", "parse", "parse_settings"]
@@ -38,7 +38,7 @@ def parse(
 
     Raises UsageError; --help, --version and --print_config print and raise SystemExit(0).
     """
-    summaries = {name: first_line(command) for name, command in commands.items()}
+    summaries = {name: docstring_summary(command) for name, command in commands.items()}
     summaries |= others or {}
     if argv[:1] == ["--version"]:
         _print_and_exit(f"{_PROGRAM} {version}\n")

@@ -1,7 +1,7 @@
 """Published datasets of regions with texts or classes, in their authors' formats.
 
 `open_dataset` opens one by name. All give the same `Sample`. Needs `pip install "regionlm[eval]"`.
-Names are imported on first use: `datasets.options` can be read before torch is loaded.
+Names are imported on first use: `datasets.dataset_options` can be read before torch is loaded.
 """
 
 from typing import TYPE_CHECKING
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from prefix_models.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from regionlm.datasets.base import RegionDataset
     from regionlm.datasets.dataset_registry import DATASETS, open_dataset
+    from regionlm.datasets.region_dataset import RegionDataset
     from regionlm.datasets.sample import Sample
 
 _HOMES = {
     "DATASETS": "dataset_registry",
-    "RegionDataset": "base",
+    "RegionDataset": "region_dataset",
     "Sample": "sample",
     "open_dataset": "dataset_registry",
 }

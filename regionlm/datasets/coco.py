@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError, DataWarning, check_choice
-from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate
+from regionlm.datasets.data_errors import DataError, DataWarning, check_split
+from regionlm.datasets.dataset_files import annotation_files, check_counts, find_needed, locate
+from regionlm.datasets.dataset_options import CocoOptions
+from regionlm.datasets.image_files import read_photo
 from regionlm.datasets.instances import annotation_masks, read_instances
-from regionlm.datasets.options import CocoOptions
-from regionlm.datasets.pictures import read_photo
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, labelled_sample
 
 _PUBLISHED = {
@@ -51,7 +51,7 @@ class Coco(RegionDataset):
         """
         chosen = CocoOptions(**options)
         self.name, self.split = chosen.dataset, split
-        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        check_split(self.name, split, tuple(_PUBLISHED))
         root, home = Path(root), Path(chosen.images or root)
         name = f"instances_{split}.json"
         needs = {

@@ -13,9 +13,15 @@ import numpy as np
 
 from regionlm.datasets.context_classes import CLASSES, SPELLED
 from regionlm.datasets.context_maps import Detail, LabelMaps, MatFiles, PngFiles
-from regionlm.datasets.errors import DataError, check_choice
-from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
-from regionlm.datasets.options import ContextOptions
+from regionlm.datasets.data_errors import DataError, check_split
+from regionlm.datasets.dataset_files import (
+    annotation_files,
+    check_counts,
+    find_needed,
+    locate,
+    read_ids,
+)
+from regionlm.datasets.dataset_options import ContextOptions
 from regionlm.datasets.semantic import SemanticDataset
 
 DOWNLOAD = (
@@ -60,7 +66,7 @@ class Context59(SemanticDataset):
         """
         chosen = ContextOptions(**options)
         self.name, self.split = chosen.dataset, split
-        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        check_split(self.name, split, tuple(_PUBLISHED))
         root = Path(root)
         places = _places(root)
         form = _choose_form(root, places) if chosen.form == "auto" else chosen.form

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regionlm.datasets.context_classes import CLASSES, SYNONYMS
-from regionlm.datasets.errors import DataError, DataWarning, within
-from regionlm.datasets.files import locate, read_lines
+from regionlm.datasets.data_errors import DataError, DataWarning, within
+from regionlm.datasets.dataset_files import locate, read_lines
+from regionlm.datasets.image_files import read_label_map
 from regionlm.datasets.instances import segmentation_mask
-from regionlm.datasets.pictures import read_label_map
-from regionlm.datasets.records import TableBuilder, scan, whole_size
+from regionlm.datasets.json_records import TableBuilder, scan, whole_size
 from regionlm.datasets.semantic import check_labels
 
 

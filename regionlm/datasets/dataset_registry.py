@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from regionlm.datasets.base import RegionDataset
 from regionlm.datasets.coco import Coco
 from regionlm.datasets.context import Context59
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.dataset_options import check_request
 from regionlm.datasets.mini import Mini
 from regionlm.datasets.openimages import OpenImages
-from regionlm.datasets.options import check_request
 from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.datasets.refcoco import RefCoco
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.voc import Voc2012
 
 DATASETS: dict[str, Callable[..., RegionDataset]] = {

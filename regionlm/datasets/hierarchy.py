@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 
 
 def read_relatives(file: Path, mids: Sequence[str]) -> tuple[frozenset[int], ...]:

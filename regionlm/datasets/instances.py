@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regionlm.datasets.errors import DataError, within
-from regionlm.datasets.records import RecordTable, TableBuilder, scan, whole_id, whole_size
+from regionlm.datasets.data_errors import DataError, within
+from regionlm.datasets.json_records import RecordTable, TableBuilder, scan, whole_id, whole_size
 from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from regionlm.datasets.errors import DataError
-from regionlm.datasets.options import MiniOptions
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.dataset_options import MiniOptions
 from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.datasets.sample import Sample
 

@@ -12,12 +12,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError, DataWarning, check_choice
-from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate, read_lines
+from regionlm.datasets.data_errors import DataError, DataWarning, check_split
+from regionlm.datasets.dataset_files import (
+    annotation_files,
+    check_counts,
+    find_needed,
+    locate,
+    read_lines,
+)
+from regionlm.datasets.dataset_options import OpenImagesOptions
 from regionlm.datasets.hierarchy import read_relatives
-from regionlm.datasets.options import OpenImagesOptions
-from regionlm.datasets.pictures import check_proportions, read_binary_mask, read_photo
+from regionlm.datasets.image_files import check_proportions, read_binary_mask, read_photo
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, labelled_sample
 
 _PUBLISHED = {
@@ -64,7 +70,7 @@ class OpenImages(RegionDataset):
         """
         chosen = OpenImagesOptions(**options)
         self.name, self.split = chosen.dataset, split
-        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        check_split(self.name, split, tuple(_PUBLISHED))
         root, download = Path(root), _download(split)
         home = Path(chosen.images or root)
         needs = _needs(root, split)

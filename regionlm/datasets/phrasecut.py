@@ -14,12 +14,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError, DataWarning, check_choice, within
-from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate
-from regionlm.datasets.options import PhraseCutOptions
-from regionlm.datasets.pictures import read_photo
-from regionlm.datasets.records import RecordTable, TableBuilder, scan, whole_size
+from regionlm.datasets.data_errors import DataError, DataWarning, check_split, within
+from regionlm.datasets.dataset_files import annotation_files, check_counts, find_needed, locate
+from regionlm.datasets.dataset_options import PhraseCutOptions
+from regionlm.datasets.image_files import read_photo
+from regionlm.datasets.json_records import RecordTable, TableBuilder, scan, whole_size
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, Text, referring_sample
 
 DOWNLOAD = (
@@ -87,7 +87,7 @@ class PhraseCut(RegionDataset):
         root, home = Path(root), Path(chosen.images or root)
         parts = list(dict.fromkeys(split.split("_")))
         for part in parts:
-            check_choice(self.name, "split", part, tuple(_PUBLISHED))
+            check_split(self.name, part, tuple(_PUBLISHED))
         needs = {f"refer_{part}.json": [root / f"refer_{part}.json"] for part in parts}
         needs["image_data_split.json"] = [root / "image_data_split.json"]
         # The name that the official README uses.

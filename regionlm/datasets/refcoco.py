@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError, DataWarning, check_choice
-from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate
+from regionlm.datasets.data_errors import DataError, DataWarning, within
+from regionlm.datasets.dataset_files import annotation_files, check_counts, find_needed, locate
+from regionlm.datasets.dataset_options import RefCocoOptions, RefCocoPlusOptions
+from regionlm.datasets.image_files import read_photo
 from regionlm.datasets.instances import Photo, annotation_masks, read_instances
-from regionlm.datasets.options import RefCocoOptions, RefCocoPlusOptions
-from regionlm.datasets.pictures import read_photo
 from regionlm.datasets.refs_pickle import Ref, Sentence, read_refs
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, Text, referring_sample
+from regionlm.inputs.numbers import check_choice
 
 DOWNLOAD = (
     "https://bvisionweb1.cs.unc.edu/licheng/referit/data/{name}.zip (mirrors: "
@@ -71,7 +72,8 @@ class RefCoco(RegionDataset):
         that would run code.
         """
         kinds = {kind.dataset: kind for kind in (RefCocoOptions, RefCocoPlusOptions)}
-        check_choice("refcoco", "name", name, tuple(kinds))
+        with within("refcoco"):
+            check_choice("name", name, tuple(kinds))
         chosen = kinds[name](**options)
         self.name, self.split, self._text = name, split, chosen.text
         root, pickled = Path(root), f"refs({chosen.split_by}).p"

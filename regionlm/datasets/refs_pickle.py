@@ -11,7 +11,7 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 
 
 class Sentence(NamedTuple):

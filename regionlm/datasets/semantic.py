@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError
-from regionlm.datasets.pictures import read_photo
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.image_files import read_photo
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, labelled_sample
 
 

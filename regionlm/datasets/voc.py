@@ -11,10 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.datasets.errors import check_choice
-from regionlm.datasets.files import annotation_files, check_counts, find_needed, locate, read_ids
-from regionlm.datasets.options import VocOptions
-from regionlm.datasets.pictures import read_label_map
+from regionlm.datasets.data_errors import check_split
+from regionlm.datasets.dataset_files import (
+    annotation_files,
+    check_counts,
+    find_needed,
+    locate,
+    read_ids,
+)
+from regionlm.datasets.dataset_options import VocOptions
+from regionlm.datasets.image_files import read_label_map
 from regionlm.datasets.semantic import SemanticDataset, check_labels
 
 DOWNLOAD = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -59,7 +65,7 @@ class Voc2012(SemanticDataset):
         """
         chosen = VocOptions(**options)
         self.name, self.split = chosen.dataset, split
-        check_choice(self.name, "split", split, tuple(_PUBLISHED))
+        check_split(self.name, split, tuple(_PUBLISHED))
         root = Path(root)
         homes = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
         listing = f"ImageSets/Segmentation/{split}.txt"

@@ -3,7 +3,7 @@
 `examine()` keeps going whatever fails, and loads torch only when it is called.
 """
 
+from regionlm.doctor.diagnosis import Diagnosis, DiagnosisSection, Row
 from regionlm.doctor.examination import examine
-from regionlm.doctor.report import Report, Row, Section
 
-__all__ = ["Report", "Row", "Section", "examine"]
+__all__ = ["Diagnosis", "DiagnosisSection", "Row", "examine"]

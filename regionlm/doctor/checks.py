@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prefix_models.errors import UserError, kind_and_line
-from regionlm.doctor.report import Row, Section
+from regionlm.doctor.diagnosis import DiagnosisSection, Row
 
 Check = Callable[[], Iterable[Row]]
 
@@ -31,9 +31,11 @@ def run_check(name: str, check: Check) -> list[Row]:
     return rows
 
 
-def make_section(name: str, rows: Iterable[Row], heads: tuple[str, str] = ("", "")) -> Section:
+def make_section(
+    name: str, rows: Iterable[Row], heads: tuple[str, str] = ("", "")
+) -> DiagnosisSection:
     """A section of rows that can be shown to anybody."""
-    return Section(clean(name), tuple(_clean_row(row) for row in rows), heads)
+    return DiagnosisSection(clean(name), tuple(_clean_row(row) for row in rows), heads)
 
 
 def reason(error: Exception) -> str:

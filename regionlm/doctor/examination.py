@@ -8,14 +8,16 @@ from pathlib import Path
 
 from regionlm.doctor import machine, places
 from regionlm.doctor.checks import make_section, run_check
-from regionlm.doctor.report import Report, Row
+from regionlm.doctor.diagnosis import Diagnosis, Row
 from regionlm.doctor.versions import extras, own_version, versions
 from regionlm.errors import InputError
 
 _DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps(:0)?")
 
 
-def examine(model: str | Path = "mini", *, device: str = "auto", offline: bool = False) -> Report:
+def examine(
+    model: str | Path = "mini", *, device: str = "auto", offline: bool = False
+) -> Diagnosis:
     """Look at versions, extras, machine, folders and hub, and try a model out on a known image.
 
     Nothing is changed or written but what loading a model from the hub keeps there.
@@ -37,11 +39,11 @@ def examine(model: str | Path = "mini", *, device: str = "auto", offline: bool =
         raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
 
     def tried() -> Iterator[Row]:
-        from regionlm.doctor.model import examine_model  # which needs all that may be missing
+        from regionlm.doctor.model_check import examine_model  # which needs all that may be missing
 
         return examine_model(model, device, offline)
 
-    return Report(
+    return Diagnosis(
         own_version(),
         (
             make_section("versions", run_check("versions", versions), ("installed", "tested")),

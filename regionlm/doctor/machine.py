@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import regionlm
-from regionlm.doctor.report import Row
+from regionlm.doctor.diagnosis import Row
 
 if TYPE_CHECKING:
     import torch

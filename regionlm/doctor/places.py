@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from regionlm.doctor.checks import reason
-from regionlm.doctor.report import Row
+from regionlm.doctor.diagnosis import Row
 
 PATIENCE = 3.0
 """Seconds that the hub has to answer."""

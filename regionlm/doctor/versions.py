@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regionlm.doctor.report import Row
+from regionlm.doctor.diagnosis import Row
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet

@@ -20,7 +20,7 @@ def _fixture(build, name):
     return getattr(build, {"voc2012": "voc"}.get(name, name))()
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_config_runs(name, build, tiny_sam, tmp_path, capsys):
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())

@@ -14,12 +14,12 @@ from scipy import ndimage
 from transformers import SamModel
 
 from eval.degrade import SHAPES, boxed, dilated, eroded, make_degradation
+from eval.run_settings import Data, EmbedderSource, Machines, MaskQuality, Run, SamSource
 from eval.runs.check import check_run
-from eval.runs.execute import evaluate
+from eval.runs.evaluate import evaluate
 from eval.sam import BoxSam
-from eval.settings import Data, EmbedderSource, Machines, MaskQuality, Run, SamSource
 from regionlm.datasets import open_dataset
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 
 CPU = torch.device("cpu")
 PICTURE = Image.new("RGB", (11, 9))

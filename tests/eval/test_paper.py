@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from eval.paper import _tables, paper_figures
+from eval.run_settings import Data, EmbedderSource, ModelSource, Run, SamSource
 from eval.runs.sweep import expand
-from eval.settings import Data, EmbedderSource, ModelSource, Run, SamSource
 from eval.tasks import METRICS
-from regionlm.datasets.options import DATASET_OPTIONS
+from regionlm.datasets.dataset_options import DATASET_OPTIONS
 from regionlm.embedders import EMBEDDERS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "eval"

@@ -4,7 +4,7 @@ import pytest
 
 from prefix_models.errors import DoubtWarning, PrefixModelError, PrefixModelWarning, UserError
 from regionlm.cli.flags import UsageError
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.errors import InputError, ModelError, ModelWarning
 from regionlm.extras import MissingExtraError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from regionlm.datasets.files import locate
-from regionlm.datasets.records import TableBuilder, scan
+from regionlm.datasets.dataset_files import locate
+from regionlm.datasets.json_records import TableBuilder, scan
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
 from regionlm.pretrained.file_digests import file_digest

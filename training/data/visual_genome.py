@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.datasets.files import find_needed, locate
-from regionlm.datasets.records import TableBuilder, scan
+from regionlm.datasets.dataset_files import find_needed, locate
+from regionlm.datasets.json_records import TableBuilder, scan
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
 from regionlm.pretrained.file_digests import file_digest

@@ -14,7 +14,7 @@ from pycocoevalcap.rouge.rouge import Rouge as CocoRouge
 
 from eval.metrics import Bleu, Cider, RougeL
 from eval.metrics.functional import clip_scores, ref_clip_scores
-from eval.metrics.references import bleu, cider_scores, rouge_l_scores, words
+from eval.metrics.references import bleu, cider_scores, plain_words, rouge_l_scores
 
 SENTENCES = st.lists(st.sampled_from(["a", "red", "fox", "on", "snow"]), min_size=1, max_size=7)
 CORPORA = st.lists(
@@ -37,7 +37,7 @@ CORPORA = st.lists(
     ],
 )
 def test_words(text, expected):
-    assert words(text) == expected
+    assert plain_words(text) == expected
 
 
 def _as_coco(corpus):

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from eval.run_settings import Data, EmbedderSource, Machines, ModelSource, Run
 from eval.runs.build import build_task
-from eval.runs.execute import evaluate
-from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run
+from eval.runs.evaluate import evaluate
 from regionlm.datasets import open_dataset
 from regionlm.errors import ModelError
 from regionlm.pretrained.bundle import BACKBONE, MINI

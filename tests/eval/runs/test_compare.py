@@ -11,7 +11,7 @@ from PIL import Image
 
 from eval.runs.compare import Finished, compare, group_runs, read_runs
 from regionlm.cli.main import main
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 
 RESULT = {
     "metrics": {"acc@1": 0.5, "acc@5": 0.75},

@@ -2,8 +2,8 @@
 
 import pytest
 
-from eval.runs.execute import evaluate
-from eval.settings import Data, EmbedderSource, Machines, Run
+from eval.run_settings import Data, EmbedderSource, Machines, Run
+from eval.runs.evaluate import evaluate
 
 
 def _counts(task, name, root, output):
@@ -13,7 +13,7 @@ def _counts(task, name, root, output):
     return evaluate(run)["counts"]
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 @pytest.mark.parametrize(("task", "queries"), [("captioning", 5), ("referring", 5)])
 def test_expressions(task, queries, build, tmp_path):
     """Image 1 has a phrase twice, a phrase of a region without a pixel and one more; 2 and 3 have
@@ -24,7 +24,7 @@ def test_expressions(task, queries, build, tmp_path):
     assert {name: found[name] for name in wanted} == wanted
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_a_region_with_several_expressions_is_one_query_of_captioning(build, tmp_path):
     counts = _counts("captioning", "refcoco", build.refcoco(), tmp_path / "captioning")
     asked = _counts("referring", "refcoco", build.refcoco(), tmp_path / "referring")
@@ -32,7 +32,7 @@ def test_a_region_with_several_expressions_is_one_query_of_captioning(build, tmp
     assert counts["dropped"] == asked["dropped"] == 1  # a region of two points
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_classes_have_no_expressions_to_count(build, tmp_path):
     counts = _counts("classes", "coco", build.coco(), tmp_path / "run")
     assert counts["dropped"] == 1 and not any("text" in name for name in counts)

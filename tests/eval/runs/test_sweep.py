@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from eval.run_settings import Data, EmbedderSource, ModelSource, Run
 from eval.runs.sweep import expand
-from eval.settings import Data, EmbedderSource, ModelSource, Run
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 
 
 def _run(sweep, **settings):

@@ -178,7 +178,7 @@ def test_images_in_coco_are_told_apart():
         assert not any("coco" in name for name in caption_metrics(records))
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_phrasecut_says_which_images_are_in_coco(captioner, build):
     dataset = PhraseCut(build.phrasecut())
     embedder = make_embedder("cls", captioner.backbone)

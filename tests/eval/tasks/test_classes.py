@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from eval.runs.execute import evaluate
-from eval.settings import Data, EmbedderSource, Machines, Run
+from eval.run_settings import Data, EmbedderSource, Machines, Run
+from eval.runs.evaluate import evaluate
 from eval.tasks import ClassRetrieval, class_metrics
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets.mini import Mini
@@ -48,7 +48,7 @@ def test_relatives_count_in_a_column_of_their_own(backbone):
     assert "rank_tolerant" not in plain and "acc@1_tolerant" not in class_metrics([[plain]])
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_a_run_on_open_images_tells_both(build, tmp_path):
     root = build.openimages()
     kinds = {"LabelName": "/m/01g317", "Subcategory": [{"LabelName": "/m/04yx4"}]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from regionlm.cli.commands import GROUP, added_commands, first_line, summaries
+from regionlm.cli.commands import GROUP, added_commands, docstring_summary, summaries
 from regionlm.cli.main import COMMANDS, main
 
 _ROOT = Path(__file__).parents[3]
@@ -86,7 +86,7 @@ def test_pyproject_adds_ours():
     for name, place in ours.items():
         module, _, attribute = place.partition(":")
         command = getattr(import_module(module), attribute)
-        assert callable(command) and first_line(command).endswith(".")
+        assert callable(command) and docstring_summary(command).endswith(".")
         assert added_commands()[name].value == place, "reinstall: pip install --no-deps -e ."
 
 

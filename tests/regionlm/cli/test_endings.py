@@ -15,7 +15,7 @@ import regionlm.cli.main
 from prefix_models.errors import PrefixModelWarning
 from regionlm.cli.main import main
 from regionlm.cli.printing import print_json
-from regionlm.datasets.errors import DataWarning
+from regionlm.datasets.data_errors import DataWarning
 from regionlm.errors import InputError, ModelWarning
 
 _ROOT = Path(__file__).parents[3]

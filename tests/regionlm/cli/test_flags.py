@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from eval.settings import Run
+from eval.run_settings import Run
 from regionlm.cli.flags import UsageError, expected, option_kinds, read_words
 from training.settings import Fit
 

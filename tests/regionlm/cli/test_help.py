@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from eval.settings import Run
+from eval.run_settings import Run
 from regionlm.cli.flags import group_of, option_kinds
 from regionlm.cli.help import Section, command_help, commands_help
 from regionlm.cli.main import main

@@ -7,10 +7,10 @@ from PIL import Image
 
 from regionlm.datasets import open_dataset
 from regionlm.datasets.coco import Coco
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.instances import segmentation_mask
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 
 def test_images_in_file_order_without_those_that_have_no_instance(build):

@@ -6,9 +6,9 @@ from PIL import Image
 
 from regionlm.datasets.context import Context59
 from regionlm.datasets.context_classes import CLASSES
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 FORMS = ("png", "mat", "detail")
 

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 
 from regionlm.datasets import DATASETS, Sample, open_dataset
 from regionlm.datasets.context_classes import CLASSES
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
+from regionlm.datasets.dataset_options import DATASET_OPTIONS, check_request
 from regionlm.datasets.mini import FOLDER
-from regionlm.datasets.options import DATASET_OPTIONS, check_request
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 
 @pytest.fixture(params=sorted(DATASETS))
@@ -166,7 +166,7 @@ def test_unknown_options_name_those_there_are(name, root):
     one = {"mini": "style", "voc2012": "drop_classes", "context59": "form"}.get(name, "images")
     with pytest.raises(DataError, match=rf"options among .*{one}.*; found 'colour'"):
         open_dataset(name, root, colour=1)
-    with pytest.raises(DataError, match=r"to be one of|expected a split among"):
+    with pytest.raises(DataError, match=r"split: expected one of|expected a split among"):
         open_dataset(name, root, "no such split")
 
 
@@ -188,16 +188,16 @@ def test_options_and_readers_are_of_the_same_datasets():
     ("name", "option", "value", "message"),
     [
         ("phrasecut", "images", 3, "phrasecut: images: expected the path of a file or folder"),
-        ("refcoco", "text", "tokens", "refcoco: expected text to be one of raw, sent"),
-        ("refcoco+", "text", "tokens", r"refcoco\+: expected text to be one of raw, sent"),
+        ("refcoco", "text", "tokens", "refcoco: text: expected raw or sent"),
+        ("refcoco+", "text", "tokens", r"refcoco\+: text: expected raw or sent"),
         ("refcoco", "include_crowd", "yes", "refcoco: include_crowd: expected true or false"),
         ("coco", "include_crowd", 1, "coco: include_crowd: expected true or false, got 1"),
-        ("voc2012", "names", "long", "voc2012: expected names to be one of spelled, raw"),
+        ("voc2012", "names", "long", "voc2012: names: expected spelled or raw"),
         ("voc2012", "drop_classes", "cat", "drop_classes to be a list of names; found 'cat'"),
-        ("context59", "names", "long", "context59: expected names to be one of spelled, raw"),
-        ("context59", "form", "xml", "form to be one of auto, png, mat, detail; found 'xml'"),
+        ("context59", "names", "long", "context59: names: expected spelled or raw"),
+        ("context59", "form", "xml", "form: expected one of auto, png, mat, detail; got 'xml'"),
         ("openimages", "hierarchy", 3, "openimages: hierarchy: expected the path of a file"),
-        ("mini", "style", "new", "mini: expected style to be one of all, seen, held_out"),
+        ("mini", "style", "new", "mini: style: expected one of all, seen, held_out"),
     ],
 )
 def test_bad_values_are_refused_before_any_file_is_looked_for(name, option, value, message):
@@ -209,5 +209,5 @@ def test_bad_values_are_refused_before_any_file_is_looked_for(name, option, valu
 
 
 def test_an_unknown_dataset_names_those_there_are(tmp_path):
-    with pytest.raises(DataError, match=r"phrasecut, refcoco.*found 'imagenet'"):
+    with pytest.raises(DataError, match=r"phrasecut, refcoco.*got 'imagenet'"):
         open_dataset("imagenet", tmp_path)

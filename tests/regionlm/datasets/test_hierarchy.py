@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.hierarchy import read_relatives
 from regionlm.datasets.openimages import OpenImages
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 # In the published form: one root that is no class, kinds of kinds, parts with kinds of their own,
 # and a class in two places.

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from regionlm.datasets import open_dataset
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.mini import FOLDER
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.openimages import OpenImages
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 
 def test_ids_stay_text_and_every_mask_is_named(build):

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from regionlm.datasets import phrasecut
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.phrasecut import PhraseCut, phrase_mask
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 
 def by_id(dataset):

@@ -6,11 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.refcoco import RefCoco
 from regionlm.datasets.refs_pickle import read_refs
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 
 def test_candidates_are_all_objects_of_the_image_and_each_sentence_is_a_text(build):
@@ -169,7 +169,7 @@ def test_a_damaged_pickle_is_an_error(tmp_path, content):
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
-    [("text", "tokens", "raw, sent"), ("name", "refcocog", r"refcoco, refcoco\+")],
+    [("text", "tokens", "raw or sent"), ("name", "refcocog", r"refcoco or refcoco\+")],
 )
 def test_unknown_options(build, option, value, message):
     with pytest.raises(DataError, match=message):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regionlm.datasets.errors import DataError, DataWarning
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.voc import CLASSES, Voc2012
 
-pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 
 
 def test_one_mask_per_class_and_none_for_background_and_void(build):
@@ -108,7 +108,7 @@ def test_missing_files_are_listed_with_their_address(build, tmp_path):
     ("options", "message"),
     [
         ({"split": "test"}, "train, val, trainval"),
-        ({"names": "long"}, "spelled, raw"),
+        ({"names": "long"}, "spelled or raw"),
         ({"drop_classes": ["unicorn"]}, "found 'unicorn'"),
     ],
 )

@@ -180,7 +180,7 @@ def test_what_is_none_is_taken_from_defaults_and_nothing_else():
 def test_options_are_checked_without_torch():
     code = (
         "import sys\n"
-        "from regionlm.datasets.options import check_request\n"
+        "from regionlm.datasets.dataset_options import check_request\n"
         "from regionlm.embedders.options import check_embedder\n"
         "from training.data.options import read_source_options\n"
         "check_embedder('ris', {'v': 0.5})\n"

@@ -182,7 +182,7 @@ def test_a_bad_region_of_visual_genome_is_named_or_skipped(tmp_path, bad):
     assert example.texts == [["sky"]] and len(example.bad) == 1
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_phrasecut_phrases_keep_their_regions(tmp_path):
     polygon = [[[2, 2], [9, 2], [9, 9], [2, 9]]]
     tasks = [
@@ -201,7 +201,7 @@ def test_phrasecut_phrases_keep_their_regions(tmp_path):
     assert example.texts == [["red car"]] and example.masks.sum() == 64 and len(example.bad) == 1
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_a_missing_image_of_phrasecut_stays_in_its_place(tmp_path):
     shape = [[[2, 2], [9, 2], [9, 9]]]
     tasks = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionlm.doctor import Report, Row, Section
+from regionlm.doctor import Diagnosis, DiagnosisSection, Row
 from regionlm.doctor.checks import clean, make_section, run_check
 from regionlm.errors import InputError, ModelWarning
 
@@ -20,7 +20,7 @@ _ROWS = (
 
 
 def test_lines_are_aligned_and_the_last_one_is_the_verdict() -> None:
-    report = Report("0.1.0", (Section("versions", _ROWS, ("installed", "tested")),))
+    report = Diagnosis("0.1.0", (DiagnosisSection("versions", _ROWS, ("installed", "tested")),))
     assert report.text().splitlines() == [
         "regionlm 0.1.0",
         "",
@@ -37,9 +37,11 @@ def test_all_that_is_wrong_is_in_the_last_line() -> None:
         Row("peft", "0.17.0", "0.21.2", "wrong", "older than asked"),
         Row("caption", '"a dog"', '"a fish"', "wrong"),
     )
-    one = Report("0.1.0", (Section("model", wrong[:1]),))
+    one = Diagnosis("0.1.0", (DiagnosisSection("model", wrong[:1]),))
     assert one.text().splitlines()[-1] == "1 thing is wrong: peft 0.17.0: older than asked"
-    both = Report("0.1.0", (Section("versions", _ROWS), Section("model", wrong)))
+    both = Diagnosis(
+        "0.1.0", (DiagnosisSection("versions", _ROWS), DiagnosisSection("model", wrong))
+    )
     said = ["peft 0.17.0: older than asked", 'caption "a dog": expected "a fish"']
     assert both.text().splitlines()[-1] == f"2 things are wrong: {'; '.join(said)}"
     assert both.faults == said
@@ -47,8 +49,8 @@ def test_all_that_is_wrong_is_in_the_last_line() -> None:
 
 
 def test_figures_are_json_values() -> None:
-    report = Report("0.1.0", (Section("versions", _ROWS),))
-    figures = json.loads(json.dumps(report.figures()))
+    report = Diagnosis("0.1.0", (DiagnosisSection("versions", _ROWS),))
+    figures = json.loads(json.dumps(report.to_dict()))
     assert figures["faults"] == [] and figures["regionlm"] == "0.1.0"
     assert figures["sections"]["versions"][1] == {
         "name": "numpy", "found": "2.4.6", "expected": "2.4.6", "state": "ok", "note": "",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.sample import Sample
 
 

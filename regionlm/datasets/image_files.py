@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.inputs.images import as_image
 
 # Sides of annotations are rounded: 2 % is a pixel or two of the smallest pictures.

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 
 CHUNK = 1 << 20  # bytes read at a time
 
@@ -29,7 +29,7 @@ _NUMBER_TAIL = len("e+0")  # where that much follows a number, the decoder has s
 _BYTE_ORDER_MARK = "\xef\xbb\xbf"
 
 
-class Record(NamedTuple):
+class JsonRecord(NamedTuple):
     """One item of a list in a JSON file.
 
     key: of the list, "" if the file itself is the list. start, length: bytes it takes in `file`.
@@ -42,7 +42,7 @@ class Record(NamedTuple):
     value: Any
 
 
-def scan(file: Path) -> Iterator[Record]:
+def scan(file: Path) -> Iterator[JsonRecord]:
     """Yield, in file order, the items of a JSON list, or of all lists of a JSON object.
 
     Other values of the object are skipped. Raises DataError: not UTF-8, damaged, cut off, or
@@ -57,7 +57,7 @@ def scan(file: Path) -> Iterator[Record]:
         window.take("")
 
 
-def _lists(window: _Window) -> Iterator[Record]:
+def _lists(window: _Window) -> Iterator[JsonRecord]:
     window.take("{")
     for _ in _entries(window, "}"):
         key = window.value("").value
@@ -68,7 +68,7 @@ def _lists(window: _Window) -> Iterator[Record]:
             window.value(key)
 
 
-def _items(window: _Window, key: str) -> Iterator[Record]:
+def _items(window: _Window, key: str) -> Iterator[JsonRecord]:
     window.take("[")
     for _ in _entries(window, "]"):
         yield window.value(key)
@@ -120,7 +120,7 @@ class _Window:
             raise self._damaged(f"expected {names[0]}, found {names[1]}")
         self._at += len(expected)
 
-    def value(self, key: str) -> Record:
+    def value(self, key: str) -> JsonRecord:
         """Parse one value, reading on until it is whole."""
         self.peek()
         while True:
@@ -139,7 +139,7 @@ class _Window:
         start, self._at = self._start + self._at, end
         if not text.isascii():
             value = _parse(text.encode("latin-1"), self._file)
-        return Record(self._file, key, start, len(text), value)
+        return JsonRecord(self._file, key, start, len(text), value)
 
     def _more(self) -> bool:
         """Forget what is parsed and read on; as much again as is left, so long records are cheap.
@@ -229,7 +229,7 @@ class TableBuilder:
         self._images = array("q")
         self._places = array("q")
 
-    def add(self, image_id: int, record: Record) -> None:
+    def add(self, image_id: int, record: JsonRecord) -> None:
         """Note a record of an image. Raises DataError: an id that is no whole number."""
         place = f"{record.file}, {record.key or 'records'}: image_id"
         number = self._files.setdefault(record.file, len(self._files))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from eval.run_settings import Data, EmbedderSource, Machines, ModelSource, Run
 from eval.runs.check import check_run
-from eval.runs.execute import evaluate
-from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run
-from regionlm.datasets.errors import DataError
+from eval.runs.evaluate import evaluate
+from regionlm.datasets.data_errors import DataError
 
 
 def _run(output, task="classes", **settings):

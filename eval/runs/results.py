@@ -16,14 +16,14 @@ from regionlm.distributed.journal import json_line
 from regionlm.files import write_atomically
 
 if TYPE_CHECKING:  # it brings torch, which `regionlm report` can do without
-    from eval.tasks.task import Record
+    from eval.tasks.region_task import Record
 
 RESULT, SAMPLES, REPORT = "result.json", "samples.jsonl", "report.md"
 _PACKAGES = ("regionlm", "torch", "open_clip_torch", "transformers", "lightning", "torchmetrics")
 
 
 @dataclass(frozen=True)
-class Answer:
+class ImageAnswer:
     """What one image gave: records, or in `bad` why it could not be read; `counts` are those of
     the run that the images' add up to."""
 
@@ -35,7 +35,7 @@ class Answer:
 
 def write_results(
     folder: Path,
-    answers: Sequence[Answer],
+    answers: Sequence[ImageAnswer],
     metrics: Mapping[str, float],
     paper: Mapping[str, float],
     settings: Mapping[str, Any],
@@ -85,7 +85,7 @@ def write_results(
     return result
 
 
-def _sums(answers: Sequence[Answer]) -> dict[str, int]:
+def _sums(answers: Sequence[ImageAnswer]) -> dict[str, int]:
     names = dict.fromkeys(name for answer in answers for name in answer.counts)
     return {name: sum(answer.counts.get(name, 0) for answer in answers) for name in names}
 

@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class DiagnosisSection:
     """Rows of one subject; `heads` stand above what was found and expected."""
 
     name: str
@@ -42,12 +42,12 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Report:
+class Diagnosis:
     """All that an examination found."""
 
     version: str
     """Of regionlm."""
-    sections: tuple[Section, ...]
+    sections: tuple[DiagnosisSection, ...]
 
     @property
     def faults(self) -> list[str]:
@@ -66,7 +66,7 @@ class Report:
             lines += ["", *_lines(section)]
         return "\n".join([*lines, "", self._verdict()])
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What ``--json`` prints: JSON values by name, rows by the name of their section."""
         return {
             "regionlm": self.version,
@@ -89,7 +89,7 @@ class Report:
         return f"{many} wrong: {'; '.join(faults)}"
 
 
-def _lines(section: Section) -> list[str]:
+def _lines(section: DiagnosisSection) -> list[str]:
     table = [("", section.name, *section.heads, "")]
     for row in section.rows:
         mark = "" if row.state == "ok" else row.state

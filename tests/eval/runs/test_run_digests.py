@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from eval.runs.digests import run_digests
-from eval.runs.execute import evaluate
-from eval.settings import Data, EmbedderSource, Machines, ModelSource, Run, SamSource
+from eval.run_settings import Data, EmbedderSource, Machines, ModelSource, Run, SamSource
+from eval.runs.evaluate import evaluate
+from eval.runs.run_digests import run_digests
 from regionlm.datasets import open_dataset
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.mini import FOLDER
 from regionlm.errors import InputError
 from regionlm.pretrained.bundle import MINI

@@ -22,7 +22,7 @@ Embed = Callable[[Image.Image, np.ndarray], RegionEmbeddings]
 DIGITS = 6  # of scores in records; ranks are taken before rounding
 
 
-class Task(Protocol):
+class RegionTask(Protocol):
     """A question about the regions of an image."""
 
     def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regionlm.datasets import records
-from regionlm.datasets.errors import DataError
-from regionlm.datasets.records import TableBuilder, scan
+from regionlm.datasets import json_records
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.json_records import TableBuilder, scan
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -25,7 +25,7 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "CHUNK", 7)
+        patch.setattr(json_records, "CHUNK", 7)
         yield
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_changed_after_opening_is_an_error(file):
 
 
 def test_scanning_takes_the_memory_of_a_chunk_and_not_of_the_file(file, monkeypatch):
-    monkeypatch.setattr(records, "CHUNK", 1 << 15)
+    monkeypatch.setattr(json_records, "CHUNK", 1 << 15)
     polygon = [[i + 0.25, i + 0.75] for i in range(100)]
     record = json.dumps({"image_id": 1, "Polygons": [[polygon]]})
     file.write_text("[" + ", ".join([record] * 1000) + "]")

@@ -12,15 +12,15 @@ import torch
 
 from eval.degrade import make_degradation
 from eval.paper import paper_figures
+from eval.run_settings import Run
 from eval.runs.build import build_task
 from eval.runs.check import check_run
-from eval.runs.digests import run_digests
-from eval.runs.report import Answer, write_results
-from eval.settings import Run
+from eval.runs.results import ImageAnswer, write_results
+from eval.runs.run_digests import run_digests
 from eval.tasks import METRICS, TEMPLATES
 from regionlm.datasets import open_dataset
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample
 from regionlm.distributed.journal import Journal
 from regionlm.distributed.predict_module import AnswerModule
@@ -62,12 +62,12 @@ def evaluate(run: Run) -> dict[str, Any]:
             shown, replaced = degrade(sample.image, sample.masks) if sample.texts else (None, 0)
             records = task.answer(sample, shown) if sample.texts else []
             counts = _counts(run, sample, replaced)
-            return asdict(Answer(dataset.id_of(index), records, counts=counts))
+            return asdict(ImageAnswer(dataset.id_of(index), records, counts=counts))
 
         return answer
 
     def unreadable(index: int, error: InputError) -> dict[str, Any]:
-        return asdict(Answer(dataset.id_of(index), [], bad=" ".join(str(error).split())))
+        return asdict(ImageAnswer(dataset.id_of(index), [], bad=" ".join(str(error).split())))
 
     module = AnswerModule(
         dataset,
@@ -142,7 +142,7 @@ def _machine(run: Run, device: torch.device) -> dict[str, Any]:
 
 
 def _finish(journal: Journal, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
-    answers = [Answer(**answer) for _, answer in journal.answers()]
+    answers = [ImageAnswer(**answer) for _, answer in journal.answers()]
     if len(answers) != settings["image_count"]:
         raise DataError(
             f"{journal.folder}: expected answers for {settings['image_count']} images, found"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from eval.settings import ModelSource, Run
-from regionlm.datasets.base import RegionDataset
-from regionlm.datasets.errors import DataError
+from eval.run_settings import ModelSource, Run
+from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.pretrained.file_digests import files_digest
 from regionlm.pretrained.model_digests import model_digest, option_digests, path_digest
 

@@ -6,13 +6,13 @@ loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from regionlm.datasets.errors import DataError, check_choice, within
-from regionlm.inputs.numbers import check_flag, check_path
+from regionlm.datasets.data_errors import DataError, within
+from regionlm.inputs.numbers import check_choice, check_flag, check_path
 
 Names = Literal["spelled", "raw"]
 ContextForm = Literal["auto", "png", "mat", "detail"]
@@ -50,7 +50,7 @@ class PhraseCutOptions(DatasetOptions):
     images: str | Path | None = None
 
     def __post_init__(self) -> None:
-        _check_path(self, "images")
+        _check(self, "images", check_path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,9 @@ class RefCocoOptions(DatasetOptions):
     include_crowd: bool = False
 
     def __post_init__(self) -> None:
-        check_choice(self.dataset, "text", self.text, get_args(RefText))
-        _check_path(self, "images")
-        _check_flag(self, "include_crowd")
+        _check(self, "text", check_choice, choices=get_args(RefText))
+        _check(self, "images", check_path)
+        _check(self, "include_crowd", check_flag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class VocOptions(DatasetOptions):
     drop_classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        check_choice(self.dataset, "names", self.names, get_args(Names))
+        _check(self, "names", check_choice, choices=get_args(Names))
         if isinstance(self.drop_classes, str) or not isinstance(self.drop_classes, Sequence):
             raise DataError(
                 f"{self.dataset}: expected drop_classes to be a list of names; found"
@@ -128,7 +128,7 @@ class ContextOptions(VocOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self.dataset, "form", self.form, get_args(ContextForm))
+        _check(self, "form", check_choice, choices=get_args(ContextForm))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +148,8 @@ class CocoOptions(DatasetOptions):
     include_crowd: bool = False
 
     def __post_init__(self) -> None:
-        _check_path(self, "images")
-        _check_flag(self, "include_crowd")
+        _check(self, "images", check_path)
+        _check(self, "include_crowd", check_flag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +169,8 @@ class OpenImagesOptions(DatasetOptions):
     hierarchy: str | Path | None = None
 
     def __post_init__(self) -> None:
-        _check_path(self, "images")
-        _check_path(self, "hierarchy")
+        _check(self, "images", check_path)
+        _check(self, "hierarchy", check_path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ class MiniOptions(DatasetOptions):
     style: Style = "all"
 
     def __post_init__(self) -> None:
-        check_choice(self.dataset, "style", self.style, get_args(Style))
+        _check(self, "style", check_choice, choices=get_args(Style))
 
 
 DATASET_OPTIONS: dict[str, type[DatasetOptions]] = {
@@ -210,7 +210,8 @@ DATASET_OPTIONS: dict[str, type[DatasetOptions]] = {
 
 def check_request(name: str, root: str | Path | None, options: Mapping[str, Any]) -> None:
     """Raise DataError for a name or option that there is not, a bad value, or a lacking folder."""
-    check_choice("datasets", "name", name, tuple(DATASET_OPTIONS))
+    with within("dataset"):
+        check_choice("name", name, tuple(DATASET_OPTIONS))
     kind = DATASET_OPTIONS[name]
     if root is None and not kind.ships:
         raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
@@ -221,12 +222,10 @@ def check_request(name: str, root: str | Path | None, options: Mapping[str, Any]
     kind(**options)
 
 
-def _check_path(options: DatasetOptions, name: str) -> None:
-    if getattr(options, name) is not None:
-        with within(options.dataset):
-            check_path(name, getattr(options, name))
-
-
-def _check_flag(options: DatasetOptions, name: str) -> None:
+def _check(options: DatasetOptions, name: str, check: Callable[..., Any], **bounds: Any) -> None:
+    """Check a field; None may stand where it is the default."""
+    value = getattr(options, name)
+    if value is None and getattr(type(options), name) is None:
+        return
     with within(options.dataset):
-        check_flag(name, getattr(options, name))
+        check(name, value, **bounds)

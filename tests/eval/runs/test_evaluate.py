@@ -15,10 +15,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from eval.runs.execute import evaluate
+from eval.run_settings import Data, EmbedderSource, Machines, Run
+from eval.runs.evaluate import evaluate
 from eval.runs.sweep import evaluate_sweep
-from eval.settings import Data, EmbedderSource, Machines, Run
-from regionlm.datasets.errors import DataError
+from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.mini import FOLDER
 from regionlm.errors import InputError
 
@@ -228,7 +228,7 @@ def test_a_bad_image_stops_the_run_with_its_name(number, damaged, tmp_path):
         evaluate(run)
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
     run = _run(tmp_path / "run", limit=None, skip_bad=True)
     run.data.root = damaged
@@ -244,7 +244,7 @@ def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
     assert all(f"Not read: {number}: " in report for number in (1, 2, 3))
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_bad_images_are_read_again_by_each_start(damaged, tmp_path):
     """Of a finished run, too; whether those that are still bad are skipped is asked anew."""
     output = tmp_path / "run"
@@ -269,7 +269,7 @@ def test_bad_images_are_read_again_by_each_start(damaged, tmp_path):
     _same(output, tmp_path / "at once")
 
 
-@pytest.mark.filterwarnings("ignore::regionlm.datasets.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_a_run_without_a_good_image_is_an_error(damaged, tmp_path):
     for photo in (damaged / "images").iterdir():
         photo.write_bytes(b"no picture")
@@ -296,11 +296,11 @@ def test_half_a_character_is_no_reason_to_stop(damaged, tmp_path):
 
 
 def test_results_may_name_files_that_are_not_utf_8(tmp_path):
-    from eval.runs.report import Answer, write_results
+    from eval.runs.results import ImageAnswer, write_results
 
     settings = {"task": "classes", "data": {"name": "x"}, "model": {"name": "m\udcff"},
                 "embedder": {"name": "cls", "options": {}}}  # fmt: skip
-    result = write_results(tmp_path, [Answer("a", [], bad="\udcff.jpg")], {}, {}, settings, {})
+    result = write_results(tmp_path, [ImageAnswer("a", [], bad="\udcff.jpg")], {}, {}, settings, {})
     assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == result
     assert "Not read: a: \\udcff.jpg" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
@@ -396,7 +396,7 @@ def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path)
         (["--sweep", '{"task": ["classes", "dancing"]}'], "task dancing"),
         (["--sweep", '{"masks": ["exact", "worn"]}'], "masks worn"),
         (["--sweep", '{"embedder.name": ["cls", "nothing"]}'], "nothing"),
-        (["--sweep", '{"embedder.options.size": [64], "data.name": ["mini", "x"]}'], "found 'x'"),
+        (["--sweep", '{"embedder.options.size": [64], "data.name": ["mini", "x"]}'], "got 'x'"),
         (["--sweep", '{"embedder.options.nothing": [64]}'], "nothing: not an option"),
         (["--sweep", '{"template": ["a {}", "b"]}'], "found 'b'"),
         (["--sweep", '{"judge.nothing": ["mini"]}'], "judge.nothing is no setting"),

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from prefix_models.errors import DoubtWarning
 from regionlm.errors import InputError
+from regionlm.inputs.numbers import check_choice
 
 
 class DataError(InputError):
@@ -24,9 +25,7 @@ def within(place: str) -> Iterator[None]:
         raise DataError(f"{place}: {error}") from error
 
 
-def check_choice(dataset: str, what: str, value: str, choices: Sequence[str]) -> None:
-    """Raise DataError unless an option has one of its values."""
-    if value not in choices:
-        raise DataError(
-            f"{dataset}: expected {what} to be one of {', '.join(choices)}; found {value!r}"
-        )
+def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
+    """Raise DataError unless a dataset has a split of this name."""
+    with within(dataset):
+        check_choice("split", split, splits)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import regionlm.doctor.model as checked
+import regionlm.doctor.model_check as checked
 from prefix_models.lm.calling import Calling
-from regionlm.doctor import Report, Row, examine
+from regionlm.doctor import Diagnosis, Row, examine
 from regionlm.errors import InputError
 from tests.tiny_llava import tiny_llava
 
 
-def _rows(report: Report) -> dict[str, Row]:
+def _rows(report: Diagnosis) -> dict[str, Row]:
     return {row.name: row for row in report.sections[-1].rows}
 
 
