@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeGuard, get_args
 
-import numpy as np
-
 from prefix_models.errors import PrefixModelError
 
 Decoding = Literal["greedy", "beam", "sample"]
@@ -38,36 +36,37 @@ class Generation:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Checked decoding options.
+    """How a text is written; checked.
 
     `min_new_tokens`, `top_k` and everything from `repetition_penalty` to `bad_words_ids` have the
     names and meanings of transformers' `generate`, whose logits processors do the work. Those see
     the tokens written so far, not the prefix and prompt, and apply to all three ways of decoding.
     In a beam they change log-probabilities, as in transformers, and hypotheses that they rule out
-    are dropped.
+    are dropped. Without them, greedy and beam search give the tokens of the published ClipCap code
+    (generate2, generate_beam).
 
     Args:
-        decoding: "greedy", the most probable token at each step; "beam", the best hypothesis of a
-            beam; "sample", random tokens. Without logits processors the first two give the tokens
-            of the published ClipCap code (generate2, generate_beam).
-        max_new_tokens: most tokens a text; None means 67 as published, or what fits.
-        min_new_tokens: fewest tokens before the one that ends the text.
-        beam_size: hypotheses a beam keeps.
-        temperature: divides the scores; below 1 sharper. Beam and sample only.
-        top_k: sample from as many of the most probable tokens; 0 means all.
-        top_p: sample from the most probable tokens that together hold this mass, (0, 1].
-        seed: sample reproducibly. One integer starts every row's own generator alike, so equal rows
-            get equal texts; a list gives each row its own.
-        repetition_penalty: makes tokens that were written less probable above 1, more below.
-        no_repeat_ngram_size: no sequence of as many tokens is written twice; 0 means no limit.
-        bad_words: texts not to be written. Each is forbidden as the tokenizer writes it at the
-            start of a text and after a space: upper and lower case are told apart, and a word that
-            the tokenizer can spell in other tokens is not found there.
-        bad_words_ids: sequences of tokens not to be written.
-        eos_token_id: token or tokens that end a text, instead of the model's own. Special tokens
-            of the tokenizer are then left out of the text, others are part of it.
-        caption_start: words that every text continues ("a photo of"); they follow the model's own
-            prompt and are not part of the text.
+        decoding: "greedy" takes the most probable token at each step, "beam" the most probable text
+            that a beam search finds, "sample" draws tokens at random.
+        max_new_tokens: Longest text, in tokens; null takes 67, as published, or what fits.
+        min_new_tokens: Shortest text, in tokens, before the one that ends it.
+        beam_size: For beam: how many hypotheses it keeps.
+        temperature: For sample and beam: divides the scores; below 1 is safer, above 1 more varied.
+        top_k: For sample: draw from this many of the most probable tokens; 0 means all.
+        top_p: For sample: draw from the most probable tokens that together hold this share of the
+            probability, above 0 and at most 1.
+        seed: For sample: makes it reproducible. One integer starts every row's own generator alike,
+            so equal rows get equal texts; a list gives each row its own.
+        repetition_penalty: Above 1, tokens already written become less probable; below 1, more.
+        no_repeat_ngram_size: No sequence of this many tokens is written twice; 0 means no limit.
+        bad_words: Texts that must not be written. Each is forbidden as the tokenizer writes it at
+            the start of a text and after a space; upper and lower case are told apart, and a word
+            that can be spelt in other tokens is not found there.
+        bad_words_ids: Sequences of token ids that must not be written.
+        eos_token_id: Token or tokens that end a text, instead of the model's own. Special tokens
+            of the tokenizer are left out of the text, others are part of it.
+        caption_start: Words that every text continues, such as "a photo of". They follow the
+            model's own prompt and are not part of the text.
 
     Raises:
         PrefixModelError: an option is of another type or out of range.
@@ -143,7 +142,7 @@ class DecodeOptions:
 
 def _without_numpy(value: Any) -> Any:
     """Return numpy's scalars as Python's and its arrays as lists, inside lists and tuples too."""
-    if isinstance(value, np.generic | np.ndarray):
+    if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, list | tuple):
         plain = [_without_numpy(one) for one in value]

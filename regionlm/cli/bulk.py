@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
-from regionlm.cli.options import Bulk, Decoding, Model
+from regionlm.cli.options import Bulk, Decoding, Embedding, Model
+from regionlm.cli.together import own_options
 from regionlm.distributed.rank import is_first_process
 
 
@@ -16,8 +15,7 @@ def caption_many(
     output: str,
     bulk: Bulk,
     model: Model,
-    embedder: str,
-    embedder_options: Mapping[str, Any],
+    embedding: Embedding,
     decoding: Decoding,
 ) -> None:
     """Caption a manifest; say on stderr what was skipped and how fast it went."""
@@ -29,8 +27,8 @@ def caption_many(
         model=model.model,
         device=model.device,
         offline=model.offline,
-        embedder=embedder,
-        embedder_options=embedder_options,
+        embedder=embedding.embedder,
+        embedder_options=own_options(embedding),
         devices=bulk.devices,
         workers=bulk.workers,
         skip_bad=bulk.skip_bad,

@@ -137,7 +137,12 @@ def is_dict(kind: Any) -> bool:
 
 def is_texts(kind: Any) -> bool:
     """Whether an option is a list whose items are given one by one, each as it is."""
-    return get_origin(kind) is list and get_args(kind)[0] in (str, Path)
+    return is_list(kind) and get_args(kind)[0] in (str, Path)
+
+
+def is_list(kind: Any) -> bool:
+    """Whether an option is a list."""
+    return get_origin(kind) in (list, Sequence)
 
 
 def is_required(option: Field) -> bool:
@@ -170,10 +175,10 @@ def expected(kind: Any) -> str:
     (one,) = several
     if get_origin(one) is Literal:
         return "one of " + ", ".join(map(repr, get_args(one)))
-    if is_texts(one):
-        return "a list of texts" if get_args(one)[0] is str else "a list of paths"
     if items_of(one) is not None:
         return f"a list, each item {expected(items_of(one))}"
+    if is_list(one) and get_args(one):
+        return "a list of " + _several(get_args(one)[0])
     if group_of(one) is not None:
         known = "a mapping of " + ", ".join(field.name for field in fields(one))
         return f"a name, or {known}" if has_name(one) else known
@@ -188,6 +193,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def _several(kind: Any) -> str:
+    """A type, as a message says it of several."""
+    if is_list(kind) and get_args(kind):
+        return "lists of " + _several(get_args(kind)[0])
+    named = {str: "texts", Path: "paths", int: "integers", float: "numbers"}
+    return named.get(kind) or f"items, each {expected(kind)}"
+
+
 def _read_option(
     token: str, tokens: deque[str], kinds: Mapping[str, Any], words: Words, several: bool
 ) -> None:
@@ -195,7 +208,7 @@ def _read_option(
     more = name.endswith("+")
     known = known_name(name.removeprefix("--").removesuffix("+"), kinds)
     kind = kinds.get(known or "")
-    if known is None or not name.startswith("--") or (more and get_origin(kind) is not list):
+    if known is None or not name.startswith("--") or (more and not is_list(kind)):
         words.unknown.append(token)
         return
     if kind is bool and not equals:

@@ -15,7 +15,6 @@ from regionlm.cli.flags import (
     default_of,
     expected,
     group_of,
-    has_name,
     is_required,
     items_of,
 )
@@ -101,17 +100,20 @@ def _sections_below(section: Section) -> list[Section]:
 
 
 def _add_section(parser: ArgumentParser, section: Section, positional: str | None) -> None:
-    group = parser.add_argument_group(_escaped(section.title))
+    groups = {section.title: parser.add_argument_group(_escaped(section.title))}
     if section.above:
-        whole, metavar = "All of these at once: a mapping or a YAML file.", "MAPPING"
-        if has_name(section.settings):
-            whole, metavar = f"The name alone, or a{whole[1:]}", "NAME"
-        group.add_argument(f"--{section.above.rstrip('.')}", metavar=metavar, help=whole)
+        whole = "All of these at once: a mapping, or the name of a YAML file of one."
+        name = f"--{section.above.rstrip('.')}"
+        groups[section.title].add_argument(name, metavar="MAPPING", help=whole)
     kinds, told = get_type_hints(section.settings), _descriptions(section.settings)
     for one in fields(section.settings):
         kind = kinds[one.name]
         if group_of(kind) is not None:  # a section of its own
             continue
+        title = _borrowed_from(section.settings, one.name) or section.title
+        if title not in groups:
+            groups[title] = parser.add_argument_group(_escaped(title))
+        group = groups[title]
         name = f"{section.above or ''}{one.name}"
         written = name if section.above is None else as_written([name], positional)
         said = _escaped(f"{told[one.name]} ({_facts(one, kind)})")
@@ -119,6 +121,14 @@ def _add_section(parser: ArgumentParser, section: Section, positional: str | Non
             group.add_argument(written, action="store_true", help=said)
         else:
             group.add_argument(written, metavar=_metavar(one.name, kind, written), help=said)
+
+
+def _borrowed_from(settings: Any, option: str) -> str | None:
+    """What the class that declares an option says of itself, if that is another module's."""
+    declares = next(one for one in settings.__mro__ if option in vars(one)["__annotations__"])
+    is_own = declares.__module__ == settings.__module__
+    told = docstring_parser.parse(declares.__doc__ or "").short_description or ""
+    return None if is_own else told.rstrip(".")
 
 
 def _descriptions(settings: Any) -> dict[str, str]:
@@ -154,4 +164,5 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
+    """As argparse wants it, without the marks of code."""
+    return text.replace("%", "%%").replace("`", "")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefix_models.errors import DoubtWarning, UserError
 from regionlm.cli.bulk import caption_many
@@ -35,12 +35,14 @@ from regionlm.cli.options import (
 )
 from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import print_json, whole_output
-from regionlm.cli.together import check_decoding, check_embedding, given, refuse
+from regionlm.cli.together import check_decoding, check_embedding, given, own_options, refuse
 from regionlm.distributed.rank import is_first_process
 from regionlm.errors import InputError
 from regionlm.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
     from regionlm.captioner import RegionCaptioner
@@ -78,8 +80,7 @@ def caption(
     )
     if bulk.output is None:
         raise InputError("--manifest: no file for the captions given; add --output FILE")
-    embedder, options = _embedder_options(embedding)
-    caption_many(bulk.manifest, bulk.output, bulk, model, embedder, options, decoding)
+    caption_many(bulk.manifest, bulk.output, bulk, model, embedding, decoding)
 
 
 def _caption_image(
@@ -264,8 +265,8 @@ def _read(query: CaptionQuery) -> tuple[Image, list[Region]]:
     return image, regions + [box_region(box, image.size) for box in query.box]
 
 
-def _files(query: CaptionQuery, embedding: Embedding) -> list[str | None]:
-    return [query.image, *query.mask, embedding.alphaclip_checkpoint]
+def _files(query: CaptionQuery, embedding: Embedding) -> list[str | Path | None]:
+    return [query.image, *query.mask, embedding.checkpoint]
 
 
 def _load(model: Model) -> RegionCaptioner:
@@ -277,16 +278,7 @@ def _load(model: Model) -> RegionCaptioner:
 def _embedder(embedding: Embedding, captioner: RegionCaptioner | LlavaCaptioner) -> Embedder:
     from regionlm.embedders.embedder_registry import make_embedder
 
-    name, options = _embedder_options(embedding)
-    return make_embedder(name, captioner.backbone, **options)
-
-
-def _embedder_options(embedding: Embedding) -> tuple[str, dict[str, Any]]:
-    """The embedder's name, and its options as its constructor calls them."""
-    options = {name: value for name, value in asdict(embedding).items() if value is not None}
-    if "alphaclip_checkpoint" in options:
-        options["checkpoint"] = options.pop("alphaclip_checkpoint")
-    return options.pop("embedder"), options
+    return make_embedder(embedding.embedder, captioner.backbone, **own_options(embedding))
 
 
 def _question(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:

@@ -1,13 +1,27 @@
 """The command line's options: fields are flags and config keys, docstrings are their help.
 
-Nothing but the standard library may be imported here, not even under TYPE_CHECKING: to resolve
-annotations jsonargparse really imports what stands there, and `--help` would load torch.
+Options of embedders and of decoding are those that Python has: they are declared there. Nothing
+heavy may be imported here, not even under TYPE_CHECKING: to resolve annotations what stands there
+really is imported, and `--help` would load torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+
+from prefix_models.decoding.options import DecodeOptions
+from regionlm.embedders.options import (
+    EMBEDDER_OPTIONS,
+    AlphaClipOptions,
+    ClipSurgeryOptions,
+    FgvpOptions,
+    MaskClipOptions,
+    MaskedCropOptions,
+    MaskInversionOptions,
+    RedCircleOptions,
+    RisOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -75,74 +89,40 @@ class Model:
     offline: bool = False
 
 
-EmbedderName = Literal[
-    "maskinversion",
-    "cls",
-    "crop",
-    "masked_crop",
-    "red_circle",
-    "fgvp",
-    "ris",
-    "maskclip",
-    "clip_surgery",
-    "sclip",
-    "alphaclip",
-]
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """how regions become embeddings; null takes the model's own default.
+@dataclass(frozen=True, kw_only=True)
+class Embedding(
+    AlphaClipOptions,
+    ClipSurgeryOptions,
+    MaskClipOptions,
+    RisOptions,
+    FgvpOptions,
+    RedCircleOptions,
+    MaskedCropOptions,
+    MaskInversionOptions,
+):  # from the last to the first, as a dataclass takes its fields
+    """how regions become embeddings.
 
     Args:
-        embedder: The method. All but maskinversion have no trust figures dice and iou (null in
-            JSON) and no heatmap.
-        steps: Optimisation steps of maskinversion; 0 gives the embedding of the whole image.
-        lr: Learning rate of maskinversion.
-        alpha: In maskinversion, pull towards the embedding of the whole image; 0 is none.
-        size: Model input in pixels, S or [H, W]; the image is squashed to it.
-        alphaclip_checkpoint: For alphaclip: the file of its image tower's weights.
+        embedder: The method. Only maskinversion has a heatmap and says how well it found the region
+            (dice and iou, null in JSON for the others).
     """
 
-    embedder: EmbedderName = "maskinversion"
-    steps: int | None = None
-    lr: float | None = None
-    alpha: float | None = None
-    size: int | tuple[int, int] | None = None
-    alphaclip_checkpoint: str | None = None
+    embedder: Literal[tuple(EMBEDDER_OPTIONS)] = "maskinversion"  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
-class Decoding:
+class Decoding(DecodeOptions):
     """how the caption is written.
 
     Args:
         prefix: Which of the model's prefixes (mini: adapted, zero-shot); null takes its default.
         prompt: What to ask a LLaVA about each region; null asks for a caption.
-        decoding: The likeliest token each time, the likeliest whole text, or chance.
         seed: For sample: the same seed gives the same captions.
-        temperature: For sample and beam: below 1 is safer, above 1 more varied.
-        beam_size: For beam: texts kept at a time.
-        max_new_tokens: Longest caption, tokens; null takes the model's default.
-        min_new_tokens: Shortest caption, tokens before the one that ends it.
-        repetition_penalty: Above 1 avoids tokens already written, below 1 seeks them.
-        no_repeat_ngram_size: Write no sequence of this many tokens twice; 0 is no limit.
-        bad_words: Text that no caption may hold, upper and lower case told apart; repeat for more.
-        caption_start: Words that every caption goes on from, such as "a photo of"; not printed.
     """
 
     prefix: str | None = None
     prompt: str | None = None
-    decoding: Literal["greedy", "beam", "sample"] = "greedy"
     seed: int = 0
-    temperature: float = 1.0
-    beam_size: int = 5
-    max_new_tokens: int | None = None
-    min_new_tokens: int = 0
-    repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
-    bad_words: list[str] = field(default_factory=list)
-    caption_start: str = ""
 
 
 @dataclass(frozen=True)

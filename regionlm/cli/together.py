@@ -7,25 +7,38 @@ from dataclasses import fields
 from typing import Any
 
 from regionlm.cli.options import Decoding, Embedding
+from regionlm.embedders.options import EMBEDDER_OPTIONS, check_embedder
 from regionlm.errors import InputError
 
-_WAYS = {"seed": ("sample",), "temperature": ("sample", "beam"), "beam_size": ("beam",)}
+_WAYS = {
+    "seed": ("sample",),
+    "temperature": ("sample", "beam"),
+    "top_k": ("sample",),
+    "top_p": ("sample",),
+    "beam_size": ("beam",),
+}
 
 
 def check_embedding(embedding: Embedding) -> None:
-    """Raise InputError for options that are not the chosen embedder's."""
-    name, own = embedding.embedder, ("steps", "lr", "alpha")
-    if name != "maskinversion":
-        for option in own:
-            if getattr(embedding, option) is not None:
-                raise InputError(
-                    f"--{option}: an option of maskinversion, not of {name}; leave it out"
-                )
-    if (name == "alphaclip") != (embedding.alphaclip_checkpoint is not None):
-        raise InputError(
-            "--embedder alphaclip and --alphaclip_checkpoint FILE need each other; found"
-            f" {'no checkpoint' if name == 'alphaclip' else f'the embedder {name}'}"
-        )
+    """Raise InputError for options that are not the chosen embedder's, or out of range."""
+    name, own = embedding.embedder, own_options(embedding)
+    for option in given(embedding):
+        if option != "embedder" and option not in own:
+            others = [other for other in EMBEDDER_OPTIONS if option in _names(other)]
+            raise InputError(
+                f"--{option}: an option of {' and '.join(others)}, not of {name}; leave it out"
+            )
+    check_embedder(name, own)
+
+
+def own_options(embedding: Embedding) -> dict[str, Any]:
+    """The options of the chosen embedder that are not null."""
+    values = {name: getattr(embedding, name) for name in _names(embedding.embedder)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _names(embedder: str) -> list[str]:
+    return [one.name for one in fields(EMBEDDER_OPTIONS[embedder])]
 
 
 def check_decoding(decoding: Decoding) -> None:

@@ -16,8 +16,8 @@ from regionlm.backbones.open_clip_insides import set_activation
 from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.embedders.embedder import AT_ONCE, Embedder, Picture
 from regionlm.embedders.localized import RegionEmbeddings
-from regionlm.embedders.options import AlphaClipOptions
-from regionlm.errors import InputError, ModelError
+from regionlm.embedders.options import AlphaClipOptions, check_embedder
+from regionlm.errors import ModelError
 
 ALPHA_MEAN, ALPHA_STD = 0.5, 0.26  # published: a mask's 0 and 1 become -1.92 and 1.92
 _ALPHA_KEY = "conv1_alpha.weight"
@@ -74,12 +74,9 @@ class AlphaClip(Embedder[RegionEmbeddings]):
             InputError: no checkpoint given. ModelError: it is missing, damaged, no Alpha-CLIP, or
                 of another architecture than the backbone.
         """
+        check_embedder("alphaclip", options)
         chosen = AlphaClipOptions(**options)
-        if chosen.checkpoint is None:
-            raise InputError(
-                "alphaclip: which weights? give the checkpoint file of an Alpha-CLIP image tower"
-            )
-        state, alpha_weight = read_alphaclip(Path(chosen.checkpoint))
+        state, alpha_weight = read_alphaclip(Path(str(chosen.checkpoint)))
         tower = deepcopy(backbone.model.visual)
         set_activation(tower, "quick_gelu" if chosen.quick_gelu else "gelu")
         load_weights(tower, state, what=str(chosen.checkpoint), name=backbone.name)

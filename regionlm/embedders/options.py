@@ -31,11 +31,13 @@ MOST_STEPS = 100_000  # a LET has settled long before
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedderOptions:
-    """What every embedder has; `cls`, `crop` and `sclip` have nothing else.
+    """Options of every embedder; `cls`, `crop` and `sclip` have no others.
 
     Args:
-        size: Model input, S or (H, W) pixels, multiples of the patch; images are squashed to it,
-            not cropped. None takes the backbone's.
+        size: Model input in pixels, S or [H, W], multiples of the patch; the image is squashed to
+            it, not cropped. null takes the model's default; of maskinversion that is 448, as in the
+            paper, or the nearest multiple of the patch, and published AlphaCLIPs are used at their
+            own size only.
 
     Raises:
         InputError: an option of another type or out of range; so for all classes here.
@@ -46,21 +48,22 @@ class EmbedderOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskInversionOptions(EmbedderOptions):
-    """Options of `maskinversion`; None takes the backbone's default, else the value in brackets.
+    """Options of `maskinversion`; null takes the model's default, else the value in brackets.
 
     Args:
-        steps: AdamW steps, 0 to 100 000 [10, paper]. 0 returns the image embedding.
-        lr: AdamW's step per coordinate, > 0 [0.1, the published class's; its examples use 0.5, the
-            paper gives none].
-        alpha: Weight of staying near the image embedding, >= 0 [0; the paper uses 5 on RefCOCO/+].
+        steps: AdamW steps, 0 to 100 000 [10, as in the paper]; 0 gives the embedding of the whole
+            image.
+        lr: AdamW's learning rate, > 0 [0.1, as in the published class; its examples use 0.5, the
+            paper says nothing].
+        alpha: Weight of staying near the embedding of the whole image, >= 0 [0; the paper uses 5 on
+            RefCOCO and RefCOCO+].
         weight_decay: AdamW's, >= 0 [0].
-        size: See `EmbedderOptions` [448, paper, or the nearest multiple of the patch].
-        score: ``"cosine"`` or ``"dot"`` [by the model's pooling, see ``relevance.score``]. A
-            mean-pooled model under ``"cosine"`` starts at the score's maximum, where the gradient
-            is zero: the LET then stays the image embedding and the map is all zeros.
-        relevance: Whose map is matched, ``"legrad"``, or for comparison (the paper's Table 8)
-            ``"gradcam"``, ``"gradcam_no_relu"`` or ``"chefer"`` (``relevance.gradcam``,
-            ``relevance.chefer``) ["legrad"].
+        score: Similarity whose gradient gives the map, `cosine` or `dot` [what suits the model's
+            pooling, see `regionlm.relevance.score`]. With `cosine` a mean-pooled model starts at
+            the score's maximum, where the gradient is zero: the vector then stays the image
+            embedding, and the map is all zeros.
+        relevance: Whose map is matched: `legrad`, or, as in the paper's Table 8, `gradcam`,
+            `gradcam_no_relu` or `chefer` [legrad].
     """
 
     steps: int | None = None
@@ -100,9 +103,8 @@ class MaskedCropOptions(EmbedderOptions):
     """Options of `masked_crop`.
 
     Args:
-        extent: ``"image"`` keeps the full frame, which is what the MaskInversion paper's "masked
-            crop" means; ``"box"`` cuts the mask's bounding box out of it, as most other codes do.
-        size: See `EmbedderOptions`.
+        extent: `image` keeps the full frame, which is what the MaskInversion paper means by masked
+            crop; `box` cuts out the mask's bounding box, as most other code does.
     """
 
     extent: Extent = "image"
@@ -116,10 +118,9 @@ class RedCircleOptions(EmbedderOptions):
     """Options of `red_circle`.
 
     Args:
-        thickness: Of the line, as a fraction of the picture's short side, at least one pixel. 0.01
-            is the paper's for its circles around points; FGVP's version of the method draws 0.0052:
-            2 pixels of 384.
-        size: See `EmbedderOptions`.
+        thickness: Of the line, as a share of the image's short side, at least one pixel. 0.01 is
+            the paper's for its circles around points; FGVP's version of the method draws 2 pixels
+            of 384.
     """
 
     thickness: float = 0.01
@@ -133,9 +134,8 @@ class FgvpOptions(EmbedderOptions):
     """Options of `fgvp`.
 
     Args:
-        blur: Standard deviation of the blur, > 0, in pixels of a picture whose short side is 384;
+        blur: Standard deviation of the blur, > 0, in pixels of an image whose short side is 384;
             100 as published.
-        size: See `EmbedderOptions`.
     """
 
     blur: float = 100.0
@@ -150,10 +150,9 @@ class RisOptions(EmbedderOptions):
 
     Args:
         v: Weight of the global feature, 0 to 1; 0.95 as published, 0.85 there on RefCOCOg. At 1 no
-            crop is embedded and preprocessed pixels are welcome.
-        masked_blocks: How many of the last blocks are masked, >= 1; 3 as published on ViT-B; fewer
+            crop is embedded.
+        masked_blocks: How many of the last blocks are masked, >= 1; 3 as published for ViT-B; all
             if the model has fewer.
-        size: See `EmbedderOptions`.
     """
 
     v: float = 0.95
@@ -169,9 +168,8 @@ class MaskClipOptions(EmbedderOptions):
     """Options of `maskclip`.
 
     Args:
-        value_only: Leave out the last block's residual stream and MLP too, as many later codes do;
+        value_only: Leave out the last block's residual stream and MLP too, as much later code does;
             the published ViT code keeps both.
-        size: See `EmbedderOptions`.
     """
 
     value_only: bool = False
@@ -186,8 +184,7 @@ class ClipSurgeryOptions(EmbedderOptions):
 
     Args:
         blocks: How many of the last blocks have the second path, >= 1; 6 as published for every
-            model; fewer if the model has fewer.
-        size: See `EmbedderOptions`.
+            model; all if the model has fewer.
     """
 
     blocks: int = 6
@@ -201,12 +198,11 @@ class AlphaClipOptions(EmbedderOptions):
     """Options of `alphaclip`.
 
     Args:
-        checkpoint: A published file (``clip_b16_grit20m_fultune_2xe.pth``), which must be given:
-            the state dict of the image tower, with ``attn.in_proj.weight`` and
-            ``conv1_alpha.weight``.
-        quick_gelu: The activation to compute with, whatever the backbone has. All published
+        checkpoint: File of the image tower's weights, as published
+            (`clip_b16_grit20m_fultune_2xe.pth`): a state dict with `attn.in_proj.weight` and
+            `conv1_alpha.weight`. Has to be given.
+        quick_gelu: Which activation to compute with, whatever the backbone has. All published
             checkpoints were trained with QuickGELU; the wrong one gives no error, only bad vectors.
-        size: See `EmbedderOptions`. The published models are used at their own size only.
     """
 
     checkpoint: str | Path | None = None
@@ -245,6 +241,10 @@ def check_embedder(name: str, options: Mapping[str, Any]) -> None:
             f"{unknown[0]}: not an option of the embedder {name}, which has {', '.join(known)}"
         )
     kind(**options)
+    if name == "alphaclip" and options.get("checkpoint") is None:
+        raise InputError(
+            "checkpoint: alphaclip needs the file of an Alpha-CLIP image tower, found none; give it"
+        )
 
 
 def _check(options: EmbedderOptions, name: str, check: Callable[..., Any], **bounds: Any) -> None:

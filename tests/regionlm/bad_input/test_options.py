@@ -72,10 +72,10 @@ def test_bad_option(
         (["cls", "--alpha", "0"], "--alpha: an option of maskinversion, not of cls"),
         (["crop", "--heatmap", "heat.png"], "--heatmap: the embedder crop has no relevance map"),
         (["crop", "--size", "7"], "size"),
-        (["alphaclip"], "need each other; found no checkpoint"),
-        (["crop", "--alphaclip_checkpoint", "a.pth"], "need each other; found the embedder crop"),
-        (["alphaclip", "--alphaclip_checkpoint", "none.pth"], "none.pth: no such file"),
-        (["alphaclip", "--alphaclip_checkpoint", "image.png"], "weights image.png: expected"),
+        (["alphaclip"], "alphaclip needs the file of an Alpha-CLIP"),
+        (["crop", "--checkpoint", "a.pth"], "--checkpoint: an option of alphaclip, not of crop"),
+        (["alphaclip", "--checkpoint", "none.pth"], "none.pth: no such file"),
+        (["alphaclip", "--checkpoint", "image.png"], "weights image.png: expected"),
     ],
 )
 def test_bad_embedder(
@@ -136,7 +136,7 @@ def test_an_output_never_replaces_an_input(
         assert wanted in refused("caption", image, "--mask", mask, "--heatmap", output)
         assert wanted in refused("embed", image, "--mask", mask, "--output", output)
     assert wanted in refused("embed", image, "--mask", "link.png", "--output", "m.png")
-    alpha = ["--embedder", "alphaclip", "--alphaclip_checkpoint", "a.pth", "--output", "./a.pth"]
+    alpha = ["--embedder", "alphaclip", "--checkpoint", "a.pth", "--output", "./a.pth"]
     assert wanted in refused("embed", image, "--mask", mask, *alpha)
     assert wanted in refused("caption", "--manifest", "m.jsonl", "--output", "./m.jsonl")
 

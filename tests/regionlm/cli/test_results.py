@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,11 +14,11 @@ from PIL import Image
 from safetensors import safe_open
 
 from regionlm.cli.main import main
-from regionlm.cli.options import EmbedderName
+from regionlm.embedders.options import EMBEDDER_OPTIONS
 
 _ROOT = Path(__file__).parents[3]
 _FIGURES = {"logprob", "dice", "iou", "cosine_to_image"}
-_OTHERS = [name for name in get_args(EmbedderName) if name != "maskinversion"]
+_OTHERS = [name for name in EMBEDDER_OPTIONS if name != "maskinversion"]
 
 
 def _run(*argv: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -201,7 +200,7 @@ def embedder_flags(tiny_bundle: Path, write_alphaclip: Callable[..., Path]) -> C
         chosen: list[object] = ["--embedder", name]
         if name == "alphaclip":
             backbone = RegionCaptioner.from_pretrained(tiny_bundle, device="cpu").backbone
-            chosen += ["--alphaclip_checkpoint", write_alphaclip(backbone.model)]
+            chosen += ["--checkpoint", write_alphaclip(backbone.model)]
         return chosen
 
     return flags
