@@ -7,11 +7,11 @@ nothing here, or elsewhere, depends on the wording of jsonargparse's messages.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from types import NoneType
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import SafeDumper, SafeLoader, YAMLError, dump, load
@@ -56,9 +56,10 @@ def converted(kind: Any, value: Any) -> Any:
     if value is None and NoneType not in alternatives(kind):
         raise ValueError
     try:
-        return _reader(kind).parse_object({"value": value})["value"]
+        found = _reader(kind).parse_object({"value": value})["value"]
     except (ArgumentError, TypeError) as error:
         raise ValueError from error
+    return tuple(found) if get_origin(kind) is Sequence else found  # as defaults are
 
 
 class WrongArgument(ValueError):

@@ -128,8 +128,8 @@ def test_words_that_mean_nothing(given, said):
         (list[Path], "a list of paths"),
         (Path | None, "a path"),
         (dict[str, Any], "a mapping"),
-        (Inner | None, "a mapping of deep_flag, name"),
-        (list[Inner], "a list, each item a mapping of deep_flag, name"),
+        (Inner | None, "a name, or a mapping of deep_flag, name"),
+        (list[Inner], "a list, each item a name, or a mapping of deep_flag, name"),
     ],
 )
 def test_types_in_words(kind, said):
