@@ -22,6 +22,7 @@ from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
 from regionlm.pretrained.presets import PRESETS
+from regionlm.pretrained.sources import find_folder
 
 
 def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> RegionTask:
@@ -29,11 +30,11 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Region
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
         embedder = make_embedder(run.embedder.name, captioner.backbone, **run.embedder.options)
-        judge = captioner.backbone if run.judge is None else _backbone(run.judge, "judge", device)
+        judge = captioner.backbone if run.judge is None else _backbone(run.judge, device)
         return LocalizedCaptioning(
             captioner, embedder, judge, run.decoding, clipscore=run.clipscore
         )
-    backbone = _backbone(run.model, "model", device)
+    backbone = _backbone(run.model, device)
     embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
     template = TEMPLATES[run.task] if run.template is None else run.template
     if run.task == "referring":
@@ -46,28 +47,60 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Region
     return ClassRetrieval(backbone, embedder, dataset.classes, template, dataset.relatives)
 
 
+def check_models(run: Run) -> None:
+    """Find the models of a run, where needed by a download, without loading them.
+
+    Raises:
+        ModelError: there is none of such a name, or an open_clip model without weights.
+    """
+    if run.task == "captioning":
+        if run.model.pretrained is not None:
+            raise ModelError(
+                f"model.pretrained: captioning takes a bundle, which brings its weights; found"
+                f" {run.model.pretrained!r}"
+            )
+        _check_bundle(run.model)
+        if run.judge is not None:
+            _check_backbone(run.judge, "judge")
+    else:
+        _check_backbone(run.model, "model")
+
+
+def _check_backbone(model: ModelSource, option: str) -> None:
+    if _is_open_clip(model):
+        return
+    if not _is_known(model.name) and not Path(model.name).exists():
+        _refuse_untagged(model.name, option)
+    _check_bundle(model)
+
+
+def _check_bundle(model: ModelSource) -> None:
+    if model.name not in PRESETS:
+        find_folder(model.name, model.offline)
+
+
 def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:
-    if model.pretrained is not None:
-        raise ModelError(
-            f"model.pretrained: captioning takes a bundle, which brings its weights; found"
-            f" {model.pretrained!r}"
-        )
     return RegionCaptioner.from_pretrained(
         model.name, prefix=model.prefix, device=device, offline=model.offline
     )
 
 
-def _backbone(model: ModelSource, option: str, device: torch.device) -> ClipViT:
+def _backbone(model: ModelSource, device: torch.device) -> ClipViT:
     """An open_clip model by name and tag, or a backbone's folder; else a bundle's own backbone."""
-    ours = model.name == "mini" or model.name in PRESETS
-    is_folder = not ours and (Path(model.name) / CONFIG_FILE).is_file()
-    if model.pretrained is not None or is_folder:
+    if _is_open_clip(model):
         return load_backbone(
             model.name, pretrained=model.pretrained, device=device, offline=model.offline
         )
-    if not ours and not Path(model.name).exists():
-        _refuse_untagged(model.name, option)
     return _captioner(model, device).backbone
+
+
+def _is_open_clip(model: ModelSource) -> bool:
+    is_folder = not _is_known(model.name) and (Path(model.name) / CONFIG_FILE).is_file()
+    return model.pretrained is not None or is_folder
+
+
+def _is_known(name: str) -> bool:
+    return name == "mini" or name in PRESETS
 
 
 def _refuse_untagged(name: str, option: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from eval.run_settings import MaskQuality, Run, TaskName
+from prefix_models.decoding.options import DecodeOptions
 from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.dataset_options import check_request
 from regionlm.embedders.options import check_embedder
@@ -23,6 +24,8 @@ def check_run(run: Run) -> None:
         raise DataError(f"data.workers: expected 0 threads or more, found {run.data.workers}")
     check_request(run.data.name, run.data.root, run.data.options)
     check_embedder(run.embedder.name, run.embedder.options)
+    if run.task == "captioning":
+        DecodeOptions.from_dict(run.decoding)
     if run.template is not None:
         _check_template(run.template)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from eval.degrade import make_degradation
 from eval.paper import paper_figures
 from eval.run_settings import Run
-from eval.runs.build import build_task
+from eval.runs.build import build_task, check_models
 from eval.runs.check import check_run
 from eval.runs.results import ImageAnswer, write_results
 from eval.runs.run_digests import run_digests
@@ -29,8 +29,27 @@ from regionlm.distributed.trainer import answer_all, new_trainer
 from regionlm.errors import InputError
 
 
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run whose settings and files were checked; no model is loaded and nothing written yet.
+
+    Args:
+        run: as given.
+        dataset: its images.
+        settings: what the answers depend on, as JSON values.
+    """
+
+    run: Run
+    dataset: RegionDataset
+    settings: dict[str, Any]
+
+    def open_journal(self) -> Journal:
+        """Open the output folder; InputError if it holds something else."""
+        return Journal(self.run.output, self.settings, lambda answer: answer["bad"] is not None)
+
+
 def evaluate(run: Run) -> dict[str, Any]:
-    """Ask a task about every image of a dataset, on as many processes as asked for.
+    """Ask a task about every image of a dataset, on as many processes as the run says.
 
     Every process of a distributed run calls it; all must see ``run.output``.
 
@@ -45,16 +64,39 @@ def evaluate(run: Run) -> dict[str, Any]:
             "sweep: found one in a single run; give it to eval.runs.sweep.evaluate_sweep"
         )
     note_rank()
-    check_run(run)
-    data = run.data
-    dataset = open_dataset(
-        data.name, data.root, data.split,
-        limit=run.limit, allow_missing=run.skip_bad, **data.options,
-    )  # fmt: skip
-    settings = _settings(run, dataset)
-    journal = Journal(run.output, settings, lambda answer: answer["bad"] is not None)
+    (prepared,) = prepare([run])
+    return carry_out(prepared)
 
-    def prepare(device: torch.device) -> Callable[[int, Sample], dict[str, Any]]:
+
+def prepare(runs: Sequence[Run]) -> list[PreparedRun]:
+    """Check runs as far as possible without loading a model, and open their datasets.
+
+    Raises:
+        DataError, InputError, ModelError, PrefixModelError: as `evaluate`.
+    """
+    for run in runs:
+        check_run(run)
+    opened: dict[str, RegionDataset] = {}
+    prepared = []
+    for run in runs:
+        key = repr((run.data, run.limit, run.skip_bad))
+        if key not in opened:
+            opened[key] = open_dataset(
+                run.data.name, run.data.root, run.data.split,
+                limit=run.limit, allow_missing=run.skip_bad, **run.data.options,
+            )  # fmt: skip
+        settings = _settings(run, opened[key])
+        check_models(run)
+        prepared.append(PreparedRun(run, opened[key], settings))
+    return prepared
+
+
+def carry_out(prepared: PreparedRun) -> dict[str, Any]:
+    """Answer what is not answered yet, and write the results; as `evaluate`."""
+    run, dataset, settings = prepared.run, prepared.dataset, prepared.settings
+    journal = prepared.open_journal()
+
+    def load(device: torch.device) -> Callable[[int, Sample], dict[str, Any]]:
         degrade = make_degradation(run.masks, run.sam, device, run.mask_kernel)
         task = build_task(run, dataset, device)
 
@@ -71,9 +113,9 @@ def evaluate(run: Run) -> dict[str, Any]:
 
     module = AnswerModule(
         dataset,
-        prepare,
+        load,
         journal,
-        workers=data.workers,
+        workers=run.data.workers,
         unreadable=unreadable if run.skip_bad else None,
         progress=run.trainer.progress,
     )

@@ -10,9 +10,8 @@ from dataclasses import asdict
 from typing import Any, get_origin
 
 from eval.run_settings import Run
-from eval.runs.check import check_run
 from eval.runs.compare import Finished, compare, group_runs, short_name
-from eval.runs.evaluate import evaluate
+from eval.runs.evaluate import carry_out, prepare
 from eval.runs.plots import save_plot
 from eval.runs.results import REPORT, RESULT
 from regionlm.cli.flags import UsageError, group_of, has_name, option_kinds
@@ -28,6 +27,7 @@ PLOT = "sweep.png"
 def evaluate_sweep(run: Run) -> None:
     """Carry out each run of a sweep in a folder of its own, then write all of them together.
 
+    Settings, datasets, names of models and output folders of all runs are checked before the first.
     ``run.output`` then holds report.md (a table for each task), result.json (that of each run, by
     folder) and sweep.png. Every process of a distributed run calls it.
 
@@ -40,10 +40,10 @@ def evaluate_sweep(run: Run) -> None:
             f"output folder {run.output}: expected an empty one or a sweep's, found a single run;"
             " give another --output"
         )
-    runs = expand(run)
-    for one in runs:
-        check_run(one)
-    results = {one.output.name: evaluate(one) for one in runs}
+    prepared = prepare(expand(run))
+    for one in prepared:
+        one.open_journal()  # a folder of something else is refused before the first run, too
+    results = {one.run.output.name: carry_out(one) for one in prepared}
     if not is_first_process():
         return
     groups = group_runs([Finished(name, result) for name, result in results.items()])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eval.run_settings import Data, EmbedderSource, Machines, ModelSource, Run
-from eval.runs.build import build_task
+from eval.runs.build import build_task, check_models
 from eval.runs.evaluate import evaluate
 from regionlm.datasets import open_dataset
 from regionlm.errors import ModelError
@@ -50,7 +50,7 @@ def test_an_open_clip_name_needs_weights(task, option, name, tmp_path):
     run = _run(tmp_path / "run", task, ModelSource())
     setattr(run, option, ModelSource(name))
     with pytest.raises(ModelError, match=rf"--{option}\.pretrained .*openai") as caught:
-        build_task(run, open_dataset("mini", None), CPU)
+        check_models(run)
     assert "\n" not in str(caught.value)
 
 
