@@ -27,8 +27,9 @@ BLEU_UP_TO = 4
 class LocalizedCaptioning:
     """Caption every mask; match the captions to the image's expressions with a text encoder.
 
-    A caption is right if the nearest expression is one that means its own mask. Masks that no
-    expression means are not asked about.
+    A caption is right if the nearest expression is one that means its own mask. Equal expressions
+    are one candidate, since a caption can't be nearer to one copy than to another; so it is right
+    for each of the masks that share it. Masks that no expression means are not asked about.
 
     Args:
         captioner: its prefix model writes the captions.

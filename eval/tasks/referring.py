@@ -23,6 +23,10 @@ class ReferringRetrieval:
     Text to mask is the paper's body text and the only reading that has IoUs; mask to text is the
     caption of its Table 1.
 
+    In mask to text, equal expressions are one candidate, so regions that share an expression share
+    its rank. The text is all that is compared: nothing could tell which copy was chosen, and a
+    choice among copies would only reward the order of the file. Captioning counts alike.
+
     Args:
         backbone: embeds the expressions.
         embedder: embeds the regions, on the same backbone.
@@ -46,10 +50,12 @@ class ReferringRetrieval:
         regions = self.embedder(sample.image, shown_masks(sample, shown)).embeddings
         unlike, alike = _first_of_equals(regions)
         scores = cosines(self.backbone.embed_texts(prompts), regions[unlike]).cpu()
-        scores = scores[[distinct.index(text) for text in sample.texts]][:, alike]
+        scores = scores[:, alike]
         targets = torch.tensor(sample.targets)
+        texts = torch.tensor([distinct.index(text) for text in sample.texts])
+        back = target_ranks(scores.T[targets], texts).tolist()
+        scores = scores[texts]
         ranks, (above, tied) = target_ranks(scores, targets), tie_counts(scores, targets)
-        back = target_ranks(scores.T[targets], torch.arange(len(targets))).tolist()
         best = scores.max(1)
         records = []
         for i, (text, target) in enumerate(zip(sample.texts, sample.targets, strict=True)):

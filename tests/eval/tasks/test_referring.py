@@ -96,6 +96,22 @@ def test_a_mask_with_several_expressions_counts_once(backbone, samples):
     assert referring_metrics([wrong])["mask_to_text_acc@1"] == 0.5
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (2, 0, 1)])
+def test_regions_of_equal_expressions_share_their_rank(backbone, samples, order):
+    """Wherever in the file they stand, and as one candidate for the other regions."""
+    texts = [("a red fox", 0), ("a red fox", 1), ("a truck on the snow", 2)]
+    placed = [texts[i] for i in order]
+    fox, truck = order.index(0), order.index(2)
+    right = _placed(backbone, samples[2], [fox, fox, truck], *placed)
+    assert [r["rank_mask_to_text"] for r in right] == [0, 0, 0]
+    wrong = _placed(backbone, samples[2], [truck, truck, fox], *placed)
+    assert [r["rank_mask_to_text"] for r in wrong] == [1, 1, 1]
+    figures = referring_metrics([right, wrong])
+    assert figures["mask_to_text_acc@1"] == 0.5 and figures["mask_to_text_acc@5"] == 1
+    # Text to mask can't be right for both: one of the two regions is the first.
+    assert sorted(r["rank"] for r in right) == [0, 0, 1]
+
+
 def test_objects_can_count_alike_whatever_the_number_of_their_expressions(backbone, samples):
     records = _placed(backbone, samples[1], [0, 3], *THREE)
     for record, rank in zip(records, (0, 1, 1, 0), strict=True):
