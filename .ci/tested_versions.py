@@ -12,13 +12,21 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def direct() -> list[str]:
-    """Names of the packages that pyproject.toml names, as they stand there."""
+def requirements() -> list[str]:
+    """What pyproject.toml asks for, extras included, as it stands there."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     text = text[text.index("dependencies = [") : text.index("[project.scripts]")]
-    lines = [line.partition("  #")[0] for line in text.splitlines() if not line.startswith("#")]
-    found = re.findall(r'"([\w.-]+)(?:\[[\w,]+\])?(?:[<>=!~].*?)?"', "\n".join(lines))
-    return [name for name in dict.fromkeys(found) if name != "regionlm"]
+    lines = [
+        line.split("  #")[0] for line in text.splitlines() if not line.lstrip().startswith("#")
+    ]
+    found = re.findall(r'"([^"]+)"', "\n".join(lines))
+    return [one for one in found if not one.startswith("regionlm[")]
+
+
+def direct() -> list[str]:
+    """Plain names of the packages that pyproject.toml asks for, each once."""
+    names = (re.split(r"[^\w.-]", one)[0] for one in requirements())
+    return list(dict.fromkeys(map(plain, names)))
 
 
 def locked() -> dict[str, list[str]]:
@@ -32,7 +40,7 @@ def locked() -> dict[str, list[str]]:
 
 if __name__ == "__main__":
     lines = locked()
-    found = [line for name in direct() for line in lines[plain(name)]]
+    found = [line for name in direct() for line in lines[name]]
     target = ROOT / "regionlm/tested_versions.json"
     target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"{target.relative_to(ROOT)}: {len(direct())} packages")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,13 @@ LINES = [
     if not line.startswith("#")
 ]
 LOCKED = [Requirement(line) for line in LINES]
-PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PYTHONS = ["3.10.13", "3.11.7", "3.12.1", "3.13.0"]
 
 
 def wanted() -> list[Requirement]:
     """What pyproject.toml asks for, extras included."""
-    section = PYPROJECT[PYPROJECT.index("dependencies = [") : PYPROJECT.index("[project.scripts]")]
-    found = re.findall(r"^(?!\s*#).*", section, re.M)
-    quoted = [text for line in found for text in re.findall(r'"([^"]+)"', line.split("  #")[0])]
-    return [one for one in map(Requirement, quoted) if one.name != "regionlm"]
+    asked = runpy.run_path(str(ROOT / ".ci/tested_versions.py"))["requirements"]()
+    return [Requirement(one) for one in asked]
 
 
 def environment(python: str, system: str, machine: str) -> dict[str, str]:

@@ -7,31 +7,17 @@ CVPR 2014. The images are those of VOC 2010. Its annotation comes in three forms
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from regionlm.datasets.context_classes import CLASSES, SPELLED
 from regionlm.datasets.context_maps import Detail, LabelMaps, MatFiles, PngFiles
 from regionlm.datasets.data_errors import DataError, check_split
-from regionlm.datasets.dataset_files import (
-    annotation_files,
-    check_counts,
-    find_needed,
-    locate,
-    read_ids,
-)
+from regionlm.datasets.dataset_files import annotation_files, find_needed, read_ids
 from regionlm.datasets.dataset_options import ContextOptions
 from regionlm.datasets.semantic import SemanticDataset
 
-DOWNLOAD = (
-    "images and image lists http://host.robots.ox.ac.uk/pascal/VOC/voc2010/"
-    "VOCtrainval_03-May-2010.tar; annotation trainval.tar.gz and labels.txt of "
-    "https://cs.stanford.edu/~roozbeh/pascal-context/, or "
-    "https://codalabuser.blob.core.windows.net/public/trainval_merged.json"
-)
-
-_PUBLISHED = {"train": 4_998, "val": 5_105, "trainval": 10_103}
 _DETAIL_FILE = "trainval_merged.json"
 
 # Position, from 1, of each original number among the 59; 0 for all others.
@@ -45,6 +31,16 @@ class Context59(SemanticDataset):
     Classes are in the order of their original numbers, which is that of their raw names. Pixels of
     the other 400 classes belong to no mask.
     """
+
+    raw_classes = tuple(CLASSES.values())
+    spelled = SPELLED
+    published: ClassVar = {"train": 4_998, "val": 5_105, "trainval": 10_103}
+    download = (
+        "images and image lists http://host.robots.ox.ac.uk/pascal/VOC/voc2010/"
+        "VOCtrainval_03-May-2010.tar; annotation trainval.tar.gz and labels.txt of "
+        "https://cs.stanford.edu/~roozbeh/pascal-context/, or "
+        "https://codalabuser.blob.core.windows.net/public/trainval_merged.json"
+    )
 
     def __init__(
         self,
@@ -66,14 +62,14 @@ class Context59(SemanticDataset):
         """
         chosen = ContextOptions(**options)
         self.name, self.split = chosen.dataset, split
-        check_split(self.name, split, tuple(_PUBLISHED))
+        check_split(self.name, split, tuple(self.published))
         root = Path(root)
         places = _places(root)
-        form = _choose_form(root, places) if chosen.form == "auto" else chosen.form
+        form = self._choose_form(root, places) if chosen.form == "auto" else chosen.form
         needs = {form: places[form], "JPEGImages": _within(root, "JPEGImages")}
         if form != "detail":
             needs[f"the list {split}.txt"] = _lists(root, split)
-        found = find_needed(self.name, root, needs, DOWNLOAD)
+        found = find_needed(self.name, root, needs, self.download)
         self.annotations = annotation_files(found)
         self._maps: LabelMaps
         if form == "detail":
@@ -82,18 +78,23 @@ class Context59(SemanticDataset):
         else:
             ids = read_ids(found[f"the list {split}.txt"][0])
             files = MatFiles if form == "mat" else PngFiles
-            self._maps = files(found[form][0], ids, DOWNLOAD, allow_missing)
-        check_counts(f"context59 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
-        listed = [(f"{i}.jpg",) for i in ids]
-        photos = locate(self.name, "images", listed, found["JPEGImages"], DOWNLOAD, allow_missing)
-        super().__init__(
-            ids, photos, tuple(CLASSES.values()), chosen.names, SPELLED, chosen.drop_classes
-        )
+            self._maps = files(found[form][0], ids, self.download, allow_missing)
+        super().__init__(ids, found["JPEGImages"], chosen, allow_missing)
 
     def _label_map(self, row: int) -> np.ndarray:
         numbers = self._maps.read(self._ids[row])
         known = (numbers > 0) & (numbers < len(_INDEX))
         return np.where(known, _INDEX[np.where(known, numbers, 0)], 0)
+
+    def _choose_form(self, root: Path, places: dict[str, list[Path]]) -> str:
+        for form, candidates in places.items():
+            if any(place.exists() for place in candidates):
+                return form
+        raise DataError(
+            f"{self.name}: no annotation in {root}; expected, there or in VOC2010/, one of "
+            f"SegmentationClassContext/ID.png, trainval/ID.mat or {_DETAIL_FILE}; and "
+            f"VOC2010/JPEGImages/. Download: {self.download}"
+        )
 
 
 def _within(root: Path, *names: str) -> list[Path]:
@@ -107,17 +108,6 @@ def _places(root: Path) -> dict[str, list[Path]]:
         "mat": _within(root, "trainval", "pascal-context/trainval"),
         "detail": _within(root, _DETAIL_FILE),
     }
-
-
-def _choose_form(root: Path, places: dict[str, list[Path]]) -> str:
-    for form, candidates in places.items():
-        if any(place.exists() for place in candidates):
-            return form
-    raise DataError(
-        f"context59: no annotation in {root}; expected, there or in VOC2010/, one of "
-        f"SegmentationClassContext/ID.png, trainval/ID.mat or {_DETAIL_FILE}; and "
-        f"VOC2010/JPEGImages/. Download: {DOWNLOAD}"
-    )
 
 
 def _lists(root: Path, split: str) -> list[Path]:

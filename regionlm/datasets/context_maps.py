@@ -13,7 +13,7 @@ import numpy as np
 
 from regionlm.datasets.context_classes import CLASSES, SYNONYMS
 from regionlm.datasets.data_errors import DataError, DataWarning, within
-from regionlm.datasets.dataset_files import locate, read_lines
+from regionlm.datasets.dataset_files import locate_by_id, read_lines
 from regionlm.datasets.image_files import read_label_map
 from regionlm.datasets.instances import segmentation_mask
 from regionlm.datasets.json_records import TableBuilder, scan, whole_size
@@ -36,8 +36,9 @@ class _MapFiles(LabelMaps):
     def __init__(
         self, folder: Path, ids: Sequence[str], download: str, allow_missing: bool
     ) -> None:
-        names = [(image_id + self.suffix,) for image_id in ids]
-        paths = locate("context59", "label maps", names, [folder], download, allow_missing)
+        paths = locate_by_id(
+            "context59", "label maps", ids, self.suffix, [folder], download, allow_missing
+        )
         self.paths = dict(zip(ids, paths, strict=True))
 
 

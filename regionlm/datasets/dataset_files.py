@@ -87,6 +87,20 @@ def locate(
     return [str(folders[0] / own[0]) if path is None else path for path, own in pairs]
 
 
+def locate_by_id(
+    dataset: str,
+    what: str,
+    ids: Sequence[str],
+    suffix: str,
+    folders: Sequence[Path],
+    download: str,
+    allow_missing: bool,
+) -> list[str]:
+    """`locate` for files that are named after their images' ids."""
+    names = [(image_id + suffix,) for image_id in ids]
+    return locate(dataset, what, names, folders, download, allow_missing)
+
+
 def _locate_one(
     alternatives: Sequence[str], folders: Sequence[Path], listings: dict[Path, frozenset[str]]
 ) -> str | None:

@@ -18,6 +18,7 @@ from regionlm.datasets.dataset_files import (
     check_counts,
     find_needed,
     locate,
+    locate_by_id,
     read_lines,
 )
 from regionlm.datasets.dataset_options import OpenImagesOptions
@@ -91,10 +92,9 @@ class OpenImages(RegionDataset):
         files = locate(self.name, "masks", names, found["masks"], download, allow_missing)
         self._masks = _group(rows, files, label_of)
         ids = list(self._masks)
-        photos = locate(
-            self.name, "images", [(f"{i}.jpg",) for i in ids], found["images"], download,
-            allow_missing,
-        )  # fmt: skip
+        photos = locate_by_id(
+            self.name, "images", ids, ".jpg", found["images"], download, allow_missing
+        )
         super().__init__(ids, photos)
 
     def _check(self, rows: Sequence[dict[str, str]]) -> None:
@@ -165,7 +165,7 @@ def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
     """Names of classes; some releases of the files have a header, and all have more classes."""
     names: dict[str, str] = {}
     for file in files:
-        rows = [row for row in _named_rows(file) if len(row) == 2 and row[0].startswith("/")]
+        rows = [row for row in _csv_rows(file) if len(row) == 2 and row[0].startswith("/")]
         names = {**dict(rows), **names}
     unnamed = [mid for mid in mids if mid not in names]
     if unnamed:
@@ -176,41 +176,38 @@ def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(names[mid] for mid in mids)
 
 
-def _named_rows(file: Path) -> list[list[str]]:
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            return list(csv.reader(stream))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{file} cannot be read as CSV in UTF-8 ({error}): fetch it again"
-        ) from error
-
-
 def _read_rows(file: Path) -> list[dict[str, str]]:
     """Read the columns needed, as text: an image id may look like a number (123e456)."""
-    seen, rows = set(), []
-    for row in _csv_rows(file):
-        if any(not row[column] for column in _COLUMNS):
-            raise DataError(f"{file}: the row of {row['MaskPath']} is cut off: fetch it again")
-        if row["MaskPath"] not in seen:
-            seen.add(row["MaskPath"])
-            rows.append({column: row[column] for column in _COLUMNS})
-    return rows
+    rows = _csv_rows(file, strict=True)
+    header = next(rows, [])
+    missing = set(_COLUMNS) - set(header)
+    if missing:
+        raise DataError(
+            f"{file}: expected columns {', '.join(_COLUMNS)}; without "
+            f"{', '.join(sorted(missing))} it is another file: fetch it again"
+        )
+    places = [header.index(column) for column in _COLUMNS]
+    found: dict[str, dict[str, str]] = {}
+    for row in filter(None, rows):
+        cells = [row[place] if place < len(row) else "" for place in places]
+        if not all(cells):
+            raise DataError(f"{file}: the row of {cells[0]} is cut off: fetch it again")
+        found.setdefault(cells[0], dict(zip(_COLUMNS, cells, strict=True)))
+    return list(found.values())
 
 
-def _csv_rows(file: Path) -> Iterator[dict[str, str]]:
-    with open(file, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        try:
-            missing = set(_COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(
-                    f"{file}: expected columns {', '.join(_COLUMNS)}; without "
-                    f"{', '.join(sorted(missing))} it is another file: fetch it again"
-                )
-            yield from reader
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: damaged near line {reader.line_num}: {error}") from error
+def _csv_rows(file: Path, *, strict: bool = False) -> Iterator[list[str]]:
+    line = 0
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=strict)
+            for row in reader:
+                line = reader.line_num
+                yield row
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file} cannot be read as CSV in UTF-8 after line {line} ({error}): fetch it again"
+        ) from error
 
 
 def _of_classes(rows: list[dict[str, str]], mids: set[str]) -> list[dict[str, str]]:

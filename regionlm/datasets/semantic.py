@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from regionlm.datasets.data_errors import DataError
+from regionlm.datasets.dataset_files import check_counts, locate_by_id
+from regionlm.datasets.dataset_options import VocOptions
 from regionlm.datasets.image_files import read_photo
 from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, labelled_sample
@@ -17,35 +21,45 @@ class SemanticDataset(RegionDataset):
     """A sample per image: for each class in it, all pixels of that class are one mask.
 
     Mask ids are "IMAGE/CLASS", the class as the files call it; masks are in the order of classes.
+
+    raw_classes: names of class 1, 2, ..., as the files call them. spelled: those of them that are
+    no words of English, by raw name. published: number of images by split.
     """
+
+    raw_classes: ClassVar[Sequence[str]]
+    spelled: ClassVar[Mapping[str, str]]
+    published: ClassVar[Mapping[str, int]]
+    download: ClassVar[str]
 
     def __init__(
         self,
         ids: Sequence[str],
-        photos: Sequence[str],
-        names: Sequence[str],
-        style: str,
-        spelled: Mapping[str, str],
-        drop_classes: Sequence[str],
+        photo_folders: Sequence[Path],
+        options: VocOptions,
+        allow_missing: bool,
     ) -> None:
-        """Set up the classes.
+        """Find the photos and set up the classes; `name` and `split` are there already.
 
-        names: of class 1, 2, ..., as the files call them. style: "raw" for these, "spelled" for
-        words of English; spelled: the names that differ. drop_classes: names, of either style,
-        that are no class and give no mask.
+        ids: of all images of the split. photo_folders: where their `ID.jpg` may be.
 
-        Raises DataError: unknown class.
+        Raises DataError: photos are missing, or `options.drop_classes` names no class.
         """
+        counted = {"images": self.published[self.split]}
+        check_counts(f"{self.name} {self.split}", {"images": len(ids)}, counted)
+        photos = locate_by_id(
+            self.name, "images", ids, ".jpg", photo_folders, self.download, allow_missing
+        )
         super().__init__(ids, photos)
-        words = {name: spelled.get(name, name) for name in names}
-        dropped = {_raw_name(self.name, given, words) for given in drop_classes}
-        self._raw = {i: name for i, name in enumerate(names, start=1) if name not in dropped}
+        words = {name: self.spelled.get(name, name) for name in self.raw_classes}
+        dropped = {_raw_name(self.name, given, words) for given in options.drop_classes}
+        numbered = enumerate(self.raw_classes, start=1)
+        self._raw = {number: name for number, name in numbered if name not in dropped}
         kept = self._raw.values()
-        self.classes = tuple(words[name] if style == "spelled" else name for name in kept)
+        self.classes = tuple(words[name] if options.names == "spelled" else name for name in kept)
 
     @abstractmethod
     def _label_map(self, row: int) -> np.ndarray:
-        """Class of each pixel, integers [H, W]: 1, 2, ... as in `names`; others are no class."""
+        """Class of each pixel, integers [H, W]: 1, 2, ... as in `raw_classes`; others are none."""
 
     def _load(self, row: int) -> Sample:
         numbers = self._label_map(row)

@@ -7,23 +7,15 @@ http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from regionlm.datasets.data_errors import check_split
-from regionlm.datasets.dataset_files import (
-    annotation_files,
-    check_counts,
-    find_needed,
-    locate,
-    read_ids,
-)
+from regionlm.datasets.dataset_files import annotation_files, find_needed, locate_by_id, read_ids
 from regionlm.datasets.dataset_options import VocOptions
 from regionlm.datasets.image_files import read_label_map
 from regionlm.datasets.semantic import SemanticDataset, check_labels
-
-DOWNLOAD = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -36,7 +28,6 @@ SPELLED = {
     "tvmonitor": "tv monitor",
 }
 
-_PUBLISHED = {"train": 1_464, "val": 1_449, "trainval": 2_913}
 _BACKGROUND, _VOID = 0, 255
 
 
@@ -45,6 +36,11 @@ class Voc2012(SemanticDataset):
 
     Background, and the void border around objects, belong to no mask.
     """
+
+    raw_classes = CLASSES
+    spelled = SPELLED
+    published: ClassVar = {"train": 1_464, "val": 1_449, "trainval": 2_913}
+    download = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 
     def __init__(
         self,
@@ -65,25 +61,20 @@ class Voc2012(SemanticDataset):
         """
         chosen = VocOptions(**options)
         self.name, self.split = chosen.dataset, split
-        check_split(self.name, split, tuple(_PUBLISHED))
+        check_split(self.name, split, tuple(self.published))
         root = Path(root)
         homes = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
         listing = f"ImageSets/Segmentation/{split}.txt"
         parts = (listing, "SegmentationClass", "JPEGImages")
         needs = {part: [home / part for home in homes] for part in parts}
-        found = find_needed(self.name, root, needs, DOWNLOAD)
+        found = find_needed(self.name, root, needs, self.download)
         self.annotations = annotation_files(found)
         ids = read_ids(found[listing][0])
-        check_counts(f"voc2012 {split}", {"images": len(ids)}, {"images": _PUBLISHED[split]})
-        photos = locate(
-            self.name, "images", [(f"{i}.jpg",) for i in ids], found["JPEGImages"], DOWNLOAD,
-            allow_missing,
-        )  # fmt: skip
-        self._maps = locate(
-            self.name, "label maps", [(f"{i}.png",) for i in ids], found["SegmentationClass"],
-            DOWNLOAD, allow_missing,
-        )  # fmt: skip
-        super().__init__(ids, photos, CLASSES, chosen.names, SPELLED, chosen.drop_classes)
+        super().__init__(ids, found["JPEGImages"], chosen, allow_missing)
+        folders = found["SegmentationClass"]
+        self._maps = locate_by_id(
+            self.name, "label maps", ids, ".png", folders, self.download, allow_missing
+        )
 
     def _label_map(self, row: int) -> np.ndarray:
         path = self._maps[row]
