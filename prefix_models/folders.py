@@ -44,6 +44,14 @@ class FolderKind:
     version: int
     error: type[ValueError]
 
+    def is_kind_of(self, folder: Path) -> bool:
+        """Whether a folder's config.json has this format, of any version."""
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(config, dict) and config.get("format") == self.format
+
     def read_config(self, folder: Path) -> dict[str, Any]:
         """Read a folder's config.json; raise unless it is of this format and version."""
         path = folder / CONFIG
@@ -126,12 +134,7 @@ class FolderKind:
             return
         if not folder.is_dir():
             raise self.error(f"{folder} is a file; give the name of a folder")
-        try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            ours = config.get("format") == self.format
-        except (OSError, ValueError, AttributeError):
-            ours = False
-        if not ours and any(folder.iterdir()):
+        if not self.is_kind_of(folder) and any(folder.iterdir()):
             raise self.error(
                 f"{folder} holds something other than a {self.noun} (no {self.noun}'s {CONFIG} is "
                 "there); give a new or empty folder"

@@ -189,7 +189,8 @@ def load_llava(
     """Load a LLaVA and its processor from a folder or the Hugging Face hub, in eval mode.
 
     Args:
-        source: folder or hub id of a `LlavaForConditionalGeneration`, weights as safetensors.
+        source: folder or hub id of a `LlavaForConditionalGeneration`. Weights are safetensors,
+            or in a folder a pickle of tensors (pytorch_model.bin).
         device: where to put the model.
         dtype: of the weights; None means as saved.
         offline: use files of this machine only.

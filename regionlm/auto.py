@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regionlm.errors import InputError
+from regionlm.pretrained.model_kinds import is_llava
 from regionlm.pretrained.presets import PRESETS
-from regionlm.pretrained.sources import find_folder, is_llava
+from regionlm.pretrained.sources import find_folder
 
 if TYPE_CHECKING:
     import torch

@@ -31,7 +31,9 @@ def load_strictly(
         source: folder or hub id.
         noun: what it is, for messages; weights: where its weights are, likewise.
         dtype: None means as saved.
-        **options: of `from_pretrained`; local files only, unless they say otherwise.
+        **options: of `from_pretrained`; local files only, unless they say otherwise. Weights are
+            safetensors, but for a local folder that has none: there they may be pickles, of which
+            transformers takes tensors alone.
 
     Raises:
         PrefixModelError: it is not there, is damaged, or lacks weights.
@@ -41,7 +43,7 @@ def load_strictly(
             model, report = kind.from_pretrained(
                 source,
                 dtype=dtype or "auto",
-                use_safetensors=True,
+                use_safetensors=not _is_pickled(Path(source)),
                 # Reported below, with both shapes, instead of raised with a page of text.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
@@ -53,6 +55,10 @@ def load_strictly(
     if problem:
         raise PrefixModelError(f"{weights}{problem}")
     return model
+
+
+def _is_pickled(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.glob("*.safetensors"))
 
 
 def _problem(report: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from prefix_models.folders import CONFIG
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import (
     CONFIG_FILE,
@@ -20,11 +21,15 @@ from regionlm.backbones.open_clip_insides import (
     refuse_unreadable,
     with_activation,
 )
+from regionlm.backbones.published_weights import download_folder, find_weights
 from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.backbones.text_tokenizers import folder_tokenizer, model_tokenizer
 from regionlm.backbones.torchscript import is_torchscript, torchscript_classes
+from regionlm.backbones.transformers_clip import is_transformers_clip, load_transformers_clip
 from regionlm.devices import resolve_device
 from regionlm.errors import ModelError, ModelWarning
+
+HUB = "hf-hub:"
 
 
 def load_backbone(
@@ -38,11 +43,13 @@ def load_backbone(
     """Load a CLIP ViT with its weights.
 
     Args:
-        source: an open_clip model name (``ViT-B-32``), or a local folder with
-            ``open_clip_config.json``, the weights and, where the config names a tokenizer
-            (``hf_tokenizer_name``), its files. Texts become the ids that open_clip gives them.
-        pretrained: with a name: open_clip's tag (``openai``, ``laion2b_s34b_b79k``) or the path of
-            a checkpoint file. With a folder: leave it out.
+        source: an open_clip model name (``ViT-B-32``), which a tag may follow
+            (``ViT-B-32/openai``); a local folder; or ``hf-hub:ID``, the folder of a hub repository.
+            A folder holds ``open_clip_config.json``, the weights and, where the config names a
+            tokenizer (``hf_tokenizer_name``), its files; or transformers' ``CLIPModel``. Texts
+            become the ids that open_clip gives them.
+        pretrained: with a name that no tag follows: open_clip's tag (``openai``,
+            ``laion2b_s34b_b79k``) or the path of a checkpoint file. Otherwise leave it out.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         offline: never use the network; weights must be in the Hugging Face cache already.
         quick_gelu: which GELU the weights were trained with. By default a tag knows, an OpenAI
@@ -56,24 +63,44 @@ def load_backbone(
         ModelError: unknown name or tag, missing, damaged or misfitting files, no such device.
     """
     target = resolve_device(device)
-    if source.startswith("hf-hub:"):
-        repository = source.removeprefix("hf-hub:")
-        raise ModelError(
-            f"{source}: models are read from local folders only; download it (hf download"
-            f" {repository} --local-dir FOLDER) and give the folder"
-        )
+    is_hub = source.startswith(HUB)
     folder = Path(source.removeprefix("local-dir:"))
-    if source.startswith("local-dir:") or folder.is_dir():
+    if is_hub or source.startswith("local-dir:") or folder.is_dir():
         if pretrained is not None:
-            raise ModelError(f"model folder {folder}: brings its own weights; leave out pretrained")
+            raise ModelError(f"model folder {source}: brings its own weights; leave out pretrained")
+        if is_hub:
+            folder = download_folder(source.removeprefix(HUB), offline)
         return _load_folder(folder, quick_gelu).to(target)
-    return _load_named(source, pretrained, offline, quick_gelu).to(target)
+    name, tag = (source, None) if pretrained is not None else split_tag(source)
+    return _load_named(name, tag or pretrained, offline, quick_gelu).to(target)
+
+
+def split_tag(source: str) -> tuple[str, str | None]:
+    """The name of an open_clip model and the tag that follows it; None: what it says is no such."""
+    import open_clip
+
+    name, _, tag = source.rpartition("/")
+    if name.replace("/", "-") in open_clip.list_models():
+        return name, tag
+    return source, None
+
+
+def is_open_clip_name(source: str) -> bool:
+    """Whether open_clip has a model of this name, which a tag may follow."""
+    import open_clip
+
+    return split_tag(source)[0].replace("/", "-") in open_clip.list_models()
 
 
 def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
     path = folder / CONFIG_FILE
+    if not path.is_file() and is_transformers_clip(folder):
+        return load_transformers_clip(folder, quick_gelu)
     if not path.is_file():
-        raise ModelError(f"model folder {folder}: expected {CONFIG_FILE} in it, found none")
+        raise ModelError(
+            f"model folder {folder}: expected {CONFIG_FILE} in it, or {CONFIG} of transformers'"
+            " CLIPModel, found neither"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         model_config, text_config = config["model_cfg"], config["model_cfg"]["text_cfg"]
@@ -110,12 +137,11 @@ def _load_named(
     shown = ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "") or "none"
     if pretrained is None:
         raise ModelError(
-            f"{source}: which weights? give pretrained= one of {shown}, or a checkpoint file"
+            f"{source}: which weights? say {source}/TAG with one of {shown}, or give a checkpoint"
+            " file as pretrained"
         )
     tag_config = open_clip.get_pretrained_cfg(name, pretrained)
     if tag_config:
-        from regionlm.backbones.published_weights import find_weights
-
         weights = find_weights(f"{source} {pretrained}", tag_config, offline)
     elif os.path.exists(pretrained):
         weights = Path(pretrained)

@@ -1,11 +1,15 @@
-"""Weights that open_clip publishes under a tag: from the Hugging Face cache or the hub."""
+"""What is published of backbones: from the Hugging Face cache, or the hub."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from regionlm.backbones.open_clip_insides import HUB_FILES, URL_CACHE
+from prefix_models.folders import CONFIG
+from regionlm.backbones.open_clip_insides import CONFIG_FILE, HUB_FILES, URL_CACHE, WEIGHT_FILES
 from regionlm.errors import ModelError
 
 
@@ -44,6 +48,51 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
         f"{what}: its weights are not on this machine and {how}; fetch {where} elsewhere and give"
         " the file's path as pretrained"
     )
+
+
+def download_folder(hub_id: str, offline: bool) -> Path:
+    """Local folder of a hub repository; downloads it unless ``offline``.
+
+    Of weights that are there in several formats only one is fetched, and none of other frameworks.
+
+    Raises:
+        ModelError: not on this machine and offline, no such repository, or the download failed.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    if offline:
+        return _cached_folder(hub_id)
+    try:
+        files = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).list_repo_files(hub_id)
+        return Path(snapshot_download(hub_id, ignore_patterns=_needless(files)))
+    except Exception as error:  # no network, no such repository, disk full ...
+        raise ModelError(
+            f"no model {hub_id!r} on the hub ({type(error).__name__}); mistyped? else give a folder"
+        ) from error
+
+
+def _cached_folder(hub_id: str) -> Path:
+    """Where the hub's cache has a repository, also where not all of it is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in (CONFIG_FILE, CONFIG):
+        found = try_to_load_from_cache(hub_id, name)
+        if isinstance(found, str):
+            return Path(found).parent
+    raise ModelError(
+        f"no model {hub_id!r} in the local hub cache, and --offline was given; download it while"
+        " there is a network, or give a folder"
+    )
+
+
+def _needless(files: Iterable[str]) -> list[str]:
+    """Which of a repository's files are weights that are there twice, or another framework's."""
+    files = list(files)
+    whole = [name for name in WEIGHT_FILES if name in files][1:]
+    others = [name for name in files if name.endswith((".h5", ".msgpack", ".onnx", ".ot"))]
+    safe = any(re.fullmatch(r"model-\d+-of-\d+\.safetensors", name) for name in files)
+    sharded = [name for name in files if safe and re.match(r"pytorch_model-\d+-of-", name)]
+    return [*whole, *others, *sharded]
 
 
 def _from_hub(repository: str, name: str, offline: bool) -> tuple[Path | None, str]:

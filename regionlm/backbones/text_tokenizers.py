@@ -25,6 +25,7 @@ from regionlm.errors import InputError, ModelError, ModelWarning
 
 TOKENIZER_FILE, SETTINGS_FILE = "tokenizer.json", "tokenizer_config.json"
 _VOCABULARIES = (TOKENIZER_FILE, "vocab.txt", "vocab.json", "*.model")
+_ANY_HIGHEST = 2  # an eos_token_id by which transformers, too, means the highest token of a text
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -179,6 +180,44 @@ def model_tokenizer(name: str, text_config: dict[str, Any], offline: bool) -> An
             f"{name}: its tokenizer {named} can't be had ({type(error).__name__}: not on this"
             f" machine, and {how}); download it while there is a network (hf download {named})"
         ) from error
+
+
+def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
+    """The tokenizer of a transformers ``CLIPModel``'s folder.
+
+    Open_clip's own where the folder has the same vocabulary or, with as many tokens, none.
+
+    Args:
+        folder: may have ``tokenizer.json``.
+        text_config: a ``CLIPTextConfig``.
+
+    Raises:
+        ModelError: the file is missing, damaged or another model's, or its texts do not end with
+            the token that is read: transformers asks for one by number, open_clip for the highest.
+    """
+    from open_clip import SimpleTokenizer
+
+    path, rows = folder / TOKENIZER_FILE, text_config.vocab_size
+    context = text_config.max_position_embeddings
+    own = SimpleTokenizer(context_length=context) if rows == OWN_TOKENS else None
+    if not path.is_file():
+        if own is None:
+            raise ModelError(
+                f"model folder {folder}: lacks {TOKENIZER_FILE}, which its text tower (vocabulary"
+                f" of {rows}) needs; copy it there"
+            )
+        return own
+    vocabulary = _vocabulary(path)
+    if own is not None and vocabulary.items() >= _words(own).items():
+        return own
+    end, highest = ([None, *_read(path).encode("").ids][-1], max(vocabulary.values()))
+    wanted = text_config.eos_token_id
+    if end is None or (wanted != _ANY_HIGHEST and not wanted == end == highest):
+        raise ModelError(
+            f"model folder {folder}: expected texts that end with the tokenizer's highest token,"
+            f" {highest}; {TOKENIZER_FILE} ends them with {end}, config.json with {wanted}"
+        )
+    return FileTokenizer(path, context=context, vocabulary=rows, pad=end)
 
 
 def _saved_file(folder: Path, text_config: dict[str, Any], rows: int) -> FileTokenizer | None:

@@ -53,16 +53,10 @@ def read_bundle(
     """
     config = _read_config(folder)
     from prefix_models.dispatch import load_prefix_model
-    from regionlm.backbones.loading import load_backbone
     from regionlm.devices import resolve_device
 
     device = resolve_device(device)
-    if not (folder / BACKBONE).is_dir():
-        raise ModelError(f"{folder}: has no folder {BACKBONE}/; the bundle is incomplete")
-    backbone = load_backbone(str(folder / BACKBONE), device=device, offline=True)
-    backbone.name = config["backbone"]["name"]
-    backbone.inversion_defaults = dict(config["inversion"])
-    _check_backbone(backbone, config["backbone"], folder)
+    backbone = read_bundle_backbone(folder, device=device)
     prefix_model = load_prefix_model(
         folder / PREFIX_MODEL, prefix=prefix, device=device, offline=offline
     )
@@ -73,6 +67,20 @@ def read_bundle(
         name=config["name"],
         card=_read_card(folder / CARD),
     )
+
+
+def read_bundle_backbone(folder: Path, *, device: str | torch.device) -> ClipViT:
+    """Read the backbone of a bundle, and nothing else of it; raises as ``read_bundle``."""
+    config = _read_config(folder)
+    from regionlm.backbones.loading import load_backbone
+
+    if not (folder / BACKBONE).is_dir():
+        raise ModelError(f"{folder}: has no folder {BACKBONE}/; the bundle is incomplete")
+    backbone = load_backbone(str(folder / BACKBONE), device=device, offline=True)
+    backbone.name = config["backbone"]["name"]
+    backbone.inversion_defaults = dict(config["inversion"])
+    _check_backbone(backbone, config["backbone"], folder)
+    return backbone
 
 
 def write_bundle(parts: BundleParts, folder: Path) -> None:

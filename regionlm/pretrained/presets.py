@@ -13,6 +13,8 @@ from regionlm.pretrained.bundle import BundleParts
 if TYPE_CHECKING:
     import torch
 
+    from regionlm.backbones.clip_vit import ClipViT
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -62,7 +64,6 @@ def read_preset(
         ModelError, PrefixModelError: a file is missing (says where to put it) or damaged.
     """
     from prefix_models.clipcap.original import load_original
-    from regionlm.backbones.loading import load_backbone
     from regionlm.devices import resolve_device
 
     preset, folder = PRESETS[name], models_folder() / name
@@ -73,8 +74,7 @@ def read_preset(
     prefix_model = load_original(
         weights, tokenizer, encoder=f"{preset.backbone}/{preset.pretrained}"
     )
-    backbone = load_backbone(preset.backbone, pretrained=str(clip), device=device, offline=offline)
-    backbone.name = f"{preset.backbone}/{preset.pretrained}"
+    backbone = _read_backbone(preset, clip, device, offline)
     if prefix is not None:
         prefix_model = prefix_model.with_prefix(prefix)
     return BundleParts(
@@ -84,6 +84,25 @@ def read_preset(
         name=name,
         card=None,
     )
+
+
+def read_preset_backbone(name: str, *, device: str | torch.device, offline: bool) -> ClipViT:
+    """Read the CLIP of a preset, and nothing else of it; raises as ``read_preset``."""
+    preset = PRESETS[name]
+    clip = _clip_weights(preset, models_folder() / name, offline)
+    return _read_backbone(preset, clip, device, offline)
+
+
+def _read_backbone(
+    preset: Preset, weights: Path, device: str | torch.device, offline: bool
+) -> ClipViT:
+    from regionlm.backbones.loading import load_backbone
+
+    backbone = load_backbone(
+        preset.backbone, pretrained=str(weights), device=device, offline=offline
+    )
+    backbone.name = f"{preset.backbone}/{preset.pretrained}"
+    return backbone
 
 
 def _state_dict(preset: Preset, folder: Path, offline: bool) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from prefix_models.folders import CONFIG
 from regionlm.errors import ModelError
 from regionlm.pretrained.bundle import MINI, BundleParts, read_bundle
+from regionlm.pretrained.model_kinds import SPACELESS, is_llava, refuse_other_models
 from regionlm.pretrained.presets import PRESETS, read_preset
 
 if TYPE_CHECKING:
@@ -24,56 +24,69 @@ def read_parts(
     """Read the parts of a bundle or a preset; arguments as in ``RegionCaptioner.from_pretrained``.
 
     Raises:
-        ModelError, PrefixModelError: unknown source, a LLaVA, or missing or damaged files.
+        ModelError, PrefixModelError: unknown source, a model of another kind, or missing or
+            damaged files.
     """
     if source in PRESETS:
         return read_preset(str(source), prefix=prefix, device=device, offline=offline)
     folder = find_folder(source, offline)
     if is_llava(folder):
         raise ModelError(
-            f"{source}: is a LLaVA, which captions only and has no space to match or embed in; use"
-            " LlavaCaptioner.from_pretrained, or regionlm caption"
+            f"{source}: is a LLaVA, {SPACELESS}; use LlavaCaptioner.from_pretrained, or regionlm"
+            " caption"
         )
     return read_bundle(folder, prefix=prefix, device=device, offline=offline)
 
 
-def find_folder(source: str | Path, offline: bool) -> Path:
+def find_folder(source: str | Path, offline: bool, *, captions: bool = True) -> Path:
     """Find the folder of a model that is no preset, if need be after a download.
 
+    Args:
+        source: mini, a folder or a hub id.
+        offline: use files of this machine only.
+        captions: whether the model is to write; otherwise to embed images and texts.
+
     Raises:
-        ModelError: there is none, here or on the hub.
+        ModelError: there is none, here or on the hub, or it is of a kind that can't do that.
     """
     if source == "mini":
         return MINI
     if source != "" and Path(source).is_dir():
+        refuse_other_models(Path(source), source, captions=captions)
         return Path(source)
     here = str(source).startswith((".", "~"))
     if here and not Path(source).exists():
         raise ModelError(f"there is no folder {str(source)!r}: check the path")
+    _refuse_open_clip_name(str(source))
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
-        return _download(source, offline)
+        return _download(source, offline, captions)
+    others = "the folder of a bundle or of a LLaVA"
+    if not captions:
+        others = "an open_clip name such as ViT-B-32/openai, the folder of a bundle or of a CLIP"
     raise ModelError(
-        f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, the folder of a"
-        " bundle or of a LLaVA, or a hub id such as user/name"
+        f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, {others}, or a hub id"
+        " such as user/name"
     )
 
 
-def is_llava(folder: Path) -> bool:
-    """Whether a folder's config.json says that it is a ``LlavaForConditionalGeneration``."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("model_type") == "llava"
+def _refuse_open_clip_name(source: str) -> None:
+    from regionlm.backbones.loading import is_open_clip_name
 
-
-def _download(hub_id: str, offline: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(hub_id, local_files_only=offline))
-    except Exception as error:  # the hub's, the network's and the file system's have no common type
-        place = "in the local hub cache" if offline else "on the hub"
+    if is_open_clip_name(source):
         raise ModelError(
-            f"no bundle {hub_id!r} {place} ({type(error).__name__}); mistyped? else give a folder"
-        ) from error
+            f"{source}: is a CLIP of open_clip's, which writes no captions; use it with match or"
+            f" embed, or caption with mini, {', '.join(PRESETS)}, a bundle or a LLaVA"
+        )
+
+
+def _download(hub_id: str, offline: bool, captions: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    from regionlm.backbones.published_weights import download_folder
+
+    try:
+        config = Path(hf_hub_download(hub_id, CONFIG, local_files_only=offline))
+    except Exception:  # no such file, repository or network: who downloads the folder says so
+        return download_folder(hub_id, offline)
+    refuse_other_models(config.parent, hub_id, captions=captions)  # before gigabytes are fetched
+    return download_folder(hub_id, offline)

@@ -1,0 +1,263 @@
+"""Backbones by any name: bundles and presets, open_clip's and transformers' models, the hub."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPModel
+
+from regionlm.backbones import load_backbone
+from regionlm.backbones.published_weights import download_folder
+from regionlm.errors import ModelError
+from regionlm.pretrained.backbones import read_backbone
+from regionlm.pretrained.bundle import MINI
+from regionlm.pretrained.presets import PRESETS
+
+PRESET, MODEL = next(iter(PRESETS.items()))
+NAME = MODEL.backbone
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+COMMIT = "1" * 40
+
+
+@pytest.fixture
+def clip(monkeypatch, tmp_path):
+    """A tiny model that open_clip takes for the preset's; no files of this machine are in reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REGIONLM_MODELS", str(tmp_path / "models"))
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, NAME, TINY)
+    torch.manual_seed(0)
+    return open_clip.CLIP(**json.loads(json.dumps(TINY)))
+
+
+def put(clip, *names: str) -> Path:
+    """Write weights to files of the models' folder; the last of them."""
+    for name in names:
+        path = Path(str(Path.home() / "models"), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(clip.state_dict(), path)
+    return path
+
+
+def read(source, *, offline=True):
+    return read_backbone(source, device="cpu", offline=offline)
+
+
+def is_same(backbone, clip) -> bool:
+    return torch.equal(backbone.model.visual.proj, clip.visual.proj)
+
+
+def refused(message, source, *, offline=True):
+    with pytest.raises(ModelError, match=message) as caught:
+        read(source, offline=offline)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundles_backbone_needs_nothing_else_of_it(tmp_path):
+    mini = read("mini")
+    assert mini.name == load_name(MINI) and mini.inversion_defaults
+    shutil.copytree(MINI, tmp_path / "bundle")
+    shutil.rmtree(tmp_path / "bundle" / "prefix_model")
+    again = read(tmp_path / "bundle")
+    assert torch.equal(mini.embed_texts(["a dog"]), again.embed_texts(["a dog"]))
+    assert again.inversion_defaults == mini.inversion_defaults
+    shutil.rmtree(tmp_path / "bundle" / "backbone")
+    refused("bundle is incomplete", tmp_path / "bundle")
+
+
+def load_name(folder: Path) -> str:
+    return json.loads((folder / "config.json").read_text())["backbone"]["name"]
+
+
+def test_a_presets_backbone_needs_nothing_else_of_it(clip):
+    put(clip, f"{PRESET}/ViT-B-32.pt")
+    backbone = read(PRESET)
+    assert is_same(backbone, clip) and backbone.name == f"{NAME}/{MODEL.pretrained}"
+
+
+def test_a_name_with_its_tag(clip, tmp_path):
+    published = open_clip.get_pretrained_cfg(NAME, "openai")
+    repository = published["hf_hub"].rstrip("/")
+    cached = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(COMMIT)
+    (cached / "snapshots" / COMMIT).mkdir(parents=True)
+    weights = cached / "snapshots" / COMMIT / "open_clip_model.safetensors"
+    save_file(clip.state_dict(), weights)
+    backbone = read(f"{NAME}/openai")
+    assert is_same(backbone, clip) and backbone.name == f"{NAME}/openai"
+    assert backbone.head().block.activation.kind == "quick_gelu"
+    refused("'nonsense' is neither a file nor one of its tags", f"{NAME}/nonsense")
+    refused(f"which weights. say {NAME}/TAG with one of openai", NAME)
+
+
+def test_a_name_whose_weights_lie_in_the_models_folder(clip):
+    put(clip, f"{NAME}/mine.pt")
+    assert is_same(read(NAME), clip)
+    put(clip, f"{NAME}/other.pt")
+    refused("expected one file of weights for .*, found 2", NAME)
+
+
+def test_an_open_clip_folder(clip, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_file(clip.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
+    assert is_same(read(folder), clip) and is_same(read(f"{folder}"), clip)
+
+
+def tiny_transformers_clip() -> CLIPModel:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+             "num_attention_heads": 2}  # fmt: skip
+    vision = {**sizes, "image_size": 32, "patch_size": 8}
+    return CLIPModel(CLIPConfig(text_config=sizes, vision_config=vision, projection_dim=8))
+
+
+def test_a_transformers_clip_folder(tmp_path):
+    model = tiny_transformers_clip()
+    model.save_pretrained(tmp_path)
+    backbone = read(tmp_path)
+    torch.testing.assert_close(backbone.model.visual.proj, model.visual_projection.weight.T)
+    assert backbone.embed_texts(["a dog"]).shape == (1, 8)
+
+
+def test_what_is_no_backbone(tmp_path):
+    refused("unknown model 'nothing': expected mini, .* an open_clip name such as", "nothing")
+    refused("there is no folder", "./nowhere")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
+    refused("is a LLaVA .*no space to match or embed in", tmp_path)
+    (tmp_path / "config.json").unlink()
+    refused("expected open_clip_config.json in it, or config.json of transformers", tmp_path)
+
+
+# --- the hub
+
+
+class Hub(ThreadingHTTPServer):
+    """The hub's part of a download: one repository's files, and which of them were asked for."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.files, self.fetched = files, set[str]()
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path, _, _ = self.path.partition("?")
+        if path.startswith("/api/models/me/mine/tree/"):
+            sizes = {name: len(data) for name, data in self.server.files.items()}
+            files = [
+                {"type": "file", "path": name, "size": sizes[name], "oid": ""} for name in sizes
+            ]
+            self._say(json.dumps(files).encode())
+            return
+        if path.startswith("/api/models/me/mine"):
+            siblings = [{"rfilename": name} for name in self.server.files]
+            about = {"id": "me/mine", "modelId": "me/mine", "sha": COMMIT, "siblings": siblings}
+            self._say(json.dumps(about).encode())
+            return
+        name = path.rpartition("/")[2]
+        if "/resolve/" in path and name in self.server.files:
+            self.server.fetched.add(name)
+            self._say(self.server.files[name], name)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _say(self, data: bytes, tag: str = "") -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{tag}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Starts a hub with the files of a folder; its cache is empty."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    started = []
+
+    def start(folder: Path) -> Hub:
+        hub = Hub({path.name: path.read_bytes() for path in folder.iterdir()})
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{hub.server_port}"
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        started.append(hub)
+        return hub
+
+    yield start
+    for hub in started:
+        hub.shutdown()
+        hub.server_close()
+
+
+def test_one_format_of_the_weights_is_downloaded(clip, hub, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_file(clip.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
+    for name in ("open_clip_pytorch_model.bin", "pytorch_model.bin", "tf_model.h5"):
+        (folder / name).write_bytes(b"the same again")
+    served = hub(folder)
+    assert is_same(load_backbone("hf-hub:me/mine", device="cpu"), clip)
+    assert served.fetched == {"open_clip_model.safetensors", "open_clip_config.json"}
+    assert is_same(read("me/mine"), clip) and is_same(read("hf-hub:me/mine"), clip)  # offline
+
+
+def test_other_models_are_refused_before_their_weights_are_downloaded(hub, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
+    (folder / "model.safetensors").write_bytes(b"gigabytes")
+    served = hub(folder)
+    refused("me/mine: is Qwen2-VL", "me/mine", offline=False)
+    assert served.fetched == {"config.json"}
+
+
+def test_sharded_weights_of_the_hub_in_one_format_only(hub, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    kept = {"config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json"}  # fmt: skip
+    for name in (*kept, "pytorch_model-00001-of-00001.bin", "flax_model.msgpack"):
+        (folder / name).write_bytes(b"{}")
+    served = hub(folder)
+    assert {path.name for path in download_folder("me/mine", offline=False).iterdir()} == kept
+    assert served.fetched == kept
+
+
+def test_nothing_is_asked_of_the_hub_offline(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    refused("no model 'me/mine' in the local hub cache", "me/mine")
+    refused("no model 'me/mine' in the local hub cache", "hf-hub:me/mine")
