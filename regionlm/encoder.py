@@ -61,16 +61,16 @@ class RegionEncoder:
         """Load a backbone, also that of a bundle or preset.
 
         Args:
-            source: as `regionlm.pretrained.sources.load_backbone` takes it.
+            source: as `regionlm.pretrained.backbones.read_backbone` takes it.
             device: ``"auto"`` takes CUDA, then MPS, then the CPU.
             offline: use files of this machine only.
 
         Raises:
             ModelError: unknown name, or missing, damaged or mismatched files.
         """
-        from regionlm.backbones.loading import load_backbone
+        from regionlm.pretrained.backbones import read_backbone
 
-        return cls(load_backbone(str(source), device=device, offline=offline), name=str(source))
+        return cls(read_backbone(source, device=device, offline=offline), name=str(source))
 
     def encode(
         self, image: ImageLike, *, embedder: str | Embedder = "maskinversion", **options: Any

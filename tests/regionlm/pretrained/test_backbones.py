@@ -14,6 +14,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from regionlm.backbones import load_backbone
 from regionlm.backbones.published_weights import download_folder
+from regionlm.encoder import RegionEncoder
 from regionlm.errors import ModelError
 from regionlm.pretrained.backbones import read_backbone
 from regionlm.pretrained.bundle import MINI
@@ -73,6 +74,13 @@ def test_a_bundles_backbone_needs_nothing_else_of_it(tmp_path):
     assert again.inversion_defaults == mini.inversion_defaults
     shutil.rmtree(tmp_path / "bundle" / "backbone")
     refused("bundle is incomplete", tmp_path / "bundle")
+
+
+def test_an_encoder_needs_no_more():
+    encoder = RegionEncoder.from_pretrained("mini", device="cpu", offline=True)
+    assert encoder.name == "mini" and torch.equal(
+        encoder.backbone.embed_texts(["a dog"]), read("mini").embed_texts(["a dog"])
+    )
 
 
 def load_name(folder: Path) -> str:
