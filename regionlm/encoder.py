@@ -70,7 +70,8 @@ class RegionEncoder:
         """
         from regionlm.pretrained.backbones import read_backbone
 
-        return cls(read_backbone(source, device=device, offline=offline), name=str(source))
+        backbone = read_backbone(source, device=device, offline=offline)
+        return cls(backbone, name=backbone.name)
 
     def encode(
         self, image: ImageLike, *, embedder: str | Embedder = "maskinversion", **options: Any

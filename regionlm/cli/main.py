@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from regionlm.captioner import RegionCaptioner
     from regionlm.embedders.embedder import Embedder
+    from regionlm.encoder import RegionEncoder
     from regionlm.inputs.masks import Region
     from regionlm.llava_captioner import LlavaCaptioner
 
@@ -139,9 +139,9 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
         raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
     check_embedding(embedding)
     image, regions = _read(query)
-    captioner = _load(model)
-    embedder = _embedder(embedding, captioner)
-    results = captioner.match(image, regions, output.text, embedder=embedder)
+    encoder = _load(model)
+    embedder = _embedder(embedding, encoder)
+    results = encoder.match(image, regions, output.text, embedder=embedder)
     if output.json:
         rows = [
             {
@@ -168,8 +168,8 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
     check_embedding(embedding)
     check_writable(output.output, (".safetensors",), inputs=_files(query, embedding))
     image, regions = _read(query)
-    captioner = _load(model)
-    found = captioner.embed(image, regions, embedder=_embedder(embedding, captioner))
+    encoder = _load(model)
+    found = encoder.embed(image, regions, embedder=_embedder(embedding, encoder))
     names = ["embeddings", "image_embedding", "cosine_to_image"]
     if embedding.embedder == "maskinversion":
         names += ["dice", "iou"]
@@ -269,16 +269,16 @@ def _files(query: CaptionQuery, embedding: Embedding) -> list[str | Path | None]
     return [query.image, *query.mask, embedding.checkpoint]
 
 
-def _load(model: Model) -> RegionCaptioner:
-    from regionlm.captioner import RegionCaptioner
+def _load(model: Model) -> RegionEncoder:
+    from regionlm.encoder import RegionEncoder
 
-    return RegionCaptioner.from_pretrained(model.model, device=model.device, offline=model.offline)
+    return RegionEncoder.from_pretrained(model.model, device=model.device, offline=model.offline)
 
 
-def _embedder(embedding: Embedding, captioner: RegionCaptioner | LlavaCaptioner) -> Embedder:
+def _embedder(embedding: Embedding, model: RegionEncoder | LlavaCaptioner) -> Embedder:
     from regionlm.embedders.embedder_registry import make_embedder
 
-    return make_embedder(embedding.embedder, captioner.backbone, **own_options(embedding))
+    return make_embedder(embedding.embedder, model.backbone, **own_options(embedding))
 
 
 def _question(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:

@@ -79,7 +79,9 @@ class Model:
     """which model looks.
 
     Args:
-        model: Bundled model (mini), preset, folder or hub id; for caption also a LLaVA's.
+        model: The bundled model (mini), a preset, a folder or a hub id. To caption, of a bundle or
+            of a LLaVA; to match and embed, also of a CLIP, and open_clip's names
+            (ViT-B-16-quickgelu/openai).
         device: auto, cpu, cuda, cuda:N or mps.
         offline: Use files of this machine only.
     """
