@@ -1,8 +1,8 @@
-"""Captions against reference texts, as pure functions: CIDEr, BLEU, ROUGE-L.
+"""Captions against reference texts, as pure functions: CIDEr-D and ROUGE-L, and their words.
 
-The scorers are libraries': CIDEr-D and ROUGE-L of `pycocoevalcap`, the code behind the field's
-published numbers, of which only the parts in Python are used; BLEU of torchmetrics. In place of its
-Java tokenizer stands NLTK's, which follows the same rules and downloads nothing.
+The scorers are those of `pycocoevalcap`, the code behind the field's published numbers; only its
+Python parts are used. NLTK's tokenizer, which follows the same rules and downloads nothing, stands
+in for the one in Java.
 """
 
 from __future__ import annotations
@@ -10,12 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
-
-from regionlm.extras import extra
-
-with extra("eval"):
-    from torchmetrics.functional.text import bleu_score
-
 
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
@@ -70,12 +64,6 @@ def rouge_l_scores(captions: Sequence[str], references: Sequence[Sequence[str]])
     from pycocoevalcap.rouge.rouge import Rouge
 
     return _scores(Rouge(), captions, references)
-
-
-def bleu(captions: Sequence[str], references: Sequence[Sequence[str]], n: int = 4) -> float:
-    """BLEU of a corpus with 1- to n-grams, [0, 1], unsmoothed; arguments as in ``in_words``."""
-    told, meant = in_words(captions, by_length(references))
-    return float(bleu_score(told, meant, n_gram=n))
 
 
 def by_length(references: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -95,7 +95,7 @@ class Bleu(TableMetric, BLEUScore):  # type: ignore[misc]  # plot takes a dict, 
         self.set_dtype(torch.float64)  # counts stay exact, whatever the size of the corpus
 
     def update(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add captions, and for each its references; as in ``bleu``."""
+        """Add captions, and for each its references; as in ``in_words``."""
         super().update(*in_words(captions, by_length(references)))
 
     def compute(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regionlm.relevance.autograd import legrad_autograd
+from regionlm.relevance.legrad_autograd import legrad_autograd
 from regionlm.relevance.methods import make_relevance
 
 if TYPE_CHECKING:

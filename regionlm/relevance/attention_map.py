@@ -2,7 +2,7 @@
 
 What LeGrad and CheferCAM have in common: ``E_j = mean over heads h and rows i of
 weight_h[i, j] * relu(dscore / dA_h[i, j])``, j a patch. Everything before the relu is linear in the
-token, so nothing here uses autograd; ``relevance.autograd`` is the slow check.
+token, so nothing here uses autograd; ``relevance.legrad_autograd`` is the slow check.
 """
 
 from __future__ import annotations

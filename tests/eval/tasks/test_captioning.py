@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from eval.metrics.references import bleu, cider_scores, rouge_l_scores
+from eval.metrics.references import cider_scores, rouge_l_scores
 from eval.tasks import LocalizedCaptioning, caption_metrics
 from prefix_models.decoding.options import Generation
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets.mini import Mini
 from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.embedders import make_embedder
+from tests.eval.bleu import bleu
 
 
 @pytest.fixture(scope="module")

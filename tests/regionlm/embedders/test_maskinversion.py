@@ -11,7 +11,8 @@ from regionlm.backbones import ClipViT
 from regionlm.embedders import Localized, MaskInversion
 from regionlm.errors import InputError, ModelError
 from regionlm.relevance import RELEVANCE
-from regionlm.relevance.autograd import chefer_autograd, gradcam_autograd, legrad_autograd
+from regionlm.relevance.legrad_autograd import legrad_autograd
+from tests.regionlm.relevance.autograd_maps import chefer_autograd, gradcam_autograd
 
 MAPS = {
     "legrad": legrad_autograd,

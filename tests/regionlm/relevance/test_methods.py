@@ -17,7 +17,8 @@ from regionlm.relevance import (
     default_score,
     make_relevance,
 )
-from regionlm.relevance.autograd import chefer_autograd, gradcam_autograd, legrad_autograd
+from regionlm.relevance.legrad_autograd import legrad_autograd
+from tests.regionlm.relevance.autograd_maps import chefer_autograd, gradcam_autograd
 
 METHODS = {
     "legrad": (LeGrad, legrad_autograd),

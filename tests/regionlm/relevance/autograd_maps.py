@@ -1,0 +1,44 @@
+"""Other relevance maps of the last block by plain automatic differentiation."""
+
+import torch
+from torch import Tensor
+
+from regionlm.backbones.vision import Head
+from regionlm.relevance.legrad_autograd import attention_gradient, score_sum
+from regionlm.relevance.score import Score
+
+
+def chefer_autograd(
+    head: Head,
+    block_input: Tensor,
+    grid: tuple[int, int],
+    tokens: Tensor,
+    score: Score | None = None,
+) -> Tensor:
+    """CheferCAM's maps; arguments and result as ``legrad_autograd``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        attention, gradient = attention_gradient(head, block_input, tokens, score)
+        relevance = (attention * gradient).clamp(min=0).mean(1)
+        rows = slice(1, None) if head.pooling == "mean" else slice(0, 1)
+        return relevance[:, rows].mean(1)[:, 1:].view(-1, *grid)
+
+
+def gradcam_autograd(
+    head: Head,
+    block_input: Tensor,
+    grid: tuple[int, int],
+    tokens: Tensor,
+    score: Score | None = None,
+    *,
+    relu: bool = True,
+) -> Tensor:
+    """GradCAM's maps; arguments and result as ``legrad_autograd``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        x = block_input.detach().clone()[None].expand(len(tokens), -1, -1)
+        out = head.block(x).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(
+            score_sum(head, out, tokens, score), out, create_graph=True
+        )
+        alpha = gradient[:, 1:].sum(1)
+        maps = torch.einsum("mnk,mk->mn", out.detach()[:, 1:], alpha).view(-1, *grid)
+        return maps.clamp(min=0) if relu else maps
