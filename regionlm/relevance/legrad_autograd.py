@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regionlm.backbones.vision import Head
-from regionlm.relevance.score import Score
+from regionlm.relevance.score import Score, default_score
 
 
 def legrad_autograd(
