@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,21 +12,42 @@ import torch
 
 #: Under which training scripts put the state dict; the first that is there is taken.
 WRAPPINGS = ("state_dict", "model_state_dict", "model")
-_PARALLEL = "module."  # before every name, as DataParallel has it
+# Before every name, if there: DataParallel's, and what most call the model in a LightningModule.
+_WRAPPERS = ("module.", "model.")
+_COMPILED = "_orig_mod."  # torch.compile's, wherever a module was compiled
 _LEGACY = 4  # pickles of torch's old format; the last of them is what was saved
 
 
 def bare_state_dict(loaded: Any) -> Any:
-    """Return the state dict in what was loaded: bare, under one of WRAPPINGS, of DataParallel.
+    """Return the state dict in what was loaded, under the names that the model itself gives.
 
-    Anything else comes back as it is.
+    It may be bare or under one of WRAPPINGS; of DataParallel, torch.compile or a LightningModule
+    whose only part is `self.model`. Anything else comes back as it is.
     """
     if isinstance(loaded, dict):
         wrapped = (loaded[key] for key in WRAPPINGS if isinstance(loaded.get(key), dict))
         loaded = next(wrapped, loaded)
-    if isinstance(loaded, dict) and all(str(name).startswith(_PARALLEL) for name in loaded):
-        return {str(name).removeprefix(_PARALLEL): value for name, value in loaded.items()}
-    return loaded
+    return _unwrapped(loaded) if isinstance(loaded, dict) else loaded
+
+
+def _unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
+    names = [str(name).replace(_COMPILED, "") for name in state]
+    for wrapper in _around(names):
+        names = [name.removeprefix(wrapper) for name in names]
+    if len(set(names)) < len(state):  # two of one name: neither is certain to be meant
+        return state
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _around(names: list[str]) -> Iterator[str]:
+    """The wrappers before all names, from the outside in."""
+    before = ""
+    while names:
+        found = [one for one in _WRAPPERS if all(n.startswith(before + one) for n in names)]
+        if not found:
+            return
+        before += found[0]
+        yield found[0]
 
 
 def foreign_names(path: Path) -> list[str]:

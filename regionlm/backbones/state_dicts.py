@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prefix_models.torch_files import WRAPPINGS, bare_state_dict
+from prefix_models.torch_files import WRAPPINGS, bare_state_dict, foreign_names
 from regionlm.backbones.open_clip_insides import in_layout_of
 from regionlm.backbones.torchscript import is_torchscript, read_torchscript
 from regionlm.errors import ModelError
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` file, a PyTorch state dict (bare, or a training checkpoint's
-    ``state_dict``, ``model_state_dict`` or ``model``), or a TorchScript archive.
+    """Tensors of a ``.safetensors`` file, a PyTorch state dict, or a TorchScript archive.
+
+    A state dict may be bare or a training checkpoint's, see ``bare_state_dict``.
 
     Raises:
         ModelError: the file is missing, truncated, no such file, or a pickle that holds more than
@@ -32,9 +33,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # about old file formats: ours to mind, not the user's
             state = _read(path)
     except pickle.UnpicklingError as error:
+        names = foreign_names(path)
+        found = f"holds {names[0][:80]}" if names else "holds other objects or is damaged"
         raise ModelError(
-            f"weights {path}: expected tensors only, found a pickle that holds other objects or is"
-            " damaged (it was not executed); use a .safetensors file or a plain state dict"
+            f"weights {path}: expected tensors only, found a pickle that {found} (it was not"
+            " executed); use a .safetensors file or a plain state dict"
         ) from error
     except Exception as error:  # readers raise many types for broken files
         raise ModelError(
@@ -70,11 +73,15 @@ def _read(path: Path) -> dict:
 def load_weights(model: nn.Module, state: dict[str, Tensor], *, what: str, name: str) -> None:
     """Put a state dict, also of an older layout, into an open_clip model; every tensor must fit.
 
+    A model that is a part of the one that was saved, as in a LightningModule with a loss of its
+    own, is found where it is the only one there.
+
     Raises:
-        ModelError: names, counts and the first misfit (``what``: the file; ``name``: the model).
+        ModelError: names, counts and the first misfit (``what``: the file; ``name``: the model); or
+            the file holds several such models.
     """
     expected = model.state_dict()
-    state = in_layout_of(expected, state)
+    state = in_layout_of(expected, _only_part(expected, state, what, name))
     lacking = [k for k in expected if k not in state]
     extra = [k for k in state if k not in expected]
     wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
@@ -91,3 +98,25 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], *, what: str, name:
             " unknown tensors); name the model they are for"
         )
     model.load_state_dict(state, strict=True)
+
+
+def _only_part(
+    expected: dict[str, Tensor], state: dict[str, Tensor], what: str, name: str
+) -> dict[str, Tensor]:
+    """The tensors of the part that has exactly the model's names; all of them where none has."""
+    if in_layout_of(expected, state).keys() >= expected.keys():
+        return state
+    probe = next(iter(expected))
+    found = {}
+    for key in state:
+        above = key.removesuffix(probe)
+        if above != key and above.endswith("."):
+            part = {k.removeprefix(above): v for k, v in state.items() if k.startswith(above)}
+            if in_layout_of(expected, part).keys() == expected.keys():
+                found[above] = part
+    if len(found) > 1:
+        raise ModelError(
+            f"weights {what}: expected one {name}, found several, under {', '.join(sorted(found))};"
+            " save the state dict of one of them alone"
+        )
+    return next(iter(found.values()), state)

@@ -1,4 +1,4 @@
-"""Names in pickles are learnt without running anything."""
+"""State dicts are found in what was saved; names in pickles are learnt without running anything."""
 
 import pickle
 import zipfile
@@ -11,7 +11,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_models.torch_files import foreign_names
+from prefix_models.torch_files import bare_state_dict, foreign_names
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt.w", "module.gpt.w", "model.gpt.w", "_orig_mod.gpt.w", "gpt._orig_mod.w",
+             "model._orig_mod.module.gpt.w", "module.model.gpt.w"]
+)  # fmt: skip
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
+def test_wrappings_come_off(name: str, key: str | None) -> None:
+    state = {name: 1, name.replace("gpt", "clip_project"): 2}
+    found = bare_state_dict(state if key is None else {key: state, "epoch": 3})
+    assert found == {"gpt.w": 1, "clip_project.w": 2}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{}, {"model.gpt.w": 1, "loss.w": 2}, {"model": 1}, {"gpt.w": 1, "_orig_mod.gpt.w": 2}, [1]],
+)
+def test_anything_else_stays(state: Any) -> None:
+    assert bare_state_dict(state) == state
 
 
 class Trap:
