@@ -14,7 +14,7 @@ import torch
 
 from eval.metrics import Bleu, CaptionAccuracy, Cider, ClipScore, RougeL
 from eval.metrics.functional import caption_order
-from eval.tasks.region_task import Embed, Record, cosines, rounded, shown_masks
+from eval.tasks.region_task import Record, RegionEmbedder, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets.sample import Sample
@@ -44,7 +44,7 @@ class LocalizedCaptioning:
     def __init__(
         self,
         captioner: RegionCaptioner,
-        embedder: Embed,
+        embedder: RegionEmbedder,
         judge: ClipViT,
         decoding: Mapping[str, Any] | None = None,
         *,

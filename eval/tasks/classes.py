@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eval.metrics import RetrievalAccuracy
 from eval.metrics.functional import target_ranks
-from eval.tasks.region_task import Embed, Record, cosines, rounded, shown_masks
+from eval.tasks.region_task import Record, RegionEmbedder, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.datasets.sample import Sample
 
@@ -32,7 +32,7 @@ class ClassRetrieval:
     def __init__(
         self,
         backbone: ClipViT,
-        embedder: Embed,
+        embedder: RegionEmbedder,
         classes: Sequence[str],
         template: str = TEMPLATE,
         relatives: Sequence[Collection[int]] = (),

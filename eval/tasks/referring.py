@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eval.metrics import ExpectedAccuracy, RetrievalAccuracy, SelectionIoU
 from eval.metrics.functional import macro_accuracy, overlap, target_ranks, tie_counts
-from eval.tasks.region_task import Embed, Record, cosines, rounded, shown_masks
+from eval.tasks.region_task import Record, RegionEmbedder, cosines, rounded, shown_masks
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.datasets.sample import Sample
 
@@ -36,7 +36,7 @@ class ReferringRetrieval:
     def __init__(
         self,
         backbone: ClipViT,
-        embedder: Embed,
+        embedder: RegionEmbedder,
         template: str = TEMPLATE,
     ) -> None:
         self.backbone, self.embedder, self.template = backbone, embedder, template

@@ -16,7 +16,7 @@ from regionlm.embedders import RegionEmbeddings
 Record = dict[str, Any]
 """What is said about one query, JSON values only; metrics are computed from records alone."""
 
-Embed = Callable[[Image.Image, np.ndarray], RegionEmbeddings]
+RegionEmbedder = Callable[[Image.Image, np.ndarray], RegionEmbeddings]
 """A picture and masks bool ``[M, H, W]`` to vectors: an embedder, perhaps shown other masks."""
 
 DIGITS = 6  # of scores in records; ranks are taken before rounding

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Literal, get_args
 from regionlm.datasets.data_errors import DataError, within
 from regionlm.inputs.numbers import check_choice, check_flag, check_path
 
-Names = Literal["spelled", "raw"]
+ClassNames = Literal["spelled", "raw"]
 ContextForm = Literal["auto", "png", "mat", "detail"]
 RefText = Literal["raw", "sent"]
-Style = Literal["all", "seen", "held_out"]
+MiniStyle = Literal["all", "seen", "held_out"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +92,17 @@ class VocOptions(DatasetOptions):
 
     Args:
         names: "spelled" ("dining table") or "raw" ("diningtable").
-        drop_classes: Names of classes to leave out, as candidates and as masks.
+        drop_classes: ClassNames of classes to leave out, as candidates and as masks.
     """
 
     dataset: ClassVar[str] = "voc2012"
     default_split: ClassVar[str] = "val"
 
-    names: Names = "spelled"
+    names: ClassNames = "spelled"
     drop_classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        _check(self, "names", check_choice, choices=get_args(Names))
+        _check(self, "names", check_choice, choices=get_args(ClassNames))
         if isinstance(self.drop_classes, str) or not isinstance(self.drop_classes, Sequence):
             raise DataError(
                 f"{self.dataset}: expected drop_classes to be a list of names; found"
@@ -119,7 +119,7 @@ class ContextOptions(VocOptions):
             `trainval/ID.mat`; "detail", `trainval_merged.json` of PASCAL in Detail; "auto", the
             first of these that is there.
         names: "spelled" ("potted plant") or "raw" ("pottedplant").
-        drop_classes: Names of classes to leave out, as candidates and as masks.
+        drop_classes: ClassNames of classes to leave out, as candidates and as masks.
     """
 
     dataset: ClassVar[str] = "context59"
@@ -186,10 +186,10 @@ class MiniOptions(DatasetOptions):
     default_split: ClassVar[str] = "test"
     ships: ClassVar[bool] = True
 
-    style: Style = "all"
+    style: MiniStyle = "all"
 
     def __post_init__(self) -> None:
-        _check(self, "style", check_choice, choices=get_args(Style))
+        _check(self, "style", check_choice, choices=get_args(MiniStyle))
 
 
 DATASET_OPTIONS: dict[str, type[DatasetOptions]] = {

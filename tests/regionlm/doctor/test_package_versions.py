@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from regionlm.doctor import Row
-from regionlm.doctor.versions import extras, own_version, versions
+from regionlm.doctor.package_versions import extras, own_version, versions
 
 _REQUIRES = [
     "torch>=2.9",
@@ -42,7 +42,7 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
     """Pretend that sound versions are installed, but for those given; None is not there."""
     tested = tmp_path / "tested.json"
     tested.write_text(json.dumps(_TESTED))
-    monkeypatch.setattr("regionlm.doctor.versions._TESTED", tested)
+    monkeypatch.setattr("regionlm.doctor.package_versions._TESTED", tested)
 
     def pretend(**changed: str | None) -> None:
         installed = {**_SOUND, **changed}
