@@ -1,4 +1,4 @@
-"""Write regionlm/tested_versions.json: lines of constraints.txt for pyproject.toml's packages."""
+"""Write regionlm/doctor/tested_versions.json: lines of constraints.txt for pyproject.toml's packages."""
 
 import json
 import re
@@ -41,6 +41,6 @@ def locked() -> dict[str, list[str]]:
 if __name__ == "__main__":
     lines = locked()
     found = [line for name in direct() for line in lines[name]]
-    target = ROOT / "regionlm/tested_versions.json"
+    target = ROOT / "regionlm/doctor/tested_versions.json"
     target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"{target.relative_to(ROOT)}: {len(direct())} packages")

@@ -61,7 +61,7 @@ def test_it_has_versions_and_no_addresses():
 
 
 def test_doctors_versions_are_the_locks():
-    tested = json.loads((ROOT / "regionlm/tested_versions.json").read_text(encoding="utf-8"))
+    tested = json.loads((ROOT / "regionlm/doctor/tested_versions.json").read_text(encoding="utf-8"))
     direct = {canonicalize_name(one.name) for one in wanted()}
     assert set(tested) == {
         line for line in LINES if canonicalize_name(line.partition("==")[0]) in direct

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
-_TESTED = Path(__file__).parents[1] / "tested_versions.json"
+_TESTED = Path(__file__).with_name("tested_versions.json")
 _DEVELOPERS = ("dev", "docs")  # tools that no command of ours imports
 _LEAST = (">=", ">", "==", "~=")
 
