@@ -1,4 +1,7 @@
-"""Tiny tokenizers of the families that open_clip's models name, in the hub cache's own layout."""
+"""A tiny model that open_clip knows by name; tiny tokenizers of all families that its models name.
+
+The latter in the hub cache's own layout.
+"""
 
 import json
 import shutil
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import torch
 from tokenizers import pre_tokenizers
 from transformers import (
     BertTokenizerFast,
@@ -16,6 +20,8 @@ from transformers import (
     T5TokenizerFast,
     XLMRobertaTokenizerFast,
 )
+
+from tests.regionlm.backbones.tiny_open_clip import NAMED_CONFIG
 
 _SIGNS = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'\"&-_<>éüßœŒ狗"]
 _COMMIT = "0" * 40
@@ -137,3 +143,21 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     yield
     assert not asked
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """A small architecture that open_clip knows by name, plain and QuickGELU, with a tag each."""
+    from open_clip import factory, pretrained
+
+    config = NAMED_CONFIG
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8", config)
+    quick = {**config, "quick_gelu": True}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8-quickgelu", quick)
+    tags = {
+        "quick": {"url": "https://example.org/q.pt", "quick_gelu": True, "mean": (0.1, 0.2, 0.3)},
+        "plain": {"url": "https://example.org/p.pt"},
+    }
+    monkeypatch.setitem(pretrained._PRETRAINED, "ViT-tiny-8", tags)
+    torch.manual_seed(1)
+    return open_clip.CLIP(**config)

@@ -1,6 +1,6 @@
+"""Backbones by name, by tag, from checkpoint files and folders: what loads and what is refused."""
+
 import json
-import pickle
-from pathlib import Path
 
 import open_clip
 import pytest
@@ -8,34 +8,16 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from regionlm.backbones import ClipViT, load_backbone, loading
+from regionlm.backbones import load_backbone
 from regionlm.backbones.text_tokenizers import FileTokenizer
-from regionlm.devices import resolve_device
 from regionlm.errors import ModelError, ModelWarning
-
-WORDS = ["[pad]", "[unk]", "a", "dog", "cat", "[start]", "[end]"]
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 32,
-        "patch_size": 8,
-        "width": 32,
-        "layers": 1,
-        "head_width": 8,
-        "pool_type": "avg",
-        "final_ln_after_pool": True,
-    },
-    "text_cfg": {
-        "context_length": 6,
-        "vocab_size": len(WORDS),
-        "width": 16,
-        "heads": 2,
-        "layers": 1,
-    },
-}
-
-
-NAMED_CONFIG = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 49408}}
+from tests.regionlm.backbones.tiny_open_clip import (
+    CONFIG,
+    NAMED_CONFIG,
+    WORDS,
+    activation_of,
+    refused,
+)
 
 
 def word_tokenizer():
@@ -61,28 +43,6 @@ def folder(tmp_path):
     return path
 
 
-@pytest.fixture
-def named(monkeypatch):
-    """A small architecture that open_clip knows by name, plain and QuickGELU, with a tag each."""
-    from open_clip import factory, pretrained
-
-    config = NAMED_CONFIG
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8", config)
-    quick = {**config, "quick_gelu": True}
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny-8-quickgelu", quick)
-    tags = {
-        "quick": {"url": "https://example.org/q.pt", "quick_gelu": True, "mean": (0.1, 0.2, 0.3)},
-        "plain": {"url": "https://example.org/p.pt"},
-    }
-    monkeypatch.setitem(pretrained._PRETRAINED, "ViT-tiny-8", tags)
-    torch.manual_seed(1)
-    return open_clip.CLIP(**config)
-
-
-def activation_of(backbone):
-    return backbone.head().block.activation.kind
-
-
 def write_torchscript(path, state):
     """As PyTorch wrote it; its writer is deprecated, and called here in nobody's name."""
 
@@ -99,13 +59,6 @@ def write_torchscript(path, state):
         owner.register_buffer(leaf, value)
     write = "torch.jit.trace(module, torch.zeros(1)).save(path)"
     exec(write, {"__name__": "somebody", "torch": torch, "module": module, "path": str(path)})
-
-
-def refused(message, *args, **options):
-    with pytest.raises(ModelError, match=message) as caught:
-        load_backbone(*args, device="cpu", **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_folder_brings_everything(folder):
@@ -268,51 +221,6 @@ def test_an_openai_archive_is_quick_gelu(named, tmp_path):
     torch.testing.assert_close(backbone.model.visual.proj, named.visual.proj.half().float())
 
 
-class Evil:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return (Path.touch, (self.marker,))
-
-
-WRAPPINGS = {
-    "bare": lambda state: state,
-    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {}},
-    "model_state_dict": lambda state: {"model_state_dict": state, "epoch": 3},
-    "model": lambda state: {"model": state, "ema": state},
-    "DataParallel": lambda state: {"model": {f"module.{k}": v for k, v in state.items()}},
-    "compiled": lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
-    "compiled in part": lambda state: {
-        k.replace("visual.", "visual._orig_mod."): v for k, v in state.items()
-    },
-    "Lightning": lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}},
-    "Lightning, compiled, in parallel": lambda state: {
-        "state_dict": {f"model._orig_mod.module.{k}": v for k, v in state.items()}
-    },
-    "Lightning with a loss": lambda state: {
-        "state_dict": {**{f"clip.{k}": v for k, v in state.items()}, "loss.scale": torch.ones(1)}
-    },
-    "state dict of OpenAI's archive": lambda state: {
-        **state,
-        "input_resolution": torch.tensor(32),
-        "context_length": torch.tensor(6),
-        "vocab_size": torch.tensor(49408),
-    },
-    "state dict of a scripted model": lambda state: {**state, "attn_mask": torch.zeros(6, 6)},
-}
-
-
-@pytest.mark.parametrize("case", WRAPPINGS)
-def test_wrappings_of_a_state_dict(named, tmp_path, case):
-    torch.save(WRAPPINGS[case](named.state_dict()), tmp_path / "w.pt")
-    backbone = load_backbone(
-        "ViT-tiny-8", pretrained=str(tmp_path / "w.pt"), device="cpu", quick_gelu=False
-    )
-    found, wanted = backbone.model.state_dict(), named.state_dict()
-    assert found.keys() == wanted.keys() and all(torch.equal(found[k], wanted[k]) for k in wanted)
-
-
 @pytest.mark.parametrize("name", ["ViT-tiny-8", "ViT-tiny-8-quickgelu"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_model_scripted_from_open_clip(named, tmp_path, recwarn, quick, name):
@@ -330,92 +238,3 @@ def test_a_model_scripted_from_open_clip(named, tmp_path, recwarn, quick, name):
     with torch.no_grad():
         wanted = model.encode_image(pixels)
     torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
-
-
-def test_a_file_of_several_models_is_refused(named, tmp_path):
-    state = named.state_dict()
-    both = {f"{part}.{k}": v for part in ("student", "teacher") for k, v in state.items()}
-    torch.save({"state_dict": both}, tmp_path / "w.pt")
-    refused(r"found several, under student\., teacher\.; save the state dict of one",
-            "ViT-tiny-8", pretrained=str(tmp_path / "w.pt"))  # fmt: skip
-    torch.save({**state, **{f"_orig_mod.{k}": v for k, v in state.items()}}, tmp_path / "w.pt")
-    refused("do not fit|found several", "ViT-tiny-8", pretrained=str(tmp_path / "w.pt"))
-
-
-def test_what_else_is_in_a_checkpoint_is_named(named, tmp_path):
-    torch.save({"generator": named.state_dict(), "step": 3}, tmp_path / "w.pt")
-    refused("under generator, step: save", "ViT-tiny-8", pretrained=str(tmp_path / "w.pt"))
-
-
-def test_pickles_with_code_are_refused_and_not_run(named, tmp_path):
-    marker = tmp_path / "ran"
-    for name in ("zip.pt", "plain.pt"):
-        path = tmp_path / name
-        if name == "zip.pt":
-            torch.save({"a": Evil(marker)}, path)
-        else:
-            path.write_bytes(pickle.dumps(Evil(marker)))
-        refused(r"holds \w+\.\w+.* \(it was not executed\)", "ViT-tiny-8", pretrained=str(path))
-    assert not marker.exists()
-
-
-def test_broken_checkpoints(named, tmp_path):
-    path = tmp_path / "weights.pt"
-    torch.save(named.state_dict(), path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    refused("truncated|damaged", "ViT-tiny-8", pretrained=str(path))
-    path.write_bytes(b"")
-    refused("empty", "ViT-tiny-8", pretrained=str(path))
-    path.write_bytes(b"not a checkpoint at all")
-    refused("truncated|damaged", "ViT-tiny-8", pretrained=str(path))
-    refused("no such file", "ViT-tiny-8", pretrained=str(tmp_path))
-    torch.save([torch.zeros(1)], path)
-    refused("state dict", "ViT-tiny-8", pretrained=str(path))
-
-
-def test_weights_of_another_model(named, tmp_path):
-    path = tmp_path / "weights.safetensors"
-    state = dict(named.state_dict())
-    save_file({**state, "visual.proj": torch.zeros(64, 16)}, path)
-    refused(
-        r"visual.proj is \[64, 16\] in the file, \[32, 16\]", "ViT-tiny-8", pretrained=str(path)
-    )
-    del state["visual.ln_post.weight"]
-    save_file(state, path)
-    refused("ln_post.weight is missing", "ViT-tiny-8", pretrained=str(path))
-    save_file({**named.state_dict(), "extra": torch.zeros(1)}, path)
-    refused("extra is unknown", "ViT-tiny-8", pretrained=str(path))
-
-
-def test_text_weights_move_to_a_custom_text_tower(named):
-    model = open_clip.CustomTextCLIP(**{**CONFIG, "text_cfg": dict(CONFIG["text_cfg"])})
-    plain = open_clip.CLIP(**CONFIG)
-    loading.load_weights(model, plain.state_dict(), what="file", name="model")
-    torch.testing.assert_close(model.text.token_embedding.weight, plain.token_embedding.weight)
-    assert ClipViT(model).dim == 16
-
-
-def test_devices(monkeypatch):
-    assert resolve_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert resolve_device("auto").type == "cpu"
-    for name, message in [("cuda", "0 CUDA devices"), ("mps", "none"), ("abacus", "must be auto")]:
-        with pytest.raises(ModelError, match=message):
-            resolve_device(name)
-    for name in ("xpu", "vulkan", "meta", "cpu:0", "cpu:3", "cuda:-1", "cuda:99999999999", "mps:1"):
-        with pytest.raises(
-            ModelError, match="must be auto, cpu, cuda, cuda:N or mps, got"
-        ) as caught:
-            resolve_device(name)
-        assert name in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match="got 'meta'"):
-        resolve_device(torch.device("meta"))
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert resolve_device("mps").type == resolve_device(torch.device("mps:0")).type == "mps"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert resolve_device("auto").type == "cuda" and resolve_device("cuda:1").index == 1
-    with pytest.raises(ModelError, match="2 CUDA devices"):
-        resolve_device("cuda:2")
