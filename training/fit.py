@@ -11,6 +11,7 @@ from typing import Any
 
 from prefix_models.base import PrefixModel
 from regionlm.distributed.compat import interruptible, mistake, mistakes_named
+from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import note_rank
 from regionlm.errors import InputError
 from regionlm.extras import extra
@@ -136,6 +137,7 @@ def _new_trainer(
             use_distributed_sampler=False,
         )
     note_rank(trainer.global_rank)
+    close_at_exit()
     return trainer
 
 

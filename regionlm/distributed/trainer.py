@@ -15,6 +15,7 @@ import torch
 
 from regionlm.distributed.compat import interruptible, mistakes_named
 from regionlm.distributed.predict_module import USERS_ERRORS, AnswerModule
+from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import note_rank
 from regionlm.distributed.run_folder import held
 from regionlm.extras import extra
@@ -60,6 +61,7 @@ def new_trainer(
             enable_progress_bar=False,  # the module shows its own
         )
     note_rank(trainer.global_rank)
+    close_at_exit()
     return trainer
 
 
