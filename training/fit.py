@@ -12,12 +12,13 @@ from typing import Any
 from prefix_models.base import PrefixModel
 from regionlm.distributed.compat import interruptible, mistake, mistakes_named
 from regionlm.distributed.process_group import close_at_exit
-from regionlm.distributed.rank import note_rank
+from regionlm.distributed.rank import is_first_process, note_rank
+from regionlm.distributed.signals import StopSignals
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.files import unwritable
 from training.batches import PairDataset
-from training.checkpoints import Checkpoints
+from training.checkpoints import Checkpoints, RunStopped
 from training.curve import LossCurve, read_curve
 from training.objectives import (
     CaptionLoss,
@@ -69,6 +70,8 @@ def fit_pairs(
     Raises:
         InputError: recipe and data do not fit, or the last checkpoint is of another model.
         PrefixModelError: a text that the model cannot read, or a loss that is not finite.
+        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; what is done by then is saved, and its
+            message says so.
     """
     try:
         return _fit(model, recipe, train, validation, folder, options)
@@ -87,10 +90,12 @@ def _fit(
 ) -> Fitted:
     module = PrefixTrainer(model, recipe, train, validation, _objective(model, recipe, train))
     curve = LossCurve(folder.curve)
-    trainer = _new_trainer(module, recipe, folder, curve, options, validation is not None)
+    signals = StopSignals(is_first_process)
+    trainer = _new_trainer(module, recipe, folder, curve, options, signals)
     last = folder.last_checkpoint()
     curve.continue_from(step_of(last))
-    _run(trainer, module, last, folder.folder)
+    with signals:
+        _run(trainer, module, last, folder.folder)
     if not module.started:  # a finished run, whose end Lightning leaves out
         for callback in _as_list(options.get("callbacks")):
             if isinstance(callback, WeightAveraging):
@@ -115,12 +120,12 @@ def _new_trainer(
     folder: RunFolder,
     curve: LossCurve,
     options: Mapping[str, Any],
-    validates: bool,
+    signals: StopSignals,
 ) -> L.Trainer:
-    options = dict(options)
+    options, validates = dict(options), module.validation_pairs is not None
     callbacks, loggers = (_as_list(options.pop(name, None)) for name in ("callbacks", "logger"))
     every = min(recipe.validate_every, module.steps)
-    checkpoints = Checkpoints(folder, recipe.checkpoint_every, every if validates else None)
+    checkpoints = Checkpoints(folder, recipe, every if validates else None, signals)
     micro = options.get("accumulate_grad_batches") or 1
     defaults = {"enable_model_summary": False, "log_every_n_steps": min(50, module.steps)}
     with mistakes_named("trainer"):
@@ -145,6 +150,8 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
     try:
         with interruptible(trainer):
             trainer.fit(module, ckpt_path=last, weights_only=True)
+    except RunStopped as stop:
+        raise KeyboardInterrupt(f"{stop}; repeat the command to resume") from None
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

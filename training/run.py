@@ -135,7 +135,7 @@ def _deciding(settings: Fit, train: PairSets, validation: PairSets | None) -> di
     values = asdict(settings)
     for name in ("output", "store", "name", "card", "push_to_hub", "private"):
         del values[name]
-    del values["recipe"]["checkpoint_every"]
+    del values["recipe"]["checkpoint_every"], values["recipe"]["checkpoint_minutes"]
     del values["start"]["offline"], values["start"]["store_language_model"]
     for one in (*values["data"], *values["validation"]):
         del one["workers"]

@@ -22,7 +22,7 @@ Plain = bool | int | float | str | list | dict | None
 
 _LEAST = {
     "warmup": 0, "weight_decay": 0, "noise": 0, "seed": 0,
-    "checkpoint_every": 1, "validate_every": 1,
+    "checkpoint_every": 1, "checkpoint_minutes": 0, "validate_every": 1,
 }  # fmt: skip
 _LAST_SEED = 2**32 - 1  # NumPy's
 
@@ -113,8 +113,9 @@ class Recipe:
         clipcap_original: The loss and the AdamW of CLIPCap's published code, mistakes included; see
             training/README.md.
         seed: Of initialisation, order, noise and dropout.
-        checkpoint_every: Steps; a run that was stopped goes on from the last of these.
-        validate_every: Steps.
+        checkpoint_every: Steps between checkpoints; a stopped run resumes from the last one.
+        checkpoint_minutes: Save a checkpoint after so many minutes, too, at the end of a step.
+        validate_every: Steps between validations.
 
     Raises:
         InputError: a number out of range, or LoRA's options where no LoRA is trained.
@@ -133,6 +134,7 @@ class Recipe:
     clipcap_original: bool = False
     seed: int = 1
     checkpoint_every: int = 500
+    checkpoint_minutes: float = 10.0
     validate_every: int = 500
 
     def __post_init__(self) -> None:

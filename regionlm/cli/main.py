@@ -219,8 +219,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _run(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        return 130 if is_first_process() else 0
+    except KeyboardInterrupt as interrupt:
+        if not is_first_process():
+            return 0
+        if interrupt.args:  # how to resume
+            print("regionlm:", interrupt, file=sys.stderr)
+        return 130
     except BrokenPipeError:
         _discard_stdout()
         return 141

@@ -285,7 +285,7 @@ class AnswerModule(L.LightningModule):
 
     def interrupt(self) -> None:
         """Stop all processes at their next item; `error` is a KeyboardInterrupt then."""
-        self._stop(KeyboardInterrupt())
+        self._stop(KeyboardInterrupt("stopped; repeat the command to resume"))
 
     def _stop(self, error: BaseException) -> None:
         self.error = error

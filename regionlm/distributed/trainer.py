@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -18,6 +16,7 @@ from regionlm.distributed.predict_module import USERS_ERRORS, AnswerModule
 from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import note_rank
 from regionlm.distributed.run_folder import held
+from regionlm.distributed.signals import StopSignals
 from regionlm.extras import extra
 
 with extra("bulk"):
@@ -112,7 +111,10 @@ def answer_all(
 
 
 def _answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
-    with _one_thread(), _signals_stop(module), interruptible(trainer):
+    # To raise at once would leave it to Lightning to kill the other processes, and gloo's threads
+    # may abort the first one when their peers are gone.
+    signals = StopSignals(lambda: trainer.local_rank == 0, module.interrupt)
+    with _one_thread(), signals, interruptible(trainer):
         trainer.predict(module, return_predictions=False)
     broadcast = trainer.strategy.broadcast
     errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
@@ -132,35 +134,6 @@ def _answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], R
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
-
-
-@contextmanager
-def _signals_stop(module: AnswerModule) -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop all processes at their next item.
-
-    To raise at once would leave it to Lightning to kill the other processes, and gloo's threads may
-    abort the first one when their peers are gone. Asked twice, the first process does raise.
-    """
-    usual: dict[int, Any] = {
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGINT: signal.default_int_handler,
-    }
-    ours = threading.current_thread() is threading.main_thread()
-    # A shell's background jobs ignore SIGINT, and a program around us may have its own handlers.
-    free = [number for number, one in usual.items() if ours and signal.getsignal(number) is one]
-
-    def interrupt(*_: object) -> None:
-        if isinstance(module.error, KeyboardInterrupt) and module.local_rank == 0:
-            raise KeyboardInterrupt
-        module.interrupt()
-
-    for number in free:
-        signal.signal(number, interrupt)  # Lightning calls it after its own
-    try:
-        yield
-    finally:
-        for number in free:
-            signal.signal(number, usual[number])
 
 
 @contextmanager
