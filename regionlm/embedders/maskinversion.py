@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import AdamW
 
 from regionlm.backbones.sizes import nearest_size
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
-from regionlm.embedders.adamw import AdamW
 from regionlm.embedders.dice import GridDice
 from regionlm.embedders.embedder import EncodingEmbedder, Picture
 from regionlm.embedders.inputs import check_masks
@@ -127,25 +127,30 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self, method: Relevance, dice: GridDice, start: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
         """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``."""
-        spans = [slice(i, min(i + method.chunk, count)) for i in range(0, count, method.chunk)]
-        lets = [AdamW(start.repeat(s.stop - s.start, 1), self.lr, self.weight_decay) for s in spans]
-        losses = start.new_zeros(self.steps, count)
+        lets, losses = start.repeat(count, 1), start.new_zeros(self.steps, count)
+        chunks = []
+        for first in range(0, count, method.chunk):
+            span = slice(first, min(first + method.chunk, count))
+            let = lets[span]  # a view: its optimizer moves these rows alone
+            adamw = AdamW([let], self.lr, weight_decay=self.weight_decay, foreach=False)
+            chunks.append((span, let, adamw))
 
-        def step(number: int, let: AdamW, span: slice, maps: Tensor) -> None:
+        def step(number: int, span: slice, let: Tensor, adamw: AdamW, maps: Tensor) -> None:
             loss, dmaps = dice(maps, span)
             losses[number, span], gradient = self._objective(
-                let.value, start, loss, method.backward(dmaps)
+                let, start, loss, method.backward(dmaps)
             )
-            let.step(gradient / count)  # the published loss is the mean over the image's masks
+            let.grad = gradient / count  # the published loss is the mean over the image's masks
+            adamw.step()
 
         if self.steps:  # all masks start at one token: one map, one sign pattern, many losses
             maps = method.forward(F.normalize(start[None], dim=1))
-            for let, span in zip(lets, spans, strict=True):
-                step(0, let, span, maps)
-        for let, span in zip(lets, spans, strict=True):
+            for chunk in chunks:
+                step(0, *chunk, maps)
+        for span, let, adamw in chunks:
             for number in range(1, self.steps):
-                step(number, let, span, method.forward(F.normalize(let.value, dim=1)))
-        return torch.cat([let.value for let in lets]), losses
+                step(number, span, let, adamw, method.forward(F.normalize(let, dim=1)))
+        return lets, losses
 
     def _objective(
         self, lets: Tensor, start: Tensor, dice: Tensor, at_unit: Tensor

@@ -3,7 +3,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regionlm.embedders.adamw import AdamW
 from regionlm.embedders.dice import GridDice
 from regionlm.relevance.resize import GridToMask
 
@@ -54,20 +53,3 @@ def test_masks_are_gathered_in_parts(monkeypatch):
     whole = GridDice(resize, masks).inside
     monkeypatch.setattr("regionlm.embedders.dice._PIXELS_AT_ONCE", 150)
     torch.testing.assert_close(GridDice(resize, masks).inside, whole)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.floats(1e-3, 2), st.floats(0, 0.5), st.integers(0, 10**6))
-def test_adamw_is_torchs(lr, weight_decay, seed):
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.randn(3, 5, generator=generator).double()
-    parameter = start.clone().requires_grad_()
-    wanted = torch.optim.AdamW([parameter], lr=lr, weight_decay=weight_decay)
-    found = AdamW(start, lr, weight_decay)
-    for _ in range(12):
-        gradient = torch.randn(3, 5, generator=generator).double() * 1e-3
-        gradient[0, 0] = 0
-        parameter.grad = gradient
-        wanted.step()
-        found.step(gradient)
-        torch.testing.assert_close(found.value, parameter.detach(), atol=1e-12, rtol=1e-12)
