@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from eval.run_settings import SamSource
+from prefix_models.checks import check_choice
 from regionlm.datasets.data_errors import DataError
 from regionlm.embedders.pictures import bounding_box
 from regionlm.extras import extra
@@ -49,9 +50,7 @@ def make_degradation(
     if quality in SHAPES:
         change = SHAPES[quality]
         return lambda image, masks: _unless_empty(change(masks, kernel), masks)
-    if quality != "box_sam":
-        known = ", ".join([*SHAPES, "box_sam"])
-        raise DataError(f"masks: expected one of {known}; found {quality!r}")
+    check_choice("masks", quality, [*SHAPES, "box_sam"], DataError)
     return redrawn(sam, device)
 
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
+from prefix_models.checks import Checked, Count, Words
 from regionlm.cli.flags import Value
+from regionlm.datasets.data_errors import DataError
 
 TaskName = Literal["captioning", "referring", "classes"]
 MaskQuality = Literal["exact", "erosion", "dilation", "box", "box_sam"]
+Side = Annotated[
+    int, Words("3, 5, 7 or another odd number", fits=lambda side: side >= 3 and side % 2)
+]
 
 
 @dataclass
-class Data:
+class Data(Checked):
     """Which images and texts.
 
     Args:
@@ -27,15 +32,14 @@ class Data:
         workers: Threads that decode images, in each process.
     """
 
+    error: ClassVar = DataError
+    section: ClassVar = "data."
+
     name: str
     root: Path | None = None
     split: str | None = None
     options: dict[str, Value] = field(default_factory=dict)
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        """Take the folder as text, too."""
-        self.root = None if self.root is None else Path(self.root)
+    workers: Count = 1
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Machines:
 
 
 @dataclass
-class Run:
+class Run(Checked):
     """One row of a table: a task asked about every image of a dataset.
 
     Args:
@@ -134,6 +138,8 @@ class Run:
             results (result.json) and a plot (sweep.png).
     """
 
+    error: ClassVar = DataError
+
     task: TaskName
     data: Data
     output: Path
@@ -141,7 +147,7 @@ class Run:
     embedder: EmbedderSource = field(default_factory=EmbedderSource)
     judge: ModelSource | None = None
     masks: MaskQuality = "exact"
-    mask_kernel: int = 5
+    mask_kernel: Side = 5
     sam: SamSource = field(default_factory=SamSource)
     template: str | None = None
     decoding: dict[str, Value] = field(default_factory=dict)
@@ -150,7 +156,3 @@ class Run:
     limit: int | None = None
     skip_bad: bool = False
     sweep: dict[str, list[Value]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Take the folder as text, too."""
-        self.output = Path(self.output)

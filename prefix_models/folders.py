@@ -13,9 +13,9 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -24,7 +24,6 @@ from prefix_models.errors import PrefixModelError
 CONFIG = "config.json"
 MACHINE = re.sub(r"\W", "-", platform.node())
 """Its name, as it stands in the names of what is not finished."""
-_Settings = TypeVar("_Settings")
 _FILLING: set[Path] = set()  # by this process
 
 
@@ -139,20 +138,6 @@ class FolderKind:
                 f"{folder} holds something other than a {self.noun} (no {self.noun}'s {CONFIG} is "
                 "there); give a new or empty folder"
             )
-
-
-def read_settings(kind: type[_Settings], values: Mapping[str, Any], noun: str) -> _Settings:
-    """Build a dataclass of settings; unknown or missing names raise PrefixModelError.
-
-    kind: the dataclass, which needs `embedding_dim`. noun: how messages call its settings.
-    """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # no name for dataclasses in Python 3.10
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise PrefixModelError(f"unknown {noun} settings {unknown}; known ones are {sorted(known)}")
-    if "embedding_dim" not in values:
-        raise PrefixModelError(f"{noun} settings lack embedding_dim")
-    return kind(**values)
 
 
 def _open_to_others(folder: Path) -> None:

@@ -24,13 +24,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from prefix_models.checks import Range, check_value
 from prefix_models.decoding.options import DecodeOptions
 from prefix_models.llava import PROMPT, LlavaReader, load_llava
 from regionlm.backbones.hf_clip_vit import HfClipViT
@@ -43,7 +44,6 @@ from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.errors import InputError
 from regionlm.inputs.masks import named_masks
-from regionlm.inputs.numbers import check_number
 from regionlm.inputs.views import ImageLike, ImageView, as_view
 from regionlm.relevance.patch_weights import patch_weights
 
@@ -92,9 +92,8 @@ class LlavaCaptioner:
         least_weight: float = 0.5,
         name: str = "custom",
     ) -> None:
-        least_weight = check_number("least_weight", least_weight, positive=True)
-        if least_weight > 1:
-            raise InputError(f"least_weight: expected a number in (0, 1], got {least_weight}")
+        share = Annotated[float, Range(above=0, most=1)]
+        least_weight = check_value("least_weight", least_weight, share, InputError)
         self.reader, self.prompt, self.least_weight, self.name = reader, prompt, least_weight, name
         processor = reader.processor.image_processor
         self.backbone = HfClipViT(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from prefix_models.checks import PositiveCount, Range, check_value
 from regionlm.cli.flags import UsageError
 from regionlm.cli.values import Arguments, WrongArgument
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from training.lightning_classes import is_described, make_described
-from training.settings import check_least
 
 with extra("train"):
     import lightning as L
@@ -44,7 +44,11 @@ _REFUSED = {
     lightning_callbacks.BatchSizeFinder: "give recipe.batch_size",
     lightning_callbacks.StochasticWeightAveraging: "take EMAWeightAveraging, which goes by steps",
 }
-_LEAST = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "gradient_clip_val": 0}
+_NUMBERS: dict[str, Any] = {
+    "accumulate_grad_batches": PositiveCount,
+    "log_every_n_steps": PositiveCount,
+    "gradient_clip_val": Annotated[float, Range(0)],
+}
 
 
 def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +68,8 @@ def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
         options = Arguments(L.Trainer, _TAKEN).converted(plain)
     except WrongArgument as error:
         raise UsageError(f"--trainer.{error}") from error
-    check_least("trainer", options, _LEAST)
+    for name, kind in _NUMBERS.items():
+        check_value(f"trainer.{name}", options.get(name), kind | None, InputError)
     options |= {name: make_described(name, value) for name, value in described.items()}
     _check_precision(options)
     _check_stopping(given.get("callbacks"), options.get("callbacks"))

@@ -5,12 +5,11 @@ Nothing that loads torch may be imported here: jsonargparse resolves these annot
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, ClassVar, Literal
 
+from prefix_models.checks import Checked, Count, PositiveCount, Range
 from regionlm.cli.flags import Value
 from regionlm.errors import InputError
 
@@ -20,15 +19,12 @@ Kind = Literal["clipcap", "projector"]
 # Any would let jsonargparse make objects of a class_path, which no card can show.
 Plain = bool | int | float | str | list | dict | None
 
-_LEAST = {
-    "warmup": 0, "weight_decay": 0, "noise": 0, "seed": 0,
-    "checkpoint_every": 1, "checkpoint_minutes": 0, "validate_every": 1,
-}  # fmt: skip
-_LAST_SEED = 2**32 - 1  # NumPy's
+Amount = Annotated[float, Range(0)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # NumPy's
 
 
 @dataclass
-class PairSet:
+class PairSet(Checked):
     """Examples of one source, and how their regions become vectors.
 
     Args:
@@ -46,21 +42,20 @@ class PairSet:
         InputError: a number out of range.
     """
 
+    error: ClassVar = InputError
+    section: ClassVar = "data."
+
     source: str
     options: dict[str, Value] = field(default_factory=dict)
     embedder: str = "maskinversion"
     embedder_options: dict[str, Value] = field(default_factory=dict)
-    limit: int | None = None
+    limit: PositiveCount | None = None
     skip_bad: bool = False
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        given = {"limit": self.limit, "workers": self.workers}
-        check_least("data", given, {"limit": 1, "workers": 0})
+    workers: Count = 0
 
 
 @dataclass
-class Start:
+class Start(Checked):
     """What training starts from: a bundle, or a new prefix model of a backbone and an LM.
 
     Args:
@@ -80,6 +75,9 @@ class Start:
         offline: Use files of this machine only.
     """
 
+    error: ClassVar = InputError
+    section: ClassVar = "start."
+
     bundle: str | None = None
     prefix: str | None = None
     new_prefix: str | None = None
@@ -93,7 +91,7 @@ class Start:
 
 
 @dataclass
-class Recipe:
+class Recipe(Checked):
     """How to train. How a batch is split over processes and micro-batches decides nothing but
     dropout's masks.
 
@@ -121,28 +119,27 @@ class Recipe:
         InputError: a number out of range, or LoRA's options where no LoRA is trained.
     """
 
+    error: ClassVar = InputError
+    section: ClassVar = "recipe."
+
     trains: Trains = "mapper"
     steps: int | None = None
     epochs: int | None = None
-    batch_size: int = 256
-    lr: float = 1e-3
-    warmup: int = 100
+    batch_size: PositiveCount = 256
+    lr: Annotated[float, Range(above=0)] = 1e-3
+    warmup: Count = 100
     schedule: Schedule = "cosine"
-    weight_decay: float = 0.01
-    noise: float = 0.0
+    weight_decay: Amount = 0.01
+    noise: Amount = 0.0
     lora: dict[str, Value] = field(default_factory=dict)
     clipcap_original: bool = False
-    seed: int = 1
-    checkpoint_every: int = 500
-    checkpoint_minutes: float = 10.0
-    validate_every: int = 500
+    seed: Seed = 1
+    checkpoint_every: PositiveCount = 500
+    checkpoint_minutes: Amount = 10.0
+    validate_every: PositiveCount = 500
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise InputError(f"recipe.lr: expected a number above 0, found {self.lr}")
-        check_least("recipe", vars(self), _LEAST)
-        if self.seed > _LAST_SEED:
-            raise InputError(f"recipe.seed: expected at most {_LAST_SEED}, found {self.seed}")
+        super().__post_init__()
         if self.lora and self.trains != "lora":
             raise InputError(
                 f"recipe.lora: goes with recipe.trains lora, found {self.trains}; leave it out"
@@ -193,11 +190,3 @@ class Fit:
     card: Card = field(default_factory=Card)
     push_to_hub: str | None = None
     private: bool = False
-
-
-def check_least(section: str, given: Mapping[str, Any], least: Mapping[str, float]) -> None:
-    """Raise InputError for a number below its least, for infinity and NaN; None is let through."""
-    for name, low in least.items():
-        value = given.get(name)
-        if value is not None and not low <= value < math.inf:
-            raise InputError(f"{section}.{name}: expected at least {low}, found {value}")

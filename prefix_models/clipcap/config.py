@@ -3,17 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, ClassVar
 
+from prefix_models.checks import Checked, PositiveCount
 from prefix_models.decoding.options import Stop
 from prefix_models.errors import PrefixModelError
-from prefix_models.folders import read_settings
-
-_OPTIONAL_SIZES = ("mapper_width", "clip_length", "mapper_layers", "mapper_heads")
 
 
 @dataclass(frozen=True)
-class ClipCapConfig:
+class ClipCapConfig(Checked):
     """Settings of a ClipCap model, saved beside its weights.
 
     Args:
@@ -39,34 +37,19 @@ class ClipCapConfig:
         PrefixModelError: a value is out of range or of another type.
     """
 
-    embedding_dim: int
-    prefix_length: int = 10
+    error: ClassVar = PrefixModelError
+
+    embedding_dim: PositiveCount
+    prefix_length: PositiveCount = 10
     mapper: str = "mlp"
-    mapper_width: int | None = None
-    clip_length: int | None = None
-    mapper_layers: int | None = None
-    mapper_heads: int | None = None
+    mapper_width: PositiveCount | None = None
+    clip_length: PositiveCount | None = None
+    mapper_layers: PositiveCount | None = None
+    mapper_heads: PositiveCount | None = None
     normalize_input: bool = False
     encoder: str = ""
     stop: Stop = "eos"
     prompt: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("embedding_dim", "prefix_length", *_OPTIONAL_SIZES):
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL_SIZES:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise PrefixModelError(f"{name} must be a positive integer, got {value!r}")
-        for name in ("mapper", "encoder", "prompt"):
-            if not isinstance(getattr(self, name), str):
-                raise PrefixModelError(f"{name} must be a text, got {getattr(self, name)!r}")
-        if not isinstance(self.normalize_input, bool):
-            raise PrefixModelError(
-                f"normalize_input must be true or false, got {self.normalize_input!r}"
-            )
-        if self.stop not in get_args(Stop):
-            raise PrefixModelError(f"stop must be 'eos' or 'period', got {self.stop!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values, without those left to the published choice."""
@@ -75,7 +58,7 @@ class ClipCapConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ClipCapConfig":
         """Build from `to_dict`'s values; unknown or missing names raise PrefixModelError."""
-        return read_settings(cls, values, "ClipCap")
+        return cls.read(values, "a ClipCap")
 
 
 def check_prefix_name(name: object) -> str:

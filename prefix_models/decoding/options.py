@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeGuard, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
+from prefix_models.checks import Checked, Count, PositiveCount, Range, Words
 from prefix_models.errors import PrefixModelError
 
 Decoding = Literal["greedy", "beam", "sample"]
@@ -13,6 +14,22 @@ Stop = Literal["eos", "period"]
 
 # The published generate2 and generate_beam stop after as many tokens.
 DEFAULT_MAX_NEW_TOKENS = 67
+
+# Scores times or over anything more extreme would overflow, and probabilities be NaN.
+Temperature = Annotated[
+    float, Range(1e-6, 1e6, hint="for the most probable tokens use decoding='greedy'")
+]
+Penalty = Annotated[float, Range(1e-6, 1e6, hint="1 is no penalty")]
+Share = Annotated[float, Range(above=0, most=1)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+Seeds = Annotated[Seed | Sequence[Seed], Words("an integer from 0 to 2^63 - 1, or a list of some")]
+TokenIds = Annotated[Sequence[Count], Words("token ids", fits=len)]
+EndIds = Annotated[Count | TokenIds, Words("a token id or a list of some")]
+Text = Annotated[str, Words("text", fits=str.strip)]
+Texts = Annotated[Sequence[Text], Words("a list of texts that are not blank")]
+ListsOfTokenIds = Annotated[
+    Sequence[TokenIds], Words("a list of lists of token ids", hint="texts go to bad_words")
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class DecodeOptions:
+class DecodeOptions(Checked):
     """How a text is written; checked.
 
     `min_new_tokens`, `top_k` and everything from `repetition_penalty` to `bad_words_ids` have the
@@ -72,19 +89,21 @@ class DecodeOptions:
         PrefixModelError: an option is of another type or out of range.
     """
 
+    error: ClassVar = PrefixModelError
+
     decoding: Decoding = "greedy"
-    max_new_tokens: int | None = None
-    min_new_tokens: int = 0
-    beam_size: int = 5
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int | Sequence[int] | None = None
-    repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
-    bad_words: Sequence[str] = ()
-    bad_words_ids: Sequence[Sequence[int]] = ()
-    eos_token_id: int | Sequence[int] | None = None
+    max_new_tokens: PositiveCount | None = None
+    min_new_tokens: Count = 0
+    beam_size: PositiveCount = 5
+    temperature: Temperature = 1.0
+    top_k: Count = 0
+    top_p: Share = 1.0
+    seed: Seeds | None = None
+    repetition_penalty: Penalty = 1.0
+    no_repeat_ngram_size: Count = 0
+    bad_words: Texts = ()
+    bad_words_ids: ListsOfTokenIds = ()
+    eos_token_id: EndIds | None = None
     caption_start: str = ""
 
     @classmethod
@@ -93,51 +112,14 @@ class DecodeOptions:
 
         Unknown names raise PrefixModelError.
         """
-        known = [field.name for field in fields(cls)]
-        unknown = [name for name in values if name not in known]
-        if unknown:
-            raise PrefixModelError(
-                f"unknown decoding option {unknown[0]!r}; known ones are {', '.join(known)}"
-            )
-        return cls(**{name: _without_numpy(value) for name, value in values.items()})
+        plain = {name: _without_numpy(value) for name, value in values.items()}
+        return cls.read(plain, "decoding")
 
     @property
     def end_ids(self) -> list[int]:
         """The tokens of `eos_token_id`; none where it is None."""
         given = self.eos_token_id
         return [] if given is None else [given] if isinstance(given, int) else list(given)
-
-    def __post_init__(self) -> None:
-        if self.decoding not in get_args(Decoding):
-            raise PrefixModelError(
-                f"decoding must be one of {list(get_args(Decoding))}, got {self.decoding!r}"
-            )
-        if self.max_new_tokens is not None:
-            _check_count("max_new_tokens", self.max_new_tokens, least=1)
-        _check_count("beam_size", self.beam_size, least=1)
-        for name in ("min_new_tokens", "top_k", "no_repeat_ngram_size"):
-            _check_count(name, getattr(self, name), least=0)
-        hint = "for the most probable tokens use decoding='greedy'"
-        _check_factor("temperature", self.temperature, hint)
-        _check_factor("repetition_penalty", self.repetition_penalty, "1 is no penalty")
-        if not 0 < _number("top_p", self.top_p) <= 1:
-            raise PrefixModelError(f"top_p must be above 0 and at most 1, got {self.top_p!r}")
-        for seed in self.seed if isinstance(self.seed, Sequence) else [self.seed]:
-            _check_seed(seed)
-        _check_texts("bad_words", self.bad_words)
-        if not _is_list(self.bad_words_ids) or not all(map(_are_ids, self.bad_words_ids)):
-            raise PrefixModelError(
-                "bad_words_ids must be a list of lists of token ids, got "
-                f"{self.bad_words_ids!r}; texts go to bad_words"
-            )
-        if self.eos_token_id is not None and not (
-            _is_id(self.eos_token_id) or _are_ids(self.eos_token_id)
-        ):
-            raise PrefixModelError(
-                f"eos_token_id must be a token id or a list of some, got {self.eos_token_id!r}"
-            )
-        if not isinstance(self.caption_start, str):
-            raise PrefixModelError(f"caption_start must be a text, got {self.caption_start!r}")
 
 
 def _without_numpy(value: Any) -> Any:
@@ -148,47 +130,3 @@ def _without_numpy(value: Any) -> Any:
         plain = [_without_numpy(one) for one in value]
         return tuple(plain) if isinstance(value, tuple) else plain
     return value
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise PrefixModelError(f"{name} must be an integer of at least {least}, got {value!r}")
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PrefixModelError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
-def _check_factor(name: str, value: object, hint: str) -> None:
-    # Scores times or over anything more extreme would overflow, and probabilities be NaN.
-    if not 1e-6 <= _number(name, value) <= 1e6:
-        raise PrefixModelError(f"{name} must be from 1e-6 to 1e6, got {value!r}; {hint}")
-
-
-def _check_seed(seed: object) -> None:
-    if seed is None:
-        return
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise PrefixModelError(f"seed must be an integer from 0 to 2^63 - 1, got {seed!r}")
-
-
-def _check_texts(name: str, value: object) -> None:
-    if not _is_list(value):
-        raise PrefixModelError(f"{name} must be a list of texts, got {value!r}")
-    for text in value:
-        if not isinstance(text, str) or not text.strip():
-            raise PrefixModelError(f"{name} must hold texts that are not blank, got {text!r}")
-
-
-def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _are_ids(value: object) -> bool:
-    return _is_list(value) and len(value) > 0 and all(map(_is_id, value))

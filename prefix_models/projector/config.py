@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from prefix_models.checks import Checked, PositiveCount, check_choice
 from prefix_models.errors import PrefixModelError
-from prefix_models.folders import read_settings
 from prefix_models.projector.placeholders import find_placeholders
 from prefix_models.projector.projectors import PROJECTORS
 
@@ -16,7 +16,7 @@ Storage = Literal["store", "reference"]
 
 
 @dataclass(frozen=True)
-class ProjectorConfig:
+class ProjectorConfig(Checked):
     """Settings of a ProjectorModel, saved beside its weights.
 
     Args:
@@ -40,30 +40,19 @@ class ProjectorConfig:
         PrefixModelError: a value is out of range or of another type.
     """
 
-    embedding_dim: int
+    error: ClassVar = PrefixModelError
+
+    embedding_dim: PositiveCount
     projector: str = "mlp2x_gelu"
-    tokens_per_region: int = 8
+    tokens_per_region: PositiveCount = 8
     normalize_input: bool = True
     encoder: str = ""
     prompt: str = "<region>\nDescribe this region."
     template: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "tokens_per_region"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise PrefixModelError(f"{name} must be a positive integer, got {value!r}")
-        for name in ("projector", "encoder", "prompt", "template"):
-            if not isinstance(getattr(self, name), str):
-                raise PrefixModelError(f"{name} must be a text, got {getattr(self, name)!r}")
-        if not isinstance(self.normalize_input, bool):
-            raise PrefixModelError(
-                f"normalize_input must be true or false, got {self.normalize_input!r}"
-            )
-        if self.projector not in PROJECTORS:
-            raise PrefixModelError(
-                f"unknown projector {self.projector!r}; this version has {sorted(PROJECTORS)}"
-            )
+        super().__post_init__()
+        check_choice("projector", self.projector, PROJECTORS, PrefixModelError)
         if [place.region for place in find_placeholders(self.prompt)] != [0]:
             raise PrefixModelError(
                 f"prompt must hold <region> once and no other placeholder, got {self.prompt!r}; "
@@ -84,4 +73,4 @@ class ProjectorConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ProjectorConfig":
         """Build from `to_dict`'s values; unknown or missing names raise PrefixModelError."""
-        return read_settings(cls, values, "projector")
+        return cls.read(values, "a projector")

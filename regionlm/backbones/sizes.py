@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from prefix_models.checks import check_value, is_integer
 from regionlm.errors import InputError
-from regionlm.inputs.numbers import is_integer
 
 MAX_SIDE = 4096  # pixels; 256 x 256 patches of 16, already hours of work on a CPU
 
 
 def resolve_size(size: int | tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
     """``S`` or ``(H, W)`` input pixels to ``(H, W)``; InputError if no model input (says why)."""
-    pair = (size, size) if is_integer(size) else size
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_integer, pair)):
-        raise InputError(f"size: expected pixels S or (H, W) as integers, got {size!r}")
-    height, width = map(int, pair)
+    found = check_value("size", size, int | tuple[int, int], InputError)
+    height, width = (found, found) if is_integer(found) else found
     grid_of((height, width), patch_size)
     return height, width
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from prefix_models.decoding.options import DecodeOptions
+from prefix_models.decoding.options import DecodeOptions, Seed
 from regionlm.embedders.options import (
     EMBEDDER_OPTIONS,
     AlphaClipOptions,
@@ -124,7 +124,7 @@ class Decoding(DecodeOptions):
 
     prefix: str | None = None
     prompt: str | None = None
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from prefix_models.checks import check_choice
 from prefix_models.errors import DoubtWarning
 from regionlm.errors import InputError
-from regionlm.inputs.numbers import check_choice
 
 
 class DataError(InputError):
@@ -27,5 +27,4 @@ def within(place: str) -> Iterator[None]:
 
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:
     """Raise DataError unless a dataset has a split of this name."""
-    with within(dataset):
-        check_choice("split", split, splits)
+    check_choice(f"{dataset}: split", split, splits, DataError)

@@ -6,33 +6,39 @@ loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from regionlm.datasets.data_errors import DataError, within
-from regionlm.inputs.numbers import check_choice, check_flag, check_path
+from prefix_models.checks import AnyPath, Checked, Words, check_choice
+from regionlm.datasets.data_errors import DataError
 
 ClassNames = Literal["spelled", "raw"]
+ClassList = Annotated[Sequence[str], Words("a list of names")]
 ContextForm = Literal["auto", "png", "mat", "detail"]
 RefText = Literal["raw", "sent"]
 MiniStyle = Literal["all", "seen", "held_out"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions:
+class DatasetOptions(Checked):
     """What is known of every dataset besides its options, which are the fields.
 
     Raises:
         DataError: an option of another type, or none of its values; so for all classes here.
     """
 
+    error: ClassVar = DataError
+
     dataset: ClassVar[str]
     default_split: ClassVar[str]
     """The one that the MaskInversion paper most likely reports."""
     ships: ClassVar[bool] = False
     """Whether it is part of the package, so that no folder need be given."""
+
+    def __init_subclass__(cls) -> None:
+        cls.section = f"{cls.dataset}: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +53,7 @@ class PhraseCutOptions(DatasetOptions):
     dataset: ClassVar[str] = "phrasecut"
     default_split: ClassVar[str] = "val"
 
-    images: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        _check(self, "images", check_path)
+    images: AnyPath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +73,8 @@ class RefCocoOptions(DatasetOptions):
 
     text: RefText = "raw"
     split_by: str = "unc"
-    images: str | Path | None = None
+    images: AnyPath | None = None
     include_crowd: bool = False
-
-    def __post_init__(self) -> None:
-        _check(self, "text", check_choice, choices=get_args(RefText))
-        _check(self, "images", check_path)
-        _check(self, "include_crowd", check_flag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +97,7 @@ class VocOptions(DatasetOptions):
     default_split: ClassVar[str] = "val"
 
     names: ClassNames = "spelled"
-    drop_classes: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        _check(self, "names", check_choice, choices=get_args(ClassNames))
-        if isinstance(self.drop_classes, str) or not isinstance(self.drop_classes, Sequence):
-            raise DataError(
-                f"{self.dataset}: expected drop_classes to be a list of names; found"
-                f" {self.drop_classes!r}"
-            )
+    drop_classes: ClassList = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +116,6 @@ class ContextOptions(VocOptions):
 
     form: ContextForm = "auto"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self, "form", check_choice, choices=get_args(ContextForm))
-
 
 @dataclass(frozen=True, kw_only=True)
 class CocoOptions(DatasetOptions):
@@ -144,12 +130,8 @@ class CocoOptions(DatasetOptions):
     dataset: ClassVar[str] = "coco"
     default_split: ClassVar[str] = "val2017"
 
-    images: str | Path | None = None
+    images: AnyPath | None = None
     include_crowd: bool = False
-
-    def __post_init__(self) -> None:
-        _check(self, "images", check_path)
-        _check(self, "include_crowd", check_flag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +147,8 @@ class OpenImagesOptions(DatasetOptions):
     dataset: ClassVar[str] = "openimages"
     default_split: ClassVar[str] = "validation"
 
-    images: str | Path | None = None
-    hierarchy: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        _check(self, "images", check_path)
-        _check(self, "hierarchy", check_path)
+    images: AnyPath | None = None
+    hierarchy: AnyPath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +165,6 @@ class MiniOptions(DatasetOptions):
     ships: ClassVar[bool] = True
 
     style: MiniStyle = "all"
-
-    def __post_init__(self) -> None:
-        _check(self, "style", check_choice, choices=get_args(MiniStyle))
 
 
 DATASET_OPTIONS: dict[str, type[DatasetOptions]] = {
@@ -210,22 +185,8 @@ DATASET_OPTIONS: dict[str, type[DatasetOptions]] = {
 
 def check_request(name: str, root: str | Path | None, options: Mapping[str, Any]) -> None:
     """Raise DataError for a name or option that there is not, a bad value, or a lacking folder."""
-    with within("dataset"):
-        check_choice("name", name, tuple(DATASET_OPTIONS))
+    check_choice("data.name", name, DATASET_OPTIONS, DataError)
     kind = DATASET_OPTIONS[name]
     if root is None and not kind.ships:
         raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
-    known = sorted(field.name for field in fields(kind))
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise DataError(f"{name}: expected options among {', '.join(known)}; found {unknown[0]!r}")
-    kind(**options)
-
-
-def _check(options: DatasetOptions, name: str, check: Callable[..., Any], **bounds: Any) -> None:
-    """Check a field; None may stand where it is the default."""
-    value = getattr(options, name)
-    if value is None and getattr(type(options), name) is None:
-        return
-    with within(options.dataset):
-        check(name, value, **bounds)
+    kind.read(options, "this dataset")

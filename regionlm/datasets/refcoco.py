@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.datasets.data_errors import DataError, DataWarning, within
+from prefix_models.checks import check_choice
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.dataset_files import annotation_files, check_counts, find_needed, locate
 from regionlm.datasets.dataset_options import RefCocoOptions, RefCocoPlusOptions
 from regionlm.datasets.image_files import read_photo
@@ -21,7 +22,6 @@ from regionlm.datasets.instances import Photo, annotation_masks, read_instances
 from regionlm.datasets.refs_pickle import Ref, Sentence, read_refs
 from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample, Text, referring_sample
-from regionlm.inputs.numbers import check_choice
 
 DOWNLOAD = (
     "https://bvisionweb1.cs.unc.edu/licheng/referit/data/{name}.zip (mirrors: "
@@ -72,8 +72,7 @@ class RefCoco(RegionDataset):
         that would run code.
         """
         kinds = {kind.dataset: kind for kind in (RefCocoOptions, RefCocoPlusOptions)}
-        with within("refcoco"):
-            check_choice("name", name, tuple(kinds))
+        check_choice("refcoco: name", name, kinds, DataError)
         chosen = kinds[name](**options)
         self.name, self.split, self._text = name, split, chosen.text
         root, pickled = Path(root), f"refs({chosen.split_by}).p"

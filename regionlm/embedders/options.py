@@ -7,30 +7,25 @@ before torch is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
+from prefix_models.checks import AnyPath, Checked, PositiveCount, Range, check_choice
 from regionlm.errors import InputError
-from regionlm.inputs.numbers import (
-    check_choice,
-    check_count,
-    check_flag,
-    check_number,
-    check_path,
-    check_share,
-)
 
 Score = Literal["cosine", "dot"]
 RelevanceName = Literal["legrad", "gradcam", "gradcam_no_relu", "chefer"]
 Extent = Literal["image", "box"]
 
-MOST_STEPS = 100_000  # a LET has settled long before
+Steps = Annotated[int, Range(0, 100_000)]  # a LET has settled long before
+Weight = Annotated[float, Range(0, 1e6)]  # useful ones are below 100
+PositiveNumber = Annotated[float, Range(above=0, most=1e6)]
+Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedderOptions:
+class EmbedderOptions(Checked):
     """Options of every embedder; `cls`, `crop` and `sclip` have no others.
 
     Args:
@@ -42,6 +37,8 @@ class EmbedderOptions:
     Raises:
         InputError: an option of another type or out of range; so for all classes here.
     """
+
+    error: ClassVar = InputError
 
     size: int | tuple[int, int] | None = None
 
@@ -66,20 +63,12 @@ class MaskInversionOptions(EmbedderOptions):
             `gradcam_no_relu` or `chefer` [legrad].
     """
 
-    steps: int | None = None
-    lr: float | None = None
-    alpha: float | None = None
-    weight_decay: float | None = None
+    steps: Steps | None = None
+    lr: PositiveNumber | None = None
+    alpha: Weight | None = None
+    weight_decay: Weight | None = None
     score: Score | None = None
     relevance: RelevanceName | None = None
-
-    def __post_init__(self) -> None:
-        _check(self, "steps", check_count, most=MOST_STEPS)
-        _check(self, "lr", check_number, positive=True)
-        _check(self, "alpha", check_number, positive=False)
-        _check(self, "weight_decay", check_number, positive=False)
-        _check(self, "score", check_choice, choices=get_args(Score))
-        _check(self, "relevance", check_choice, choices=get_args(RelevanceName))
 
     def or_else(self, defaults: Mapping[str, Any]) -> MaskInversionOptions:
         """The same, with what is None taken from ``defaults``, where it is there."""
@@ -109,9 +98,6 @@ class MaskedCropOptions(EmbedderOptions):
 
     extent: Extent = "image"
 
-    def __post_init__(self) -> None:
-        _check(self, "extent", check_choice, choices=get_args(Extent))
-
 
 @dataclass(frozen=True, kw_only=True)
 class RedCircleOptions(EmbedderOptions):
@@ -123,10 +109,7 @@ class RedCircleOptions(EmbedderOptions):
             of 384.
     """
 
-    thickness: float = 0.01
-
-    def __post_init__(self) -> None:
-        _check(self, "thickness", check_number, positive=True)
+    thickness: PositiveNumber = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +121,7 @@ class FgvpOptions(EmbedderOptions):
             100 as published.
     """
 
-    blur: float = 100.0
-
-    def __post_init__(self) -> None:
-        _check(self, "blur", check_number, positive=True)
+    blur: PositiveNumber = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +135,8 @@ class RisOptions(EmbedderOptions):
             if the model has fewer.
     """
 
-    v: float = 0.95
-    masked_blocks: int = 3
-
-    def __post_init__(self) -> None:
-        _check(self, "v", check_share)
-        _check(self, "masked_blocks", check_count, least=1)
+    v: Share = 0.95
+    masked_blocks: PositiveCount = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +150,6 @@ class MaskClipOptions(EmbedderOptions):
 
     value_only: bool = False
 
-    def __post_init__(self) -> None:
-        _check(self, "value_only", check_flag)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSurgeryOptions(EmbedderOptions):
@@ -187,10 +160,7 @@ class ClipSurgeryOptions(EmbedderOptions):
             model; all if the model has fewer.
     """
 
-    blocks: int = 6
-
-    def __post_init__(self) -> None:
-        _check(self, "blocks", check_count, least=1)
+    blocks: PositiveCount = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +175,8 @@ class AlphaClipOptions(EmbedderOptions):
             checkpoints were trained with QuickGELU; the wrong one gives no error, only bad vectors.
     """
 
-    checkpoint: str | Path | None = None
+    checkpoint: AnyPath | None = None
     quick_gelu: bool = True
-
-    def __post_init__(self) -> None:
-        _check(self, "checkpoint", check_path)
-        _check(self, "quick_gelu", check_flag)
 
 
 EMBEDDER_OPTIONS: dict[str, type[EmbedderOptions]] = {
@@ -231,25 +197,9 @@ EMBEDDER_OPTIONS: dict[str, type[EmbedderOptions]] = {
 
 def check_embedder(name: str, options: Mapping[str, Any]) -> None:
     """Raise InputError, as `make_embedder` does, for an unknown name or option, or a bad value."""
-    if name not in EMBEDDER_OPTIONS:
-        raise InputError(f"embedder: expected one of {', '.join(EMBEDDER_OPTIONS)}; got {name!r}")
-    kind = EMBEDDER_OPTIONS[name]
-    known = [field.name for field in fields(kind)]
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise InputError(
-            f"{unknown[0]}: not an option of the embedder {name}, which has {', '.join(known)}"
-        )
-    kind(**options)
+    check_choice("embedder", name, EMBEDDER_OPTIONS, InputError)
+    EMBEDDER_OPTIONS[name].read(options, f"the embedder {name}")
     if name == "alphaclip" and options.get("checkpoint") is None:
         raise InputError(
             "checkpoint: alphaclip needs the file of an Alpha-CLIP image tower, found none; give it"
         )
-
-
-def _check(options: EmbedderOptions, name: str, check: Callable[..., Any], **bounds: Any) -> None:
-    """Put what a check makes of a field in its place; None may stand where it is the default."""
-    value = getattr(options, name)
-    if value is None and getattr(type(options), name) is None:
-        return
-    object.__setattr__(options, name, check(name, value, **bounds))

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from prefix_models.checks import Words, check_value
 from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 from regionlm.inputs.masks import Region, box_region, read_regions
 
-FORMS = ("mask", "rle", "polygon", "box")
+_WRITTEN: dict[str, Any] = {
+    "mask": Annotated[str, Words("the path of a file", fits=len)],
+    "rle": Annotated[
+        dict,
+        Words('{"size": [height, width], "counts": ...}', lambda rle: {*rle} == {"size", "counts"}),
+    ],
+    "polygon": Annotated[list, Words("[[x0, y0, x1, y1, x2, y2, ...], ...]", fits=len)],
+    "box": Annotated[list[float], Words("[x0, y0, x1, y1]", lambda box: len(box) == 4)],
+}
+FORMS = tuple(_WRITTEN)
+_ID = Annotated[str | int, Words("text or a whole number", lambda name: name != "")]
+_Corners = Annotated[list[float], Words("[x0, y0, x1, y1, x2, y2, ...] in pixels, finite numbers")]
 
 
 def check_region(region: Any) -> None:
@@ -39,27 +50,12 @@ def check_region(region: Any) -> None:
     if "id" in region:
         check_id(region["id"])
     form, value = found[0], region[found[0]]
-    if form == "mask":
-        if not isinstance(value, str) or not value:
-            raise InputError(f"mask: expected the path of a file, found {_short(value)}")
-    elif form == "rle":
-        if not isinstance(value, dict) or value.keys() != {"size", "counts"}:
-            raise InputError(
-                f'rle: expected {{"size": [height, width], "counts": ...}}, found {_short(value)}'
-            )
-    elif form == "polygon":
-        if not isinstance(value, list) or not value:
-            raise InputError(
-                f"polygon: expected [[x0, y0, x1, y1, x2, y2, ...], ...], found {_short(value)}"
-            )
-    elif not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
-        raise InputError(f"box: expected [x0, y0, x1, y1], found {_short(value)}")
+    check_value(form, value, _WRITTEN[form], InputError)
 
 
 def check_id(value: Any) -> None:
     """Raise InputError unless an id is text or a whole number."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise InputError(f"id: expected text or a whole number, found {_short(value)}")
+    check_value("id", value, _ID, InputError)
 
 
 def name_of(region: dict[str, Any], position: int) -> str:
@@ -116,8 +112,7 @@ def _draw(region: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
 
 def _check_polygon(polygon: Any, size: tuple[int, int]) -> None:
     expected = "polygon: expected [x0, y0, x1, y1, x2, y2, ...] in pixels"
-    if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
-        raise InputError(f"{expected}, finite numbers; found {_short(polygon)}")
+    check_value("polygon", polygon, _Corners, InputError)
     if len(polygon) < 6 or len(polygon) % 2:
         raise InputError(f"{expected}, three points or more; found {len(polygon)} numbers")
     # Annotators' tools put corners up to a pixel outside; further is another scale or image.
@@ -127,14 +122,6 @@ def _check_polygon(polygon: Any, size: tuple[int, int]) -> None:
                 f"{expected} of the image, which is {size[0]} x {size[1]}; found one that reaches"
                 f" from {min(values):g} to {max(values):g} where 0 to {length} is inside"
             )
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    try:
-        return is_number and math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
-        return False
 
 
 def _short(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from prefix_models.checks import check_choice
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.errors import InputError
 from regionlm.relevance.chefer import CheferCam
@@ -35,12 +36,6 @@ class Relevance(Protocol):
         """
 
 
-def check_relevance(name: object) -> None:
-    """Raise InputError unless ``name`` is in ``RELEVANCE``."""
-    if name not in RELEVANCE:
-        raise InputError(f"relevance: expected one of {', '.join(RELEVANCE)}; got {name!r}")
-
-
 def make_relevance(
     name: str,
     backbone: VisionBackbone,
@@ -63,7 +58,7 @@ def make_relevance(
     Raises:
         InputError: unknown name (lists those there are).
     """
-    check_relevance(name)
+    check_choice("relevance", name, RELEVANCE, InputError)
     if name in ("gradcam", "gradcam_no_relu"):
         return GradCam(images, index, relu=name == "gradcam", score=score, masks=masks)
     block = images.head.block

@@ -35,7 +35,7 @@ def test_a_sweep_is_no_single_run(tmp_path):
 def test_threads_are_counted_from_0(tmp_path):
     run = _run(tmp_path)
     run.data.workers = -1
-    with pytest.raises(DataError, match=r"data\.workers: expected 0 threads or more, found -1"):
+    with pytest.raises(DataError, match=r"data\.workers: expected an integer >= 0, found -1"):
         check_run(run)
 
 

@@ -7,33 +7,40 @@ loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
+from prefix_models.checks import AnyPath, Checked, Words
 from regionlm.errors import InputError
-from regionlm.inputs.numbers import check_path
+
+Shards = Annotated[str | Sequence[str], Words("the path of a file, or a list of some")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestOptions:
-    """Options of `manifest`.
-
-    Args:
-        path: The JSON lines.
+class SourceOptions(Checked):
+    """What the options of all sources have in common.
 
     Raises:
         InputError: an option of another type; so for all classes here.
     """
 
-    path: str | Path
-
-    def __post_init__(self) -> None:
-        check_path("path", self.path)
+    error: ClassVar = InputError
+    section: ClassVar = "data.options."
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoCaptionsOptions:
+class ManifestOptions(SourceOptions):
+    """Options of `manifest`.
+
+    Args:
+        path: The JSON lines.
+    """
+
+    path: AnyPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoCaptionsOptions(SourceOptions):
     """Options of `coco_captions`.
 
     Args:
@@ -41,16 +48,12 @@ class CocoCaptionsOptions:
         images: Folder of its images.
     """
 
-    annotations: str | Path
-    images: str | Path
-
-    def __post_init__(self) -> None:
-        check_path("annotations", self.annotations)
-        check_path("images", self.images)
+    annotations: AnyPath
+    images: AnyPath
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisualGenomeOptions:
+class VisualGenomeOptions(SourceOptions):
     """Options of `visual_genome`.
 
     Args:
@@ -58,17 +61,12 @@ class VisualGenomeOptions:
         images: Folder of VG_100K and VG_100K_2, if not root.
     """
 
-    root: str | Path
-    images: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        check_path("root", self.root)
-        if self.images is not None:
-            check_path("images", self.images)
+    root: AnyPath
+    images: AnyPath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhraseCutSourceOptions:
+class PhraseCutSourceOptions(SourceOptions):
     """Options of `phrasecut`, whose files are read as `regionlm.datasets.phrasecut` does.
 
     Args:
@@ -77,20 +75,13 @@ class PhraseCutSourceOptions:
         images: Folder of the images, if not root.
     """
 
-    root: str | Path
-    split: str = "train"
-    images: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        check_path("root", self.root)
-        if not isinstance(self.split, str):
-            raise InputError(f"split: expected the name of a split, got {self.split!r}")
-        if self.images is not None:
-            check_path("images", self.images)
+    root: AnyPath
+    split: Annotated[str, Words("the name of a split")] = "train"
+    images: AnyPath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebDatasetOptions:
+class WebDatasetOptions(SourceOptions):
     """Options of `webdataset`.
 
     Args:
@@ -98,29 +89,21 @@ class WebDatasetOptions:
             with braces, ``{000..003}`` or ``{a,b}``, each of which must be there.
     """
 
-    shards: str | Sequence[str]
-
-    def __post_init__(self) -> None:
-        several = isinstance(self.shards, Sequence) and not isinstance(self.shards, str)
-        for shard in self.shards if several else [self.shards]:
-            check_path("shards", shard)
+    shards: Shards
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipCapPairsOptions:
+class ClipCapPairsOptions(SourceOptions):
     """Options of `clipcap`.
 
     Args:
         path: CLIPCap's own file of embeddings and captions.
     """
 
-    path: str | Path
-
-    def __post_init__(self) -> None:
-        check_path("path", self.path)
+    path: AnyPath
 
 
-SOURCE_OPTIONS: dict[str, type] = {
+SOURCE_OPTIONS: dict[str, type[SourceOptions]] = {
     "manifest": ManifestOptions,
     "coco_captions": CocoCaptionsOptions,
     "visual_genome": VisualGenomeOptions,
@@ -138,18 +121,4 @@ def read_source_options(name: str, options: Mapping[str, Any]) -> Any:
         InputError: an option that there is not (lists those there are), one that is needed and not
             given, or one of another type.
     """
-    kind = SOURCE_OPTIONS[name]
-    known = {field.name: field for field in fields(kind)}
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"data.options.{option}: not an option of the source {name}, which has"
-                f" {', '.join(known)}"
-            )
-    for option, field in known.items():
-        if field.default is MISSING and options.get(option) is None:
-            raise InputError(f"data.options.{option}: the source {name} needs it")
-    try:
-        return kind(**options)
-    except InputError as error:
-        raise InputError(f"data.options.{error}") from error
+    return SOURCE_OPTIONS[name].read(options, f"the source {name}")

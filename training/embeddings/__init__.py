@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from prefix_models.checks import check_choice
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder_registry import make_embedder
 from regionlm.errors import InputError
@@ -136,11 +137,7 @@ def _open(
         return open_pair_source(
             one.source, one.options, dim=backbone.dim, limit=one.limit, skip_bad=one.skip_bad
         )
-    if one.source not in SOURCES:
-        raise InputError(
-            f"data.source: expected one of {', '.join([*SOURCES, *PAIR_SOURCES])}; found"
-            f" {one.source!r}"
-        )
+    check_choice("data.source", one.source, [*SOURCES, *PAIR_SOURCES], InputError)
     return embed(
         open_source(one.source, one.options, skip_bad=one.skip_bad), one.source,
         one.embedder, one.embedder_options, backbone, store, machines,

@@ -15,7 +15,7 @@ from tests.eval.runs.whole_runs import eval_command
         (["--data.name", "phrasecut"], "data.root"),
         (["--task", "dancing"], "dancing"),
         (["--limit", "0"], "limit"),
-        (["--data.workers", "-1"], "data.workers: expected 0 threads or more, found -1"),
+        (["--data.workers", "-1"], "data.workers: expected an integer >= 0, found -1"),
         (["--data.options", '{"limit": 3}'], "found 'limit'"),
         (["--embedder.options", '{"nothing": 3}'], "nothing: not an option of the embedder"),
         (["--template", "{x}"], "template: expected words with {} once"),

@@ -138,8 +138,8 @@ def test_settings_reach_the_transformer(build: Callable[..., ClipCap]) -> None:
         ({"mapper": "mlp", "clip_length": 4}, "clip_length is not a setting of the 'mlp' mapper"),
         ({"mapper": "linear", "mapper_width": 4}, "mapper_width is not .* 'linear' mapper, got 4"),
         ({"mapper": "mlp", "mapper_heads": 8}, "mapper_heads is not a setting of the 'mlp'"),
-        ({"mapper": "transformer", "mapper_layers": 0}, "mapper_layers must be a positive integer"),
-        ({"mapper": "transformer", "clip_length": 2.0}, "clip_length must be .* got 2.0"),
+        ({"mapper": "transformer", "mapper_layers": 0}, "mapper_layers: expected an integer >= 1"),
+        ({"mapper": "transformer", "clip_length": 2.0}, "clip_length: expected .* found 2.0"),
         ({"mapper": "perceiver"}, r"unknown mapper 'perceiver'; this version has \['linear', 'mlp"),
     ],
 )

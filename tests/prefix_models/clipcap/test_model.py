@@ -174,18 +174,18 @@ def test_text_without_tokens(build: Callable[..., ClipCap], embeddings: torch.Te
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"embedding_dim": 0}, "embedding_dim must be a positive integer, got 0"),
-        ({"embedding_dim": 8, "prefix_length": True}, "prefix_length must be a positive integer"),
-        ({"embedding_dim": 8, "prefix_length": "4"}, "prefix_length must be .* got '4'"),
-        ({"embedding_dim": 8, "mapper_width": -1}, "mapper_width must be .* got -1"),
+        ({"embedding_dim": 0}, "embedding_dim: expected an integer >= 1, found 0"),
+        ({"embedding_dim": 8, "prefix_length": True}, "prefix_length: expected an integer >= 1"),
+        ({"embedding_dim": 8, "prefix_length": "4"}, "prefix_length: expected .* found '4'"),
+        ({"embedding_dim": 8, "mapper_width": -1}, "mapper_width: expected .* found -1"),
         (
             {"embedding_dim": 8, "normalize_input": 1},
-            "normalize_input must be true or false, got 1",
+            "normalize_input: expected true or false, found 1",
         ),
-        ({"embedding_dim": 8, "stop": "dot"}, "stop must be 'eos' or 'period', got 'dot'"),
-        ({"embedding_dim": 8, "encoder": None}, "encoder must be a text, got None"),
-        ({"embedding_dim": 8, "widht": 3}, r"unknown ClipCap settings \['widht'\]"),
-        ({"prefix_length": 8}, "lack embedding_dim"),
+        ({"embedding_dim": 8, "stop": "dot"}, "stop: expected eos or period, found 'dot'"),
+        ({"embedding_dim": 8, "encoder": None}, "encoder: expected text, found None"),
+        ({"embedding_dim": 8, "widht": 3}, r"widht: not an option of a ClipCap"),
+        ({"prefix_length": 8}, "embedding_dim: .* needs it"),
     ],
 )
 def test_bad_settings(settings: dict, message: str) -> None:

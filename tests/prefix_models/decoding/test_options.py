@@ -13,29 +13,38 @@ from prefix_models.decoding import DecodeOptions
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_beams": 3}, "unknown decoding option 'num_beams'; known ones are decoding, max_new"),
-        ({"min_new_tokens": -1}, "min_new_tokens must be an integer of at least 0, got -1"),
-        ({"min_new_tokens": True}, "min_new_tokens must be an integer of at least 0, got True"),
+        ({"num_beams": 3}, "num_beams: not an option of decoding, which has decoding, max_new"),
+        ({"min_new_tokens": -1}, "min_new_tokens: expected an integer >= 0, found -1"),
+        ({"min_new_tokens": True}, "min_new_tokens: expected an integer >= 0, found True"),
         ({"min_new_tokens": 37}, "min_new_tokens=37 is more than the most new tokens, 36; lower"),
         ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens=5 .* most new tokens, 4;"),
-        ({"top_k": 2.0}, r"top_k must be an integer of at least 0, got 2\.0"),
-        ({"no_repeat_ngram_size": "2"}, "no_repeat_ngram_size must be an integer .*, got '2'"),
-        ({"repetition_penalty": 0}, "repetition_penalty must be from 1e-6 to 1e6, got 0; 1 is no"),
-        ({"repetition_penalty": float("nan")}, "repetition_penalty must be from .* nan"),
-        ({"bad_words": "cat"}, "bad_words must be a list of texts, got 'cat'"),
-        ({"bad_words": [1]}, "bad_words must hold texts that are not blank, got 1"),
-        ({"bad_words": [" "]}, "bad_words must hold texts that are not blank, got ' '"),
+        ({"top_k": 2.0}, r"top_k: expected an integer >= 0, found 2\.0"),
+        ({"no_repeat_ngram_size": "2"}, "no_repeat_ngram_size: expected an integer .* found '2'"),
+        (
+            {"repetition_penalty": 0},
+            "repetition_penalty: expected a number from 1e-06 to 1000000, found 0; 1 is no",
+        ),
+        ({"repetition_penalty": float("nan")}, "repetition_penalty: expected a number from .* nan"),
+        ({"bad_words": "cat"}, "bad_words: expected a list of texts .* found 'cat'"),
+        ({"bad_words": [1]}, r"bad_words: expected .* that are not blank, found \[1"),
+        ({"bad_words": [" "]}, r"bad_words: expected .* that are not blank, found \[' '"),
         ({"bad_words": ["<end>"]}, "bad_words: '<end>': token 2 ends a text; .*min_new_tokens"),
-        ({"bad_words_ids": [7]}, r"bad_words_ids must be a list of lists of token ids, got \[7\]"),
-        ({"bad_words_ids": [[]]}, r"bad_words_ids must be a list of lists of token ids, got \[\["),
-        ({"bad_words_ids": ["cat"]}, "got .*'cat'.*; texts go to bad_words"),
+        (
+            {"bad_words_ids": [7]},
+            r"bad_words_ids: expected a list of lists of token ids, found \[7\]",
+        ),
+        (
+            {"bad_words_ids": [[]]},
+            r"bad_words_ids: expected a list of lists of token ids, found \[\[",
+        ),
+        ({"bad_words_ids": ["cat"]}, "found .*'cat'.*; texts go to bad_words"),
         ({"bad_words_ids": [[3, 19]]}, "bad_words_ids: token 19 is beyond .* model's 19 tokens"),
         ({"bad_words_ids": [[2]]}, "bad_words_ids: token 2 ends a text"),
-        ({"eos_token_id": -1}, "eos_token_id must be a token id or a list of some, got -1"),
-        ({"eos_token_id": []}, r"eos_token_id must be a token id or a list of some, got \[\]"),
-        ({"eos_token_id": "."}, r"eos_token_id must be a token id or a list of some, got '\.'"),
+        ({"eos_token_id": -1}, "eos_token_id: expected a token id or a list of some, found -1"),
+        ({"eos_token_id": []}, r"eos_token_id: expected a token id or a list of some, found \[\]"),
+        ({"eos_token_id": "."}, r"eos_token_id: expected a token id or a list of some, found '\.'"),
         ({"eos_token_id": [3, 19]}, "eos_token_id: 19 is beyond the language model's 19 tokens"),
-        ({"caption_start": 3}, "caption_start must be a text, got 3"),
+        ({"caption_start": 3}, "caption_start: expected text, found 3"),
         (
             {"caption_start": "a zebra"},
             "the tokenizer does not know all of 'a zebra'; use other words",
@@ -79,7 +88,7 @@ def test_lists_of_numpy_are_lists() -> None:
     assert found.end_ids == [6, 7] and found.bad_words == ["cat"]
     assert {type(one) for one in [*found.seed, *found.end_ids]} == {int}
     for wrong in (np.array([[3.0]]), [[np.True_]], np.array([3])):
-        with pytest.raises(PrefixModelError, match="bad_words_ids must be a list of lists"):
+        with pytest.raises(PrefixModelError, match="bad_words_ids: expected a list of lists"):
             DecodeOptions.from_dict({"bad_words_ids": wrong})
-    with pytest.raises(PrefixModelError, match=r"seed must be .* got 0\.5"):
+    with pytest.raises(PrefixModelError, match=r"seed: expected .* found \[0\.5\]"):
         DecodeOptions.from_dict({"seed": np.array([0.5])})

@@ -175,7 +175,7 @@ def test_options_of_a_class_are_its_keywords(tiny_clip):
 def test_what_is_none_is_taken_from_defaults_and_nothing_else():
     chosen = MaskInversionOptions(lr=0.2, alpha=0).or_else({"lr": 0.7, "steps": 3, "other": 1})
     assert chosen == MaskInversionOptions(lr=0.2, alpha=0.0, steps=3)
-    with pytest.raises(InputError, match="steps: expected an integer from 0 to 100000, got -3"):
+    with pytest.raises(InputError, match="steps: expected an integer from 0 to 100000, found -3"):
         MaskInversionOptions().or_else({"steps": -3})
 
 

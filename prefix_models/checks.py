@@ -1,0 +1,272 @@
+"""What values options may have: said in their annotations, and checked here.
+
+    Count = Annotated[int, Range(0)]
+
+    @dataclass(frozen=True)
+    class Options(Checked):
+        steps: Count = 10
+        scale: Annotated[float, Range(above=0)] | None = None
+        kind: Literal["mean", "max"] = "mean"
+
+Nothing but the standard library may be imported here, so that options can be listed and checked
+before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeGuard,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from prefix_models.errors import UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from ``least``, or above ``above``, to ``most``; infinity and NaN are not.
+
+    A hint, of what to do instead, ends the message on others.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    hint: str = ""
+
+    def allows(self, value: float) -> bool:
+        """Whether a number is one of them."""
+        return self.least <= value <= self.most and self.above < value and abs(value) < math.inf
+
+    def worded(self, noun: str) -> str:
+        """In words: "an integer >= 1"."""
+        if -math.inf < self.least and self.most < math.inf:
+            return f"{noun} from {_shown(self.least)} to {_shown(self.most)}"
+        bounds = []
+        if self.least > -math.inf:
+            bounds.append(f">= {_shown(self.least)}")
+        if self.above > -math.inf:
+            bounds.append(f"> {_shown(self.above)}")
+        if self.most < math.inf:
+            bounds.append(f"<= {_shown(self.most)}")
+        return " ".join([noun, " and ".join(bounds)]).strip()
+
+
+@dataclass(frozen=True)
+class Words:
+    """Says in a message what is expected, in place of the type; ``fits`` may narrow it down."""
+
+    text: str
+    fits: Callable[[Any], Any] | None = None
+    hint: str = ""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of the type will do."""
+        return self.fits is None or bool(self.fits(value))
+
+    def worded(self, noun: str) -> str:
+        """The text."""
+        return self.text
+
+
+Count = Annotated[int, Range(0)]
+PositiveCount = Annotated[int, Range(1)]
+AnyPath = Annotated[str | Path, Words("the path of a file or folder")]
+
+
+class Checked:
+    """Base of dataclasses whose fields are checked against their annotations.
+
+    NumPy's numbers count as Python's, and become such. A dataclass with rules of its own, say on
+    two fields together, checks them in ``__post_init__`` after this one's.
+
+    Raises:
+        UserError: a field of another type or out of range; subclasses say which kind of it.
+    """
+
+    error: ClassVar[type[UserError]] = UserError
+    section: ClassVar[str] = ""
+    """What messages put before a field's name, such as "recipe."."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check all fields, as is done at the start; for a dataclass that is not frozen."""
+        for name, kind in _annotations(type(self)).items():  # type: ignore[arg-type]
+            value = check_value(self.section + name, getattr(self, name), kind, self.error)
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], owner: str) -> Self:
+        """Build from values by name; ``owner`` is what messages say has these options.
+
+        Raises:
+            UserError: as the class does, or a name that is unknown or missing.
+        """
+        known = {one.name: one for one in fields(cls)}  # type: ignore[arg-type]
+        for name in values:
+            if name not in known:
+                raise cls.error(
+                    f"{cls.section}{name}: not an option of {owner}, which has {', '.join(known)}"
+                )
+        for name, one in known.items():
+            required = one.default is MISSING and one.default_factory is MISSING
+            if required and values.get(name) is None:
+                raise cls.error(f"{cls.section}{name}: {owner} needs it")
+        return cls(**values)
+
+
+def check_value(name: str, value: Any, kind: Any, error: type[UserError]) -> Any:
+    """The value, as a type wants it; ``error`` if it is of another type or out of range.
+
+    Args:
+        name: what messages call the value.
+        value: anything.
+        kind: type, as in an annotation, with `Range` and `Words` in ``Annotated``.
+        error: which to raise.
+    """
+    try:
+        return _fitted(value, kind)
+    except _UnfitError:
+        expected, hint, found = _worded(kind), _hint(kind), repr(value)
+        if len(found) > _LONGEST:
+            found = f"{found[: _LONGEST - 3]}..."
+        comma = ";" if "," in expected else ","
+        message = f"{name}: expected {expected}{comma} found {found}"
+        raise error(f"{message}; {hint}" if hint else message) from None
+
+
+def check_choice(name: str, value: Any, choices: Collection[str], error: type[UserError]) -> Any:
+    """One of the choices; ``error``, which lists them, otherwise."""
+    return check_value(name, value, Literal[tuple(choices)], error)
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer, Python's or NumPy's; True and False are not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, Python's or NumPy's; True and False are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+_LONGEST = 200
+_NOUNS: dict[Any, str] = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    dict: "a mapping",
+    **dict.fromkeys((list, tuple, Sequence), "a list"),
+}
+
+
+class _UnfitError(Exception):
+    pass
+
+
+@cache
+def _annotations(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {one.name: hints[one.name] for one in fields(kind)}
+
+
+def _fitted(value: Any, kind: Any) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        found = _fitted(value, args[0])
+        return _found(found, all(one.allows(found) for one in args[1:]))
+    if origin in (Union, types.UnionType):
+        return _fitted_to_one(value, args)
+    if origin is Literal:
+        return _found(value, value in args)
+    if origin in (list, tuple, Sequence):
+        return _fitted_items(value, kind)
+    if kind is int:
+        return int(_found(value, is_integer(value)))
+    if kind is float:
+        return _finite(_found(value, is_number(value)))
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    return _found(value, kind is Any or isinstance(value, origin or kind))
+
+
+def _fitted_to_one(value: Any, kinds: Sequence[Any]) -> Any:
+    for kind in kinds:
+        try:
+            return _fitted(value, kind)
+        except _UnfitError:
+            continue
+    raise _UnfitError
+
+
+def _fitted_items(value: Any, kind: Any) -> Any:
+    origin, kinds = get_origin(kind), get_args(kind)
+    wanted = list if origin is list else Sequence
+    items = _found(value, isinstance(value, wanted) and not isinstance(value, str | bytes))
+    if origin is tuple and kinds[-1] is not ...:
+        _found(items, len(items) == len(kinds))
+    else:
+        kinds = kinds[:1] * len(items)
+    fitted = map(_fitted, items, kinds)
+    return tuple(fitted) if isinstance(value, tuple) else list(fitted)
+
+
+def _finite(value: Any) -> float:
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    return _found(found, math.isfinite(found))
+
+
+def _found(value: Any, fits: bool) -> Any:
+    if not fits:
+        raise _UnfitError
+    return value
+
+
+def _worded(kind: Any) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return str(args[-1].worded(_worded(args[0])))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_worded(one) for one in args if one is not types.NoneType)
+    if origin is Literal:
+        return " or ".join(args) if len(args) == 2 else f"one of {', '.join(map(str, args))}"
+    if origin is tuple and args[-1] is not ...:
+        return f"({', '.join(map(_worded, args))})"
+    return _NOUNS.get(origin or kind) or str(getattr(kind, "__name__", kind))
+
+
+def _hint(kind: Any) -> str:
+    """The hint of an annotation, or of a part of a union of them."""
+    if get_origin(kind) is Annotated:
+        return next((one.hint for one in get_args(kind)[1:] if one.hint), "")
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+    return next(filter(None, map(_hint, parts)), "")
+
+
+def _shown(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:.10g}"
