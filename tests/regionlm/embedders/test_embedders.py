@@ -196,7 +196,7 @@ def test_options_are_checked_without_torch():
 
 def test_unknown_names_and_options_list_what_there_is(tiny_clip):
     backbone = ClipViT(tiny_clip())
-    with pytest.raises(InputError, match=r"maskinversion, cls, .*alphaclip; got 'blip'"):
+    with pytest.raises(InputError, match=r"maskinversion, cls, .*alphaclip; found 'blip'"):
         make_embedder("blip", backbone)
     with pytest.raises(InputError, match=r"steps: not an option of the embedder crop.*has size"):
         make_embedder("crop", backbone, steps=3)
