@@ -106,7 +106,10 @@ def test_sets_of_pairs_are_checked(name, value):
         ),
         ({"trainer__barebones": "true"}, "--trainer.barebones: the recipe decides it"),
         ({"trainer__nope": "1"}, "--trainer.nope: no argument of Trainer"),
-        ({"trainer__devices": "{}"}, "--trainer.devices: expected list[int] or text or int, found"),
+        (
+            {"trainer__devices": "{}"},
+            "--trainer.devices: expected a list of integers or text or int, found",
+        ),
         ({"trainer__logger": "csv"}, "--trainer.logger: expected Logger or "),
         ({"trainer": "x"}, "--trainer: expected a mapping, found 'x'"),
         ({"start": "mini"}, "--start: expected a mapping of bundle, prefix, new_prefix"),
