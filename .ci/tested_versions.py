@@ -1,4 +1,4 @@
-"""Write regionlm/doctor/tested_versions.json: lines of constraints.txt for pyproject.toml's packages."""
+"""Write tested_versions.json of the doctor: lines of constraints.txt for our own dependencies."""
 
 import json
 import re

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from regionlm.embedders.options import EMBEDDER_OPTIONS
 from regionlm.encoder import RegionEncoder
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.views import ImageLike
+from regionlm.relevance.explanation import Explanation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,8 +45,8 @@ class RegionCaption:
     generation: Generation = field(repr=False)
     embedding: Tensor = field(repr=False)
     """``[d]``, unnormalised."""
-    _found: RegionEmbeddings = field(repr=False)
-    _index: int = field(repr=False)
+    explanation: Explanation | None = field(repr=False)
+    """The map of relevance; None for embedders other than maskinversion."""
 
     def to_dict(self) -> dict[str, str | float | None]:
         """What ``--json`` says of a region: JSON values, by name."""
@@ -62,10 +63,9 @@ class RegionCaption:
         Raises:
             InputError: the embedder was another than maskinversion.
         """
-        if not isinstance(self._found, Localized):
+        if self.explanation is None:
             raise InputError(f"{self.region}: only the embedder maskinversion has relevance maps")
-        (heatmap,) = self._found.heatmaps(slice(self._index, self._index + 1))
-        return heatmap.float().cpu().numpy()
+        return self.explanation.heatmap
 
 
 class RegionCaptioner(RegionEncoder):
@@ -204,10 +204,7 @@ class RegionCaptioner(RegionEncoder):
             return []
         prefixes = torch.cat([self.prefix_embeddings(one) for one in found])
         texts = iter(self.prefix_model.generate(prefixes, **decoding))
-        return [
-            [region_caption(name, next(texts), one, index) for index, name in enumerate(some)]
-            for some, one in zip(names, found, strict=True)
-        ]
+        return [region_captions(some, texts, one) for some, one in zip(names, found, strict=True)]
 
     def stream(
         self,
@@ -248,19 +245,29 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     )
 
 
-def region_caption(
-    name: str, text: Generation, found: RegionEmbeddings, index: int
-) -> RegionCaption:
-    """What a text and the region it was written for, by index, say together."""
-    return RegionCaption(
-        region=name,
-        text=text.text,
-        logprob=text.logprob,
-        dice=float(found.dice[index]) if isinstance(found, Localized) else None,
-        iou=float(found.iou[index]) if isinstance(found, Localized) else None,
-        cosine_to_image=float(found.cosine_to_image[index]),
-        generation=text,
-        embedding=found.embeddings[index],
-        _found=found,
-        _index=index,
-    )
+def region_captions(
+    names: Sequence[str], texts: Iterable[Generation], found: RegionEmbeddings
+) -> list[RegionCaption]:
+    """What the regions of an image and the texts written for them say together.
+
+    ``texts`` may be an iterator that goes on to those of other images.
+    """
+    maps: Sequence[Explanation | None] = [None] * len(names)
+    if isinstance(found, Localized):
+        maps = found.explanations(names)
+    return [
+        RegionCaption(
+            region=name,
+            text=text.text,
+            logprob=text.logprob,
+            dice=explanation.dice if explanation else None,
+            iou=explanation.iou if explanation else None,
+            cosine_to_image=cosine,
+            generation=text,
+            embedding=embedding,
+            explanation=explanation,
+        )
+        for name, explanation, cosine, embedding, text in zip(
+            names, maps, found.cosine_to_image.tolist(), found.embeddings, texts, strict=False
+        )
+    ]

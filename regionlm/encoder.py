@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.text_tokenizers import refuse_unknown
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.errors import InputError, ModelError
-from regionlm.inputs.masks import Region, named_masks
+from regionlm.inputs.masks import as_regions
 from regionlm.inputs.views import ImageLike, ImageView, as_view
+from regionlm.relevance.explanation import Explanation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -147,14 +150,56 @@ class RegionEncoder:
         """
         texts = texts if isinstance(texts, str) else list(texts)  # a generator is read once
         view = as_view(image)
-        regions = [Region(name, mask) for mask, name in named_masks(masks, view.size)]
-        words = torch.nn.functional.normalize(self.backbone.embed_texts(texts), dim=1)
-        refuse_unknown(self.backbone.tokenizer, texts, self.name)
+        regions = as_regions(masks, view.size)
+        words = torch.nn.functional.normalize(self._embed_texts(texts), dim=1)
         found = self.embed(view, regions, embedder=embedder, **options)
         cosines = torch.nn.functional.normalize(found.embeddings, dim=1) @ words.T
         probabilities = (self.backbone.logit_scale * cosines).softmax(1)
         rows = zip(regions, probabilities.tolist(), cosines.tolist(), strict=True)
         return [RegionMatch(region.name, shares, cosine) for region, shares, cosine in rows]
+
+    def explain(
+        self,
+        image: ImageLike,
+        *,
+        texts: Sequence[str] = (),
+        masks: Any = None,
+        embedder: str | MaskInversion = "maskinversion",
+        **options: Any,
+    ) -> list[Explanation]:
+        """Where an image is relevant to texts, and to the embeddings of regions.
+
+        Args:
+            image, masks: as in `embed`; the masks may be left out.
+            texts: what to look for; may be left out where there are masks.
+            embedder, **options: of maskinversion, the only one with maps: ``relevance``, ``score``
+                and ``size`` decide them; ``steps=0`` shows where the optimisation begins.
+
+        Returns:
+            One for each text, then one for each region, in their order.
+
+        Raises:
+            InputError: as `match`; another embedder; neither texts nor masks. ModelError: as there.
+        """
+        chosen = self._embedder(embedder, options)
+        if not isinstance(chosen, MaskInversion):
+            raise InputError(
+                f"embedder: expected maskinversion, which has relevance maps, got {embedder}"
+            )
+        texts = texts if isinstance(texts, str) else list(texts)
+        if not texts and masks is None:
+            raise InputError("explain: expected texts, masks or both, got neither")
+        view = as_view(image)
+        regions = [] if masks is None else as_regions(masks, view.size)
+        found: list[Explanation] = []
+        if texts:
+            tokens = self._embed_texts(texts)
+            maps, resize = chosen.explain(view, tokens, (view.size[1], view.size[0]))
+            found += [Explanation(text, one, resize) for text, one in zip(texts, maps, strict=True)]
+        if regions:
+            located = chosen(view, np.stack([region.mask for region in regions]))
+            found += located.explanations([region.name for region in regions])
+        return found
 
     def _locate(
         self,
@@ -171,12 +216,16 @@ class RegionEncoder:
         chosen = self._embedder(embedder, options)
         views = [as_view(image) for image in images]
         regions = [
-            named_masks(masks, view.size)
-            for masks, view in zip(masks_per_image, views, strict=True)
+            as_regions(masks, view.size) for masks, view in zip(masks_per_image, views, strict=True)
         ]
-        stacks = [np.stack([mask for mask, _ in named]) for named in regions]
-        names = [[name for _, name in named] for named in regions]
+        stacks = [np.stack([region.mask for region in some]) for some in regions]
+        names = [[region.name for region in some] for some in regions]
         return names, chosen.localize_batch(views, stacks)
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        embeddings = self.backbone.embed_texts(texts)
+        refuse_unknown(self.backbone.tokenizer, texts, self.name)
+        return embeddings
 
     def _embedder(self, embedder: str | Embedder, options: dict[str, Any]) -> Embedder:
         chosen = as_embedder(embedder, self.backbone, **options)

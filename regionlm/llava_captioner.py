@@ -36,14 +36,14 @@ from prefix_models.decoding.options import DecodeOptions
 from prefix_models.llava import PROMPT, LlavaReader, load_llava
 from regionlm.backbones.hf_clip_vit import HfClipViT
 from regionlm.backbones.vision import EncodedImages
-from regionlm.captioner import RegionCaption, region_caption, split_options
+from regionlm.captioner import RegionCaption, region_captions, split_options
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.errors import InputError
-from regionlm.inputs.masks import named_masks
+from regionlm.inputs.masks import as_regions
 from regionlm.inputs.views import ImageLike, ImageView, as_view
 from regionlm.relevance.patch_weights import patch_weights
 
@@ -176,10 +176,7 @@ class LlavaCaptioner:
             [weights[some] for weights, some in zip(shown.weights, kept, strict=True)],
             **decoding,
         )
-        return [
-            region_caption(name, text, shown.found, index)
-            for index, (name, text) in enumerate(zip(shown.names, texts, strict=True))
-        ]
+        return region_captions(shown.names, texts, shown.found)
 
     def stream(
         self,
@@ -216,10 +213,10 @@ class LlavaCaptioner:
         decoding."""
         inversion = self._inversion(embedder, **options)
         view = as_view(image)
-        named = named_masks(masks, view.size)
+        regions = as_regions(masks, view.size)
         with torch.inference_mode(False), torch.no_grad():
-            laid = torch.cat([self._lay(Image.fromarray(mask)) for mask, _ in named])
-            lost = [name for (_, name), one in zip(named, laid, strict=True) if not one.any()]
+            laid = torch.cat([self._lay(Image.fromarray(region.mask)) for region in regions])
+            lost = [r.name for r, one in zip(regions, laid, strict=True) if not one.any()]
             if lost:
                 raise InputError(
                     f"{lost[0]}: covers nothing of what {self.name}'s processor lets the model see"
@@ -238,7 +235,7 @@ class LlavaCaptioner:
             weights = torch.where(weights < self.least_weight, 0.0, weights)
         others = len(seen.tokens) - weights.shape[1]  # [CLS], where the model reads it: of no place
         weights = F.pad(weights, (others, 0), value=1.0)
-        return RegionPatches([name for _, name in named], found, seen.tokens, weights)
+        return RegionPatches([region.name for region in regions], found, seen.tokens, weights)
 
     def _see(self, view: ImageView) -> SeenImage:
         key = (self.backbone, SeenImage)

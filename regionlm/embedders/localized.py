@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from regionlm.relevance.explanation import Explanation
 from regionlm.relevance.resize import GridToMask, scale_to_unit
 
 
@@ -52,6 +54,11 @@ class Localized(RegionEmbeddings):
     iou: Tensor
     """``[M]`` in [0, 1]: IoU of the final map thresholded at 0.5 with the mask, at its size."""
     resize: GridToMask = field(repr=False)
+
+    def explanations(self, names: Sequence[str]) -> list[Explanation]:
+        """The maps of all M regions, by name."""
+        figures = zip(names, self.relevance, self.dice.tolist(), self.iou.tolist(), strict=True)
+        return [Explanation(name, one, self.resize, dice, iou) for name, one, dice, iou in figures]
 
     def heatmaps(self, which: slice = slice(None)) -> Tensor:
         """Maps ``[m, H, W]`` in [0, 1] of the masks ``which``, at mask resolution; a constant map

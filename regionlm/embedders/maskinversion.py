@@ -81,6 +81,27 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             images = encoded.split()
             return [self._invert(one, some) for one, some in zip(images, masks, strict=True)]
 
+    def explain(
+        self, image: Picture, tokens: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, GridToMask]:
+        """Maps of an image for tokens of the joint space, such as embeddings of texts.
+
+        Args:
+            image: as ``__call__`` takes it.
+            tokens: ``[m, d]``, of any length.
+            size: (H, W) that the maps will be looked at in.
+
+        Returns:
+            Raw maps ``[m, gh, gw]``, by this embedder's relevance method, and what brings them to
+            ``size``. Raises as ``__call__``.
+        """
+        with self._exact():
+            (encoded,) = self._encoded([image])
+            method, start = self._method(encoded, len(tokens))
+            parts = tokens.to(start).split(method.chunk)
+            maps = torch.cat([method.forward(F.normalize(part, dim=1)) for part in parts])
+            return maps, GridToMask.of(encoded.grid, encoded.patch_size, size, start)
+
     # ------------------------------------------------------------------------------------------
 
     def _encode(self, pixels: Tensor) -> list[EncodedImages]:
@@ -96,11 +117,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         return (EncodedImages,)
 
     def _invert(self, encoded: EncodedImages, masks: Tensor) -> Localized:
-        method = make_relevance(
-            self.relevance, self.backbone, encoded, score=self.score, masks=len(masks)
-        )
-        (start,) = encoded.embeddings
-        start = start.to(torch.promote_types(start.dtype, torch.float32))
+        method, start = self._method(encoded, len(masks))
         size = (masks.shape[1], masks.shape[2])
         resize = GridToMask.of(encoded.grid, encoded.patch_size, size, start)
         dice = GridDice(resize, masks)
@@ -122,6 +139,14 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             iou=map_iou(relevance, resize, masks),
             resize=resize,
         )
+
+    def _method(self, encoded: EncodedImages, count: int) -> tuple[Relevance, Tensor]:
+        """Maps of one encoded image for up to so many tokens; its embedding ``[d]``."""
+        method = make_relevance(
+            self.relevance, self.backbone, encoded, score=self.score, masks=count
+        )
+        (start,) = encoded.embeddings
+        return method, start.to(torch.promote_types(start.dtype, torch.float32))
 
     def _descend(
         self, method: Relevance, dice: GridDice, start: Tensor, count: int

@@ -89,12 +89,11 @@ def as_masks(masks: Any, image_size: tuple[int, int]) -> np.ndarray:
 
     Raises InputError: other values, size or type, an empty mask, no mask at all.
     """
-    found = [mask for mask, _ in named_masks(masks, image_size)]
-    return np.stack(found)
+    return np.stack([region.mask for region in as_regions(masks, image_size)])
 
 
-def named_masks(masks: Any, image_size: tuple[int, int]) -> list[tuple[np.ndarray, str]]:
-    """Do as `as_masks`, and keep each mask's name: (bool [H, W], name) pairs.
+def as_regions(masks: Any, image_size: tuple[int, int]) -> list[Region]:
+    """Do as `as_masks`, and keep each mask's name.
 
     A Region keeps its name, a file gives its path; others are "mask 0", "mask 1", ... by position.
     """
@@ -103,7 +102,7 @@ def named_masks(masks: Any, image_size: tuple[int, int]) -> list[tuple[np.ndarra
         regions += _item_regions(item, image_size, len(regions))
     if not regions:
         raise InputError("no region given: expected at least one mask or box")
-    return [(region.mask, region.name) for region in regions]
+    return regions
 
 
 def _items(masks: Any) -> Iterable[Any]:

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
 
 from regionlm.errors import InputError
-from regionlm.inputs.masks import Region, as_masks, box_region, named_masks, read_regions
+from regionlm.inputs.masks import Region, as_masks, as_regions, box_region, read_regions
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 MASKS = hnp.arrays(bool, SHAPES).filter(np.any)
@@ -22,7 +22,7 @@ def _split(picture: Image.Image | np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Read a picture's regions without a file: as_masks and files share one rule."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    return [(name, mask) for mask, name in named_masks(picture, picture.size)]
+    return [(region.name, region.mask) for region in as_regions(picture, picture.size)]
 
 
 def _palette(indices: np.ndarray, colours: list[int]) -> Image.Image:
@@ -245,9 +245,9 @@ def test_lists_mix_everything_in_order(tmp_path: Path) -> None:
         Image.fromarray(TWO[1].astype(np.uint8) * 255),
         box_region("0,0,1,1", (3, 2)),
     ]
-    found = named_masks(items, (3, 2))
+    found = as_regions(items, (3, 2))
     path = str(tmp_path / "m.png")
-    assert [name for _, name in found] == [
+    assert [region.name for region in found] == [
         *("mask 0", "mask 1", f"{path}#2", f"{path}#3", "mask 4", "mask 5", "box 0,0,1,1")
     ]
     assert as_masks(items, (3, 2)).shape == (7, 2, 3)

@@ -1,0 +1,86 @@
+"""Relevance of an image to texts and regions, in Python and on the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from regionlm import InputError, RegionCaptioner, as_masks, make_embedder
+from regionlm.backbones.vision import VisionBackbone
+from regionlm.embedders.options import RelevanceName
+from regionlm.relevance.explanation import Explanation
+from regionlm.relevance.resize import GridToMask
+
+SAND = Path(__file__).parents[2] / "examples" / "sand.png"
+LABELS = SAND.with_name("sand-labels.png")
+FOX = SAND.with_name("sand-fox.png")
+
+
+@pytest.fixture(scope="module")
+def mini() -> RegionCaptioner:
+    return RegionCaptioner.from_pretrained("mini")
+
+
+def test_a_text_is_found_where_it_is(mini):
+    (fox, book) = mini.explain(SAND, texts=["a fox", "a book"])
+    (mask,) = as_masks(FOX, (320, 320))
+    assert (fox.name, book.name) == ("a fox", "a book")
+    assert fox.heatmap.shape == (320, 320) and 0 <= fox.heatmap.min() < 0.01
+    assert fox.heatmap[fox.peak[1], fox.peak[0]] == fox.heatmap.max()
+    assert fox.points_into(mask) and not book.points_into(mask)
+    assert fox.share_in(mask) > 2 * book.share_in(mask)
+    assert fox.share_in(mask) + fox.share_in(~mask) == pytest.approx(1)
+    assert fox.dice is None and fox.to_dict() == {"name": "a fox", "peak": list(fox.peak)}
+
+
+@pytest.mark.parametrize("relevance", RelevanceName.__args__)
+def test_a_text_is_explained_as_autograd_does(mini, relevance):
+    """The map of a text is what the engine gives for its token; regions are as in `caption`."""
+    embedder = make_embedder("maskinversion", mini.backbone, relevance=relevance, size=96)
+    first, *regions = mini.explain(SAND, texts=["a fox"], masks=LABELS, embedder=embedder)
+    encoded = mini.backbone.encode(mini.backbone.preprocess(Image.open(SAND), 96)[None])
+    token = torch.nn.functional.normalize(mini.backbone.embed_texts(["a fox"]), dim=1)
+    method, _ = embedder._method(encoded, 1)
+    torch.testing.assert_close(first.relevance[None], method.forward(token))
+    wanted = mini.caption(SAND, LABELS, embedder=embedder)
+    assert [one.name for one in regions] == [one.region for one in wanted]
+    for one, other in zip(regions, wanted, strict=True):
+        assert np.array_equal(one.heatmap, other.heatmap())
+        assert (one.dice, one.iou) == (other.dice, other.iou)
+
+
+def test_of_a_view_it_costs_no_forward(mini, monkeypatch):
+    view = mini.encode(SAND)
+    wanted = mini.explain(SAND, texts=["a fox"], masks=FOX)
+    monkeypatch.setattr(VisionBackbone, "encode", None)
+    found = mini.explain(view, texts=["a fox"], masks=FOX)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.relevance.equal(other.relevance)
+
+
+def test_a_map_without_contrast():
+    flat = torch.ones(2, 2)
+    one = Explanation("", flat, GridToMask.of((2, 2), (8, 8), (5, 6), flat))
+    assert not one.heatmap.any() and one.peak == (0, 0)
+    assert one.share_in(np.ones((5, 6), bool)) == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({}, "expected texts, masks or both"),
+        ({"texts": ["a fox"], "embedder": "crop"}, "expected maskinversion"),
+        ({"texts": "a fox"}, "expected a non-empty list"),
+        ({"texts": ["a xyzzy"]}, "does not know 'xyzzy'"),
+        ({"texts": ["a fox"], "relevance": "rollout"}, "relevance: expected"),
+        ({"masks": np.zeros((320, 320))}, "is empty"),
+    ],
+)
+def test_bad_questions(mini, question, message):
+    with pytest.raises(InputError, match=message):
+        mini.explain(SAND, **question)
+
+
