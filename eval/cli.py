@@ -1,4 +1,4 @@
-"""`regionlm eval` and `regionlm report`, which are entry points: see `regionlm.cli.commands`."""
+"""The entry points of `regionlm eval` and `regionlm report`; see `regionlm.cli.commands`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from regionlm.extras import require
 
 @dataclass
 class ReportOptions:
-    """Finished evaluations as tables.
+    """The tables of finished evaluations.
 
     Args:
         folders: Folders of finished runs or sweeps.
-        output: Markdown file, in place of the terminal.
-        plot: PNG file with a panel for each metric.
+        output: Write the tables to this Markdown file instead of the terminal.
+        plot: Also write this PNG file, with a panel for each metric.
     """
 
     folders: list[Path]
@@ -28,7 +28,7 @@ class ReportOptions:
 
 
 def run_eval(argv: Sequence[str]) -> None:
-    """Evaluate an embedder on a dataset: one row of a table, or several."""
+    """Evaluate an embedder on a dataset: one row of a table, or several with a sweep."""
     run = parse_settings(Run, argv, prog="regionlm eval", description=docstring_summary(run_eval))
     require("eval", "lightning", "torchmetrics", "pycocotools", "scipy", "matplotlib")
     from eval.runs.results import REPORT
@@ -47,7 +47,7 @@ def run_eval(argv: Sequence[str]) -> None:
 
 
 def run_report(argv: Sequence[str]) -> None:
-    """Print finished evaluations as tables, or plot them."""
+    """Print tables of finished evaluations, and plot them."""
     options = parse_settings(
         ReportOptions,
         argv,

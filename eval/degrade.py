@@ -1,5 +1,8 @@
-"""Worse masks than the annotated ones: Table 4. The paper names no kernel; 5 x 5, once, unless a
-run says otherwise."""
+"""Masks worse than the annotated ones, for Table 4.
+
+The paper names no kernel for erosion and dilation. We apply a square of 5 x 5 pixels once, unless a
+run sets another side.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +24,33 @@ with extra("eval"):
 
 
 class Degraded(NamedTuple):
-    """masks: bool ``[M, H, W]``, none empty. replaced: how many of them stand in for one that would
-    have been empty."""
+    """Changed masks, bool ``[M, H, W]``, none empty, and how many had to be replaced.
+
+    replaced: number of masks that stand in for one that would have been empty.
+    """
 
     masks: np.ndarray
     replaced: int
 
 
 Degradation = Callable[[Image.Image, np.ndarray], Degraded]
-"""A picture and masks bool ``[M, H, W]`` of it to as many other masks."""
+"""Turns an image and its masks, bool ``[M, H, W]``, into as many other masks."""
 
 
 def make_degradation(
     quality: str, sam: SamSource, device: torch.device, kernel: int = 5
 ) -> Degradation:
-    """What a setting of `masks` asks for; a model is loaded onto the device where that needs one.
+    """Return the degradation that the setting `masks` names, with its model loaded if it has one.
 
     Args:
-        quality: a value of `masks`.
-        sam: for box_sam.
-        device: for its model.
-        kernel: side of the square for erosion and dilation, pixels; odd.
+        quality: value of the setting `masks`.
+        sam: the model of box_sam.
+        device: where that model runs.
+        kernel: side in pixels of the square for erosion and dilation, odd.
 
     Raises:
         DataError: unknown name.
-        ModelError: SAM can't be used.
+        ModelError: SAM can't be loaded.
     """
     if quality in SHAPES:
         change = SHAPES[quality]
@@ -55,7 +60,7 @@ def make_degradation(
 
 
 def redrawn(sam: SamSource, device: torch.device) -> Degradation:
-    """SAM's masks for the bounding boxes; where it draws no pixel, the filled box."""
+    """Masks that SAM draws for the bounding boxes; the filled box where it draws no pixel."""
     from eval.sam import BoxSam  # transformers' models take seconds to import
 
     draw = BoxSam.load(sam.name, device, offline=sam.offline)
@@ -68,20 +73,23 @@ def redrawn(sam: SamSource, device: torch.device) -> Degradation:
 
 
 def eroded(masks: np.ndarray, kernel: int) -> np.ndarray:
-    """Only the pixels around which a square of that side fits in; may be none."""
+    """Keep the pixels around which a square of that side fits into the mask; maybe none."""
     return _filtered(masks, kernel, ndimage.minimum_filter1d, beyond=1)
 
 
 def dilated(masks: np.ndarray, kernel: int) -> np.ndarray:
-    """With a square of that side around each of their pixels."""
+    """Add a square of that side around each pixel of the masks."""
     return _filtered(masks, kernel, ndimage.maximum_filter1d, beyond=0)
 
 
 def _filtered(
     masks: np.ndarray, kernel: int, along: Callable[..., np.ndarray], beyond: int
 ) -> np.ndarray:
-    """Along columns, then rows: for a square the same as in both at once, in time and memory that
-    hardly grow with it. ``beyond``: what lies outside of the picture."""
+    """Filter along columns, then along rows.
+
+    For a square this equals filtering in both directions at once, and time and memory hardly grow
+    with its side. ``beyond``: the value of pixels outside the image.
+    """
     found = masks.astype(np.uint8)
     for axis in (1, 2):
         reach = min(kernel, 2 * masks.shape[axis] + 1)  # which covers all, wherever its middle is
@@ -90,21 +98,21 @@ def _filtered(
 
 
 def boxed(masks: np.ndarray) -> np.ndarray:
-    """Their bounding boxes, filled."""
+    """Return the filled bounding boxes of masks."""
     rows: np.ndarray = np.any(masks, axis=2)
     columns: np.ndarray = np.any(masks, axis=1)
     return _span(rows)[:, :, None] & _span(columns)[:, None, :]
 
 
 def _span(marks: np.ndarray) -> np.ndarray:
-    """Everything from the first to the last mark of each row of bool ``[M, N]``."""
+    """Fill each row of bool ``[M, N]`` from its first to its last True."""
     begun = np.logical_or.accumulate(marks, axis=1)
     to_come = np.logical_or.accumulate(marks[:, ::-1], axis=1)[:, ::-1]
     return begun & to_come
 
 
 def _unless_empty(masks: np.ndarray, others: np.ndarray) -> Degraded:
-    """Each of bool ``[M, H, W]``, or of the others if it is without a pixel."""
+    """Take each mask of bool ``[M, H, W]``, or the one of ``others`` if it has no pixel."""
     left: np.ndarray = np.any(masks, axis=(1, 2), keepdims=True)
     return Degraded(np.where(left, masks, others), int((~left).sum()))
 
@@ -115,4 +123,4 @@ SHAPES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "dilation": dilated,
     "box": lambda masks, kernel: boxed(masks),
 }
-"""Those that need the masks only, and the square's side of erosion and dilation."""
+"""Degradations that need nothing but the masks and the kernel, by name."""

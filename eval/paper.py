@@ -1,4 +1,4 @@
-"""The paper's figures, to stand beside ours where a run has the settings of their row."""
+"""The paper's figures, shown beside ours where a run has the settings of their row."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from regionlm.datasets.dataset_options import DATASET_OPTIONS
 from regionlm.embedders.options import MASKINVERSION_DEFAULTS
 
 _OPTIONS = "embedder.options."
-_UNSET = {  # the paper's backbones bring no defaults of their own
+_UNSET = {  # defaults of settings that a run leaves out; the paper's backbones set none
     "masks": "exact",
     **{_OPTIONS + name: value for name, value in MASKINVERSION_DEFAULTS.items()},
 }
 
 _FILES = ("images", "hierarchy", "form")
-"""Options of datasets that say where files are, or in which of their forms."""
+"""Options of datasets that only say where files are and in which format."""
 
 
 @lru_cache
@@ -30,15 +30,15 @@ def _tables() -> dict[str, Any]:
 
 
 def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
-    """The paper's figures for a run, by metric, in [0, 1]; empty where it has none.
+    """Return the paper's figures for a run, by metric, in [0, 1]; empty where it has none.
 
-    A figure is of a task, dataset, split, backbone with its weights (``-quickgelu`` doesn't
-    matter) and embedder, and of the settings that `paper.yaml` names; of all images, with the
-    task's own prompt, and the dataset's own options but for where its files are. Where tables
-    differ, the first counts.
+    A figure belongs to a task, dataset, split, backbone with its weights (with or without
+    ``-quickgelu``) and embedder, and to the settings that `paper.yaml` names. The run must use all
+    images, the task's own prompt and the dataset's default options, apart from those that say where
+    its files are. Where tables differ, the first one counts.
 
     Args:
-        settings: of the run, as result.json holds them; what is unset has its default.
+        settings: settings of the run, as in result.json; those left out have their defaults.
     """
     if not _is_usual(settings):
         return {}
@@ -69,7 +69,7 @@ def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_usual(settings: Mapping[str, Any]) -> bool:
-    """Whether all of a dataset is asked, as it is unless a run says otherwise."""
+    """Whether a run uses all images, with default prompt and dataset options."""
     task, data = settings["task"], settings["data"]
     if settings.get("limit") is not None:
         return False
@@ -92,7 +92,7 @@ def _meets(settings: Mapping[str, Any], name: str, wanted: Any) -> bool:
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> Any:
-    """A setting by its dotted name."""
+    """Return a setting by its dotted name, or its default."""
     value: Any = settings
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -1,6 +1,6 @@
-"""Everything an evaluation run can be told: keys of the YAML, options of `regionlm eval`.
+"""The settings of an evaluation: keys of its YAML file and options of `regionlm eval`.
 
-Nothing that loads torch may be imported here: jsonargparse resolves these annotations for `--help`.
+Nothing that loads torch may be imported here: `--help` resolves these annotations.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Side = Annotated[
 
 @dataclass
 class Data(Checked):
-    """Which images and texts.
+    """The images and texts.
 
     Args:
         name: phrasecut, refcoco, refcoco+, voc2012, context59, coco, openimages or mini.
         root: Folder of the dataset.
-        split: Part of it; null takes the one that the tables use.
-        options: Further options of the dataset's reader.
-        workers: Threads that decode images, in each process.
+        split: Which of its splits; null takes the one that the paper's tables use.
+        options: Further options of the dataset.
+        workers: Threads that decode images in each process.
     """
 
     error: ClassVar = DataError
@@ -44,13 +44,13 @@ class Data(Checked):
 
 @dataclass
 class ModelSource:
-    """Which backbone, or bundle of backbone and prefix model (captioning needs one).
+    """The backbone, or a bundle of backbone and prefix model, which captioning needs.
 
     Args:
-        name: mini, a preset, a bundle's folder or hub id, or an open_clip model's name.
-        pretrained: open_clip's tag or a checkpoint file, for an open_clip name.
-        prefix: Which of a bundle's prefixes; null takes its default.
-        offline: Use files of this machine only.
+        name: mini, a preset, the folder or hub id of a bundle, or the name of an open_clip model.
+        pretrained: For an open_clip model, open_clip's tag or a checkpoint file.
+        prefix: Which of the bundle's prefixes; null takes its default.
+        offline: Only use files on this machine.
     """
 
     name: str = "mini"
@@ -61,12 +61,12 @@ class ModelSource:
 
 @dataclass
 class EmbedderSource:
-    """How regions become vectors.
+    """How regions become embeddings.
 
     Args:
         name: maskinversion, cls, crop, masked_crop, red_circle, fgvp, ris, maskclip, clip_surgery,
             sclip or alphaclip.
-        options: Its options, such as lr and alpha.
+        options: Options of the method, such as lr and alpha.
     """
 
     name: str = "maskinversion"
@@ -75,12 +75,12 @@ class EmbedderSource:
 
 @dataclass
 class SamSource:
-    """Which Segment Anything model draws the masks of box_sam; the paper does not say.
+    """The Segment Anything model that draws the masks of box_sam. The paper does not name one.
 
     Args:
         name: A folder that transformers' SamModel and SamProcessor were saved to, or a hub id:
             facebook/sam-vit-base, -large or -huge.
-        offline: Use files of this machine only.
+        offline: Only use files on this machine.
     """
 
     name: str = "facebook/sam-vit-base"
@@ -89,13 +89,13 @@ class SamSource:
 
 @dataclass
 class Machines:
-    """Where it runs; all processes need to see the output folder.
+    """Processes and devices. All processes must be able to see the output folder.
 
     Args:
-        accelerator: As Lightning names it.
-        devices: Processes on each machine.
-        num_nodes: Machines.
-        strategy: As Lightning names it; auto takes ddp for more than one process.
+        accelerator: An accelerator of Lightning's, such as cpu or gpu.
+        devices: Number of processes on each machine.
+        num_nodes: Number of machines.
+        strategy: A strategy of Lightning's; auto means ddp for more than one process.
         progress: Show a progress bar.
     """
 
@@ -113,29 +113,29 @@ class Run(Checked):
     Args:
         task: captioning (Table 6), referring (Table 1) or classes (Tables 2 and 3).
         data: Images and texts.
-        output: Folder for result.json, samples.jsonl and report.md; started again with the same
-            settings, a run goes on where it stopped.
-        model: Backbone, or bundle with a prefix model.
-        embedder: How regions become vectors.
-        judge: Whose text tower compares captions with expressions; null takes the model's own
-            (the paper: ViT-L-14-quickgelu, openai).
-        masks: What is done to the masks first (Table 4): erosion or dilation by a square, the
-            filled bounding box for box, SAM's single mask for that box for box_sam. A mask that
-            nothing would be left of stays as it is, or its box for box_sam, and is counted.
-        mask_kernel: Side of that square, pixels, odd; the paper does not say.
-        sam: Which SAM, for box_sam.
-        template: Prompt around a class name or expression, with {}, for referring and classes; null
-            takes the task's.
-        decoding: Options of the prefix model's generate, for captioning.
-        clipscore: Also report CLIPScore, for captioning: the judge looks at each region's crop,
-            which without a GPU may take longer than all else.
+        output: Folder for result.json, samples.jsonl and report.md. Repeat the command to resume a
+            run that was stopped.
+        model: Backbone, or a bundle with a prefix model.
+        embedder: How regions become embeddings.
+        judge: The model whose text tower compares captions with expressions (in the paper,
+            ViT-L-14-quickgelu, openai); null takes the evaluated model's own.
+        masks: How to change the masks first (Table 4): erosion or dilation by a square; box, the
+            filled bounding box; box_sam, the mask that SAM draws for that box. Where nothing would
+            be left, the original mask is kept (for box_sam, the box) and counted.
+        mask_kernel: Side of the square in pixels, odd. The paper names none.
+        sam: Which SAM draws the masks of box_sam.
+        template: For referring and classes, the prompt around an expression or class name, with {}
+            in its place; null takes the task's own.
+        decoding: For captioning, options of the prefix model's generate.
+        clipscore: For captioning, also report CLIPScore. The judge then looks at each region's
+            crop, which may take longer than everything else without a GPU.
         trainer: Processes and devices.
-        limit: At most so many images, drawn with a fixed seed.
-        skip_bad: Count and name images that are missing, damaged or of another picture than their
-            annotations, instead of stopping there.
-        sweep: Settings to vary, by dotted name, such as {embedder.options.alpha: [0, 1]}: one run
-            for each combination, in folders below output, which gets their tables (report.md),
-            results (result.json) and a plot (sweep.png).
+        limit: Evaluate this many images at most, drawn with a fixed seed.
+        skip_bad: Skip, count and name images that are missing, damaged or do not fit their
+            annotations, instead of stopping at the first.
+        sweep: Settings to vary, by dotted name, such as {embedder.options.alpha: [0, 1]}. Each
+            combination is a run in a folder of its own below output; their tables (report.md),
+            results (result.json) and plot (sweep.png) are written to output.
     """
 
     error: ClassVar = DataError

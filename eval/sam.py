@@ -1,4 +1,4 @@
-"""Segment Anything (Kirillov et al. 2023), through transformers: boxes to masks."""
+"""Masks for boxes, drawn by Segment Anything (Kirillov et al. 2023) through transformers."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _EXPECTED = (
 
 
 class BoxSam:
-    """Draws one mask for each box.
+    """Draw one mask for each box.
 
-    A box leaves little doubt about what is meant, so SAM is asked for its single mask
-    (``multimask_output=False``), as its authors do for boxes, not for the best scored of three.
+    A box leaves little doubt about what is meant. So SAM predicts a single mask
+    (``multimask_output=False``), as its authors do for boxes, instead of the best of three.
 
     Args:
-        model: run as it is.
-        processor: of the same input size.
-        name: shown in messages.
+        model: used unchanged.
+        processor: its processor, of the same input size.
+        name: name in error messages.
 
     Raises:
         ModelError: processor and model disagree on the input size.
@@ -53,15 +53,15 @@ class BoxSam:
 
     @classmethod
     def load(cls, name: str, device: torch.device, *, offline: bool = False) -> BoxSam:
-        """Read a model and its processor, in float32.
+        """Load a model and its processor, in float32.
 
         Args:
-            name: folder, or hub id.
-            device: where it runs.
-            offline: use files of this machine only.
+            name: folder or hub id.
+            device: where the model runs.
+            offline: only use files on this machine.
 
         Raises:
-            ModelError: unknown name; missing, damaged or mismatched files; a model of another kind.
+            ModelError: unknown name; missing, damaged or mismatched files; another kind of model.
         """
         if not name or not (Path(name).is_dir() or _HUB_ID.fullmatch(name)):
             raise ModelError(f"unknown SAM {name!r}: expected {_EXPECTED}")
@@ -83,14 +83,14 @@ class BoxSam:
 
     @torch.inference_mode()
     def __call__(self, image: Image.Image, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-        """Masks bool ``[M, H, W]`` in the image's pixels; one may be without a pixel.
+        """Return masks, bool ``[M, H, W]`` in the image's pixels; a mask may be empty.
 
         Args:
-            image: RGB.
-            boxes: M of ``(left, top, right, bottom)`` in its pixels, right and bottom exclusive.
+            image: RGB image.
+            boxes: M boxes ``(left, top, right, bottom)`` in pixels, right and bottom exclusive.
 
         Raises:
-            ModelError: the model gave a number that is not finite.
+            ModelError: the model's output is not finite.
         """
         corners = [[float(value) for value in box] for box in boxes]
         inputs = self.processor(images=image, input_boxes=[corners], return_tensors="pt")
@@ -100,7 +100,7 @@ class BoxSam:
         return torch.cat(drawn).numpy()
 
     def _draw(self, seen: Tensor, boxes: Tensor, inputs: Any) -> Tensor:
-        """Masks bool ``[m, H, W]`` on the CPU for boxes ``[1, m, 4]`` of one embedded image."""
+        """Return masks, bool ``[m, H, W]`` on the CPU, for boxes ``[1, m, 4]`` of one image."""
         found = self.model(image_embeddings=seen, input_boxes=boxes, multimask_output=False)
         if not torch.isfinite(found.pred_masks).all():
             raise ModelError(f"{self.name}: its masks hold numbers that are not finite; damaged?")
@@ -129,8 +129,10 @@ def _noun(name: str, local: bool) -> str:
 
 
 def _made_sizes(processor: SamProcessor) -> set[int]:
-    """All sides, in pixels, of what a processor makes of a square picture and a box around it: the
-    padded picture's, those of the part that is no padding, and the box's own."""
+    """Return all sides, in pixels, that a processor gives a square image and the box around it.
+
+    Those of the padded image, of the part without padding, and of the box.
+    """
     side = 8
     made = processor(
         images=Image.new("RGB", (side, side)),
@@ -143,7 +145,7 @@ def _made_sizes(processor: SamProcessor) -> set[int]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep transformers' reports and progress bars off the terminal: errors here are one line."""
+    """Keep transformers' reports and progress bars off the terminal; our errors are one line."""
     level, bars = (
         transformers_logging.get_verbosity(),
         transformers_logging.is_progress_bar_enabled(),

@@ -1,4 +1,4 @@
-"""Metrics of the paper's tables, and of captions: torchmetrics classes over pure functions."""
+"""Metrics of the paper's tables and of captions: torchmetrics classes over pure functions."""
 
 from eval.metrics.caption import CaptionAccuracy
 from eval.metrics.clip_score import ClipScore

@@ -1,4 +1,4 @@
-"""Localized captioning: Table 6."""
+"""Accuracy of localized captioning, for Table 6."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from eval.metrics.table_metric import TableMetric
 
 
 class CaptionAccuracy(TableMetric):
-    """Share of captions that are nearest to their own region's expression.
+    """Share of captions that are nearest to an expression of their own region.
 
-    ``micro`` is over regions (the paper's, as far as its figures tell), ``macro`` the mean of the
-    images' shares; ``*_multi`` leave out images with nothing to choose between, where every caption
-    is right.
+    ``micro`` is over regions (the paper's measure, as far as its figures tell), ``macro`` the mean
+    of the images' shares. ``*_multi`` leave out images with nothing to choose between, where every
+    caption is right.
 
     >>> metric = CaptionAccuracy()
     >>> metric.update(torch.tensor([True, False]), expressions=2)
@@ -35,19 +35,19 @@ class CaptionAccuracy(TableMetric):
             self.add_column(name, torch.int64)
 
     def update(self, correct: Tensor, expressions: int) -> None:
-        """Count one image.
+        """Add an image.
 
         Args:
-            correct: bool ``[M]``, one for each of its regions.
-            expressions: how many different expressions there were to choose from; where a region
-                has several, how many different sets of them.
+            correct: bool ``[M]``, whether the caption of each of its regions is right.
+            expressions: number of different expressions to choose from; if regions have several
+                each, number of different sets of them.
         """
         self.append("right", correct.sum())
         self.append("regions", torch.tensor(len(correct)))
         self.append("expressions", torch.tensor(expressions))
 
     def compute(self) -> dict[str, Tensor]:
-        """Shares in [0, 1], float64 scalars; NaN where no image counts."""
+        """Return shares in [0, 1], float64 scalars; NaN where no image counts."""
         right, regions = self.column("right"), self.column("regions")
         expressions = self.column("expressions")
         figures = {}

@@ -1,4 +1,4 @@
-"""Captions against pictures of their regions: CLIPScore. Not in the paper."""
+"""CLIPScore: captions compared with images of their regions. Not in the paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.metrics.table_metric import TableMetric
 
 
 class ClipScore(TableMetric):
-    """CLIPScore and RefCLIPScore, means over captions.
+    """Mean CLIPScore and RefCLIPScore over captions.
 
     >>> metric = ClipScore()
     >>> metric.update(torch.tensor([0.3, -0.1]), torch.tensor([0.5, 0.9]))
@@ -31,12 +31,12 @@ class ClipScore(TableMetric):
         self.add_column("reference_cosines", torch.float64)
 
     def update(self, cosines: Tensor, reference_cosines: Tensor) -> None:
-        """Add captions: ``[M]`` each, cosines with the picture and with the nearest reference."""
+        """Add captions by their cosines, ``[M]`` each, with the image and the nearest reference."""
         self.append("cosines", cosines)
         self.append("reference_cosines", reference_cosines)
 
     def compute(self) -> dict[str, Tensor]:
-        """``clipscore`` [0, 2.5], ``refclipscore`` [0, 10/7], float64; NaN before any caption."""
+        """Return ``clipscore`` in [0, 2.5] and ``refclipscore`` in [0, 10/7]; NaN of no caption."""
         cosines, told = self.column("cosines"), self.column("reference_cosines")
         return self.scalars(
             {

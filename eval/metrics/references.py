@@ -13,15 +13,16 @@ from typing import Any
 
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
-# What COCO's evaluation drops, or means to: brackets it spells in capitals and so never meets.
+# What COCO's evaluation drops. It means to drop brackets, too, but spells them as "-LRB-" in
+# capitals, which lower-case texts never contain.
 _PUNCTUATION = {*"'`()[]{}.?!,:;-", "''", "``", "--", "..."}
 
 
 @lru_cache(maxsize=1 << 16)
 def plain_words(text: str) -> str:
-    """Lower-case words of a text with a space between, punctuation dropped.
+    """Return the lower-case words of a text, joined by spaces, without punctuation.
 
-    They are those of the Penn Treebank: "a man's T-shirt." gives "a man 's t-shirt".
+    Words are those of the Penn Treebank: "a man's T-shirt." gives "a man 's t-shirt".
     """
     tokens = _tokenizer().tokenize(text.translate(_STRAIGHT_QUOTES).lower())
     return " ".join(token for token in tokens if token not in _PUNCTUATION)
@@ -30,13 +31,13 @@ def plain_words(text: str) -> str:
 def in_words(
     captions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[list[str], list[list[str]]]:
-    """Captions and their references as the scorers read them.
+    """Return captions and their references as the scorers read them.
 
-    References without a word are left out, and captions that have none left.
+    References without words are left out, and so are captions without references.
 
     Args:
         captions: M texts.
-        references: for each, any number of texts.
+        references: any number of texts for each caption.
     """
     pairs = [
         (plain_words(caption), [said for said in map(plain_words, texts) if said])
@@ -47,10 +48,10 @@ def in_words(
 
 
 def cider_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """CIDEr-D (Vedantam et al. 2015) of each caption, [0, 10]: 1.05 is what papers call 105.
+    """Return CIDEr-D (Vedantam et al. 2015) of each caption, [0, 10]; papers call 1.05 a 105.
 
-    Words weigh less the more captions have them in their references, so these must be all of the
-    corpus; of a single one every score is 0. Arguments as in ``in_words``.
+    A word weighs less the more captions have it in their references. So pass the whole corpus; the
+    score of a single caption is 0. Arguments as in ``in_words``.
     """
     from pycocoevalcap.cider.cider import Cider
 
@@ -58,8 +59,10 @@ def cider_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -
 
 
 def rouge_l_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """ROUGE-L of each caption, [0, 1], as COCO's evaluation has it: best precision and best recall
-    among its references, beta 1.2. Arguments as in ``in_words``.
+    """Return ROUGE-L of each caption, [0, 1]; arguments as in ``in_words``.
+
+    As in COCO's evaluation, it combines the best precision and the best recall among the
+    references, with beta 1.2.
     """
     from pycocoevalcap.rouge.rouge import Rouge
 
@@ -67,10 +70,10 @@ def rouge_l_scores(captions: Sequence[str], references: Sequence[Sequence[str]])
 
 
 def by_length(references: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Each caption's references, fewest words first.
+    """Sort the references of each caption by their number of words.
 
-    Of two lengths equally close to the caption's, BLEU's penalty counts the shorter; torchmetrics
-    takes the one that comes first.
+    If two lengths are equally close to the caption's, BLEU's brevity penalty takes the shorter one,
+    but torchmetrics the first.
     """
     return [sorted(texts, key=lambda text: len(plain_words(text).split())) for texts in references]
 

@@ -1,4 +1,4 @@
-"""Acc@k of retrieval: Tables 1 to 4."""
+"""Acc@k of retrieval, for Tables 1 to 4."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ class RetrievalAccuracy(TableMetric):
         self.add_column("ranks", torch.int64)
 
     def update(self, ranks: Tensor) -> None:
-        """Count queries by the ranks of their targets, int64 ``[Q]``, 0 first."""
+        """Add queries by the ranks of their targets, int64 ``[Q]``; 0 is first."""
         self.append("ranks", ranks)
 
     def compute(self) -> dict[str, Tensor]:
-        """``acc@k`` in [0, 1], float64 scalars; NaN before any query."""
+        """Return each ``acc@k`` in [0, 1], float64 scalars; NaN of no query."""
         ranks = self.column("ranks")
         return self.scalars({f"acc@{k}": accuracy_at(ranks, k) for k in self.top_k})
 
 
 class ExpectedAccuracy(TableMetric):
-    """What ``RetrievalAccuracy`` would be on average if ties were broken at random.
+    """The average ``RetrievalAccuracy`` if ties were broken at random.
 
-    Far from it, the accuracy says more about the order of the candidates than about the method.
+    If the accuracy is far from it, it says more about the order of the candidates than about the
+    method.
 
     Args:
         top_k: the values of k.
@@ -69,12 +70,12 @@ class ExpectedAccuracy(TableMetric):
         self.add_column("tied", torch.int64)
 
     def update(self, above: Tensor, tied: Tensor) -> None:
-        """Count queries: int64 ``[Q]`` each, as ``tie_counts`` gives them."""
+        """Add queries: int64 ``[Q]`` each, as ``tie_counts`` returns them."""
         self.append("above", above)
         self.append("tied", tied)
 
     def compute(self) -> dict[str, Tensor]:
-        """``expected_acc@k`` in [0, 1], float64 scalars; NaN before any query."""
+        """Return each ``expected_acc@k`` in [0, 1], float64 scalars; NaN of no query."""
         above, tied = self.column("above"), self.column("tied")
         return self.scalars(
             {f"expected_acc@{k}": expected_accuracy_at(above, tied, k) for k in self.top_k}

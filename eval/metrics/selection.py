@@ -1,4 +1,4 @@
-"""mIoU and oIoU of the mask that an expression selects: Table 1."""
+"""mIoU and oIoU of the mask that an expression selects, for Table 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.metrics.table_metric import TableMetric
 
 
 class SelectionIoU(TableMetric):
-    """IoU of chosen with target masks: mean over queries, and of all pixels together.
+    """IoU of chosen and target masks: the mean over queries, and that of all pixels together.
 
     Two empty masks have IoU 0, as in the published evaluations.
 
@@ -31,11 +31,11 @@ class SelectionIoU(TableMetric):
         self.add_column("unions", torch.int64)
 
     def update(self, intersections: Tensor, unions: Tensor) -> None:
-        """Pixels, int64 ``[Q]`` each, of the chosen mask and the target's."""
+        """Add queries by pixel counts, int64 ``[Q]`` each, of the chosen and the target mask."""
         self.append("intersections", intersections)
         self.append("unions", unions)
 
     def compute(self) -> dict[str, Tensor]:
-        """``miou`` and ``oiou`` in [0, 1], float64 scalars; NaN before any query."""
+        """Return ``miou`` and ``oiou`` in [0, 1], float64 scalars; NaN of no query."""
         both, either = self.column("intersections"), self.column("unions")
         return self.scalars({"miou": mean_iou(both, either), "oiou": overall_iou(both, either)})

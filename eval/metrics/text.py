@@ -1,4 +1,4 @@
-"""Captions of regions that have reference texts: CIDEr, BLEU, ROUGE-L. Not in the paper."""
+"""CIDEr, BLEU and ROUGE-L of captions against reference texts. Not in the paper."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with extra("eval"):
 
 
 class Cider(TableMetric):
-    """CIDEr-D, mean over captions; a caption's references are one document of the corpus.
+    """Mean CIDEr-D over captions; the references of a caption are one document of the corpus.
 
     >>> metric = Cider()
     >>> metric.update(["a red fox"], [["a red fox", "the fox on the left"]])
@@ -34,25 +34,25 @@ class Cider(TableMetric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # Only tensors travel between processes, and the words' weights need all texts: lines of
-        # JSON, as bytes.
+        # The weights of words need all texts, but only tensors travel between processes: so the
+        # texts are kept as bytes of JSON lines.
         self.add_column("texts", torch.uint8)
 
     def update(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add captions, and for each its references; as in ``cider_scores``."""
+        """Add captions and the references of each, as in ``cider_scores``."""
         for caption, texts in zip(captions, references, strict=True):
             line = bytearray(json.dumps([caption, list(texts)]).encode() + b"\n")
             self.append("texts", torch.frombuffer(line, dtype=torch.uint8))
 
     def compute(self) -> dict[str, Tensor]:
-        """``cider`` in [0, 10], float64: 1.05 is what papers call 105; NaN before any caption."""
+        """Return ``cider`` in [0, 10], float64 (papers call 1.05 a 105); NaN of no caption."""
         lines = self.column("texts").cpu().numpy().tobytes().splitlines()
         captions, references = zip(*map(json.loads, lines), strict=True) if lines else ((), ())
         return self.scalars({"cider": exact_mean(cider_scores(captions, references))})
 
 
 class RougeL(TableMetric):
-    """ROUGE-L, mean over captions.
+    """Mean ROUGE-L over captions.
 
     >>> metric = RougeL()
     >>> metric.update(["a red fox"], [["a red fox", "the fox on the left"]])
@@ -68,17 +68,17 @@ class RougeL(TableMetric):
         self.add_column("scores", torch.float64)
 
     def update(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add captions, and for each its references; as in ``rouge_l_scores``."""
+        """Add captions and the references of each, as in ``rouge_l_scores``."""
         found = rouge_l_scores(captions, references)
         self.append("scores", torch.tensor(found, dtype=torch.float64))
 
     def compute(self) -> dict[str, Tensor]:
-        """``rouge_l`` in [0, 1], float64; NaN before any caption."""
+        """Return ``rouge_l`` in [0, 1], float64; NaN of no caption."""
         return self.scalars({"rouge_l": exact_mean(self.column("scores"))})
 
 
 class Bleu(TableMetric, BLEUScore):  # type: ignore[misc]  # plot takes a dict, as compute gives
-    """BLEU of all captions together: torchmetrics' ``BLEUScore`` of our words, in float64.
+    """BLEU of all captions together: torchmetrics' ``BLEUScore`` on our words, in float64.
 
     Args:
         n_gram: longest n-grams.
@@ -95,10 +95,10 @@ class Bleu(TableMetric, BLEUScore):  # type: ignore[misc]  # plot takes a dict, 
         self.set_dtype(torch.float64)  # counts stay exact, whatever the size of the corpus
 
     def update(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add captions, and for each its references; as in ``in_words``."""
+        """Add captions and the references of each, as in ``in_words``."""
         super().update(*in_words(captions, by_length(references)))
 
     def compute(self) -> dict[str, Tensor]:
-        """``bleu@N`` in [0, 1], float64; NaN before any caption."""
+        """Return ``bleu@N`` in [0, 1], float64; NaN of no caption."""
         nothing = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
         return {f"bleu@{self.n_gram}": super().compute().double() if self.target_len else nothing}

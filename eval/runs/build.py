@@ -1,4 +1,4 @@
-"""From a run's settings to its task: models, embedder, dataset together."""
+"""Build the task of a run: load its models and its embedder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from regionlm.pretrained.sources import find_folder
 
 
 def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> RegionTask:
-    """Load what a task needs onto a device. Raises as `eval.runs.evaluate.evaluate`."""
+    """Load the models of a task onto a device; raises what `eval.runs.evaluate.evaluate` does."""
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
         embedder = make_embedder(run.embedder.name, captioner.backbone, **run.embedder.options)
@@ -41,17 +41,17 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Region
         return ReferringRetrieval(backbone, embedder, template)
     if not dataset.classes:
         raise DataError(
-            f"{dataset.name}: has expressions and no classes; the task classes needs voc2012,"
+            f"{dataset.name}: has expressions but no classes; the task classes needs voc2012,"
             " context59, coco, openimages or mini"
         )
     return ClassRetrieval(backbone, embedder, dataset.classes, template, dataset.relatives)
 
 
 def check_models(run: Run) -> None:
-    """Find the models of a run, where needed by a download, without loading them.
+    """Check that the models of a run exist, without loading them; download them if need be.
 
     Raises:
-        ModelError: there is none of such a name, or an open_clip model without weights.
+        ModelError: there is no such model, or an open_clip model is named without its weights.
     """
     if run.task == "captioning":
         if run.model.pretrained is not None:
@@ -86,7 +86,7 @@ def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:
 
 
 def _backbone(model: ModelSource, device: torch.device) -> ClipViT:
-    """An open_clip model by name and tag, or a backbone's folder; else a bundle's own backbone."""
+    """Load an open_clip model by name and tag or from a folder, else a bundle's backbone."""
     if _is_open_clip(model):
         return load_backbone(
             model.name, pretrained=model.pretrained, device=device, offline=model.offline
@@ -104,13 +104,13 @@ def _is_known(name: str) -> bool:
 
 
 def _refuse_untagged(name: str, option: str) -> None:
-    """Raise ModelError for the name of an open_clip model: it says nothing about weights."""
+    """Raise ModelError if this is an open_clip model's name, which does not say which weights."""
     import open_clip
 
     plain = name.replace("/", "-")  # OpenAI writes ViT-B/32
     if plain in open_clip.list_models():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(plain)[:6]) or "none known"
         raise ModelError(
-            f"{option}.name {name}: which weights? add --{option}.pretrained with open_clip's tag"
-            f" ({tags}) or a checkpoint file"
+            f"{option}.name {name}: names no weights; add --{option}.pretrained with open_clip's"
+            f" tag ({tags}) or a checkpoint file"
         )

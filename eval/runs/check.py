@@ -1,4 +1,4 @@
-"""What can be said of a run before anything of it is loaded."""
+"""Checks of a run's settings that need nothing to be loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from regionlm.embedders.options import check_embedder
 
 
 def check_run(run: Run) -> None:
-    """Raise DataError or InputError for a name, an option or a template that can't be meant."""
+    """Check the settings of a run.
+
+    Raises:
+        DataError, InputError, PrefixModelError: an unknown name or option, or a bad value.
+    """
     run.check()
     run.data.check()
     check_request(run.data.name, run.data.root, run.data.options)
@@ -25,6 +29,6 @@ def _check_template(template: str) -> None:
     around = template.split("{}")
     if len(around) != 2 or any(brace in part for part in around for brace in "{}"):
         raise DataError(
-            "template: expected words with {} once, where the name or expression goes, and no other"
-            f" braces; found {template!r}"
+            "template: expected words with {} once, in place of the name or expression, and no"
+            f" other braces; found {template!r}"
         )

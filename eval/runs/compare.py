@@ -1,4 +1,4 @@
-"""Several finished runs as tables: one for each task and dataset, with a row for each run."""
+"""Tables of finished runs: one for each task and dataset, with a row for each run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eval.runs.results import RESULT, percent
 from regionlm.datasets.data_errors import DataError
 
 RUN = "run"
-"""The column of folders, where no setting tells two runs apart."""
+"""Column of folder names, shown where no setting tells two runs apart."""
 
 _ABOUT_THIS_MACHINE = ("data.root", "model.offline", "judge.offline", "sam.offline")
 _DIGESTS = "digests"
@@ -21,14 +21,14 @@ _DIGESTS = "digests"
 
 @dataclass(frozen=True)
 class Finished:
-    """One finished run: its folder, and what its result.json holds."""
+    """A finished run: the name of its folder and the content of its result.json."""
 
     name: str
     result: Mapping[str, Any]
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Settings by dotted name, and counts; without task, dataset and what no figure needs."""
+        """Settings by dotted name, and counts; without task, dataset and what only says where."""
         settings = self.result["settings"]
         found = _flat({name: value for name, value in settings.items() if name != _DIGESTS})
         for name in ("task", "data.name", "image_count", *_ABOUT_THIS_MACHINE):
@@ -46,7 +46,7 @@ class Group:
 
     @cached_property
     def columns(self) -> list[str]:
-        """Dotted names of what differs between runs, enough to tell them apart; at least one."""
+        """Dotted names of the settings that tell the runs apart; at least one."""
         names = [name for name in self._names if len({_text(r, name) for r in self.runs}) > 1]
         rows = {tuple(_text(run, name) for name in names) for run in self.runs}
         if len(rows) < len(self.runs):
@@ -55,12 +55,12 @@ class Group:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Those that any of the runs has."""
+        """Names of all metrics that any of the runs has."""
         return list(dict.fromkeys(name for run in self.runs for name in run.result["metrics"]))
 
     @cached_property
     def same_metrics(self) -> dict[str, str]:
-        """Figures on which all runs agree, by metric: no column, where others differ."""
+        """Figures that are the same in all runs, by metric; they get no column."""
         cells = {
             name: {_with_paper(run.result, name) for run in self.runs} for name in self.metrics
         }
@@ -68,13 +68,13 @@ class Group:
         return same if len(same) < len(self.metrics) else {}
 
     def label(self, column: str) -> str:
-        """A column's short name, its full one where two would be the same."""
+        """Return a column's short name, or its full one where two short names are the same."""
         short = short_name(column)
         alike = [name for name in self.columns if short_name(name) == short]
         return short if len(alike) < 2 else column
 
     def markdown(self) -> str:
-        """Heading, what all runs have in common, table."""
+        """Return a heading, what all runs have in common, and the table."""
         metrics = [name for name in self.metrics if name not in self.same_metrics]
         head = [*map(self.label, self.columns), *metrics]
         lines = [f"## {self.task} on {self.dataset}", "", self._in_common(), ""]
@@ -94,7 +94,7 @@ class Group:
         return [name for name in found if name != RUN]
 
     def _in_common(self) -> str:
-        """Settings that are given and the same in all runs, and what was counted."""
+        """List the settings and counts that are the same in all runs."""
         first = self.runs[0]
         none = {name for name, count in first.result["counts"].items() if not count}
         shared = [
@@ -107,10 +107,10 @@ class Group:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Finished]:
-    """The runs of these folders, of a sweep's folder all of its runs.
+    """Read the runs of some folders; the folder of a sweep gives all of its runs.
 
     Raises:
-        DataError: a folder holds no finished run.
+        DataError: a folder does not hold a finished run.
     """
     runs: list[Finished] = []
     for folder in folders:
@@ -121,7 +121,7 @@ def read_runs(folders: Sequence[Path]) -> list[Finished]:
 
 
 def group_runs(runs: Sequence[Finished]) -> list[Group]:
-    """Runs by task and dataset, groups and runs in the order of their first appearance."""
+    """Group runs by task and dataset, in the order of their first appearance."""
     groups: dict[tuple[str, str], list[Finished]] = {}
     for run in runs:
         settings = run.result["settings"]
@@ -130,7 +130,7 @@ def group_runs(runs: Sequence[Finished]) -> list[Group]:
 
 
 def compare(groups: Sequence[Group]) -> str:
-    """All tables as Markdown."""
+    """Return all tables as Markdown."""
     text = "\n".join(group.markdown() for group in groups)
     if any(run.result["paper"] for group in groups for run in group.runs):
         text += "\nIn brackets: the paper's figure.\n"
@@ -138,7 +138,7 @@ def compare(groups: Sequence[Group]) -> str:
 
 
 def short_name(name: str) -> str:
-    """The last part of a dotted setting that says something: alpha, embedder."""
+    """Return the last telling part of a setting's dotted name, such as alpha or embedder."""
     return [part for part in name.split(".") if part not in ("name", "options")][-1]
 
 

@@ -1,4 +1,4 @@
-"""Carry out a run: `Run` in, a folder of results out."""
+"""Run an evaluation: from its settings to a folder of results."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from regionlm.errors import InputError
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run whose settings and files were checked; no model is loaded and nothing written yet.
+    """A run whose settings and files were checked; nothing has been loaded or written yet.
 
     Args:
-        run: as given.
+        run: its settings.
         dataset: its images.
-        settings: what the answers depend on, as JSON values.
+        settings: everything that its answers depend on, as JSON values.
     """
 
     run: Run
@@ -44,32 +44,32 @@ class PreparedRun:
     settings: dict[str, Any]
 
     def open_journal(self) -> Journal:
-        """Open the output folder; InputError if it holds something else."""
+        """Open the output folder; InputError if it holds another run or other files."""
         return Journal(self.run.output, self.settings, lambda answer: answer["bad"] is not None)
 
 
 def evaluate(run: Run) -> dict[str, Any]:
-    """Ask a task about every image of a dataset, on as many processes as the run says.
+    """Run a task on every image of a dataset, on as many processes as the settings say.
 
-    Every process of a distributed run calls it; all must see ``run.output``.
+    Every process of a distributed run calls this; all must be able to see ``run.output``.
 
     Returns:
-        What result.json holds, on every process.
+        The content of result.json, on every process.
 
     Raises:
         DataError, InputError, ModelError, PrefixModelError: settings or files that can't be used.
     """
     if run.sweep:
-        raise DataError(
-            "sweep: found one in a single run; give it to eval.runs.sweep.evaluate_sweep"
-        )
+        raise DataError("sweep: expected none in a single run; use eval.runs.sweep.evaluate_sweep")
     note_rank()
     (prepared,) = prepare([run])
     return carry_out(prepared)
 
 
 def prepare(runs: Sequence[Run]) -> list[PreparedRun]:
-    """Check runs as far as possible without loading a model, and open their datasets.
+    """Check runs as far as possible without loading models, and open their datasets.
+
+    Runs on the same data share one dataset.
 
     Raises:
         DataError, InputError, ModelError, PrefixModelError: as `evaluate`.
@@ -92,7 +92,7 @@ def prepare(runs: Sequence[Run]) -> list[PreparedRun]:
 
 
 def carry_out(prepared: PreparedRun) -> dict[str, Any]:
-    """Answer what is not answered yet, and write the results; as `evaluate`."""
+    """Answer the images that have no answer yet, and write the results; as `evaluate`."""
     run, dataset, settings = prepared.run, prepared.dataset, prepared.settings
     journal = prepared.open_journal()
 
@@ -129,12 +129,12 @@ def carry_out(prepared: PreparedRun) -> dict[str, Any]:
 
 
 def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
-    """Everything that the answers depend on, as it comes back from a JSON file."""
+    """Return everything that the answers depend on, as JSON values."""
     settings = asdict(run)
     for name in ("output", "trainer", "skip_bad", "sweep"):
         del settings[name]
     del settings["data"]["workers"]
-    settings["data"]["split"] = dataset.split  # which one null stands for
+    settings["data"]["split"] = dataset.split  # instead of null
     if run.masks != "box_sam":
         del settings["sam"]
     if run.masks not in ("erosion", "dilation"):
@@ -146,7 +146,7 @@ def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
 
 
 def _keep_what_is_read(settings: dict[str, Any]) -> None:
-    """Leave out what another task reads, and name the prompt which null stands for."""
+    """Leave out settings that the task does not read, and fill in its own prompt for null."""
     if settings["task"] == "captioning":
         del settings["template"]
         unread = [settings["judge"]]
@@ -158,11 +158,11 @@ def _keep_what_is_read(settings: dict[str, Any]) -> None:
             settings["template"] = TEMPLATES[settings["task"]]
     for model in unread:
         if model is not None:
-            del model["prefix"]  # its backbone alone is asked
+            del model["prefix"]  # only its backbone is used
 
 
 def _counts(run: Run, sample: Sample, replaced: int) -> dict[str, int]:
-    """What else result.json counts, of one image."""
+    """Count what result.json reports besides images and queries, for one image."""
     different = len(set(sample.texts))
     of_expressions = {
         "duplicate_texts": len(sample.texts) - different,
@@ -177,7 +177,7 @@ def _counts(run: Run, sample: Sample, replaced: int) -> dict[str, int]:
 
 
 def _machine(run: Run, device: torch.device) -> dict[str, Any]:
-    """What no answer depends on: where, and how, the run was last started."""
+    """Return where and how the run was last started; no answer depends on it."""
     found = asdict(run.trainer)
     del found["progress"]
     return {**found, "device": device.type, "workers": run.data.workers, "skip_bad": run.skip_bad}
@@ -188,7 +188,7 @@ def _finish(journal: Journal, settings: dict[str, Any], machine: dict[str, Any])
     if len(answers) != settings["image_count"]:
         raise DataError(
             f"{journal.folder}: expected answers for {settings['image_count']} images, found"
-            f" {len(answers)}; do all processes see this folder?"
+            f" {len(answers)}; can all processes see this folder?"
         )
     if not any(answer.records for answer in answers):
         bad = [answer.bad for answer in answers if answer.bad is not None]

@@ -1,4 +1,4 @@
-"""Finished runs as a picture: a panel for each main metric, our figures beside the paper's."""
+"""A plot of finished runs: a panel for each main metric, our figures beside the paper's."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ _NO_SHARES = ("cider", "clipscore", "refclipscore")  # they may be above 1
 
 
 def save_plot(path: Path, groups: Sequence[Group]) -> None:
-    """Write a PNG: curves over the numeric setting that differs between runs, bars without one.
+    """Write a PNG file: curves over the numeric setting that differs between runs, else bars.
 
-    Further settings that differ make further curves. Each group has a row of panels: the metrics
-    that the paper has, or the first three. Figures are in percent, CIDEr and CLIPScore times 100;
-    what a run or the paper lacks is left out. Raises InputError where the file can't be written.
+    Other settings that differ give further curves. Each group has a row of panels, for the metrics
+    that the paper reports or else for the first three. Figures are in percent, CIDEr and CLIPScore
+    times 100. Figures that a run or the paper lacks are left out.
+
+    Raises InputError if the file can't be written.
     """
     size = (_PANELS * _PANEL_SIZE[0], len(groups) * _PANEL_SIZE[1])
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)  # no window, whatever matplotlib is set to
+    FigureCanvasAgg(figure)  # opens no window, whatever backend is set
     for row, group in enumerate(groups):
         along = _numeric_setting(group)
         for place, metric in enumerate(_main_metrics(group)):
@@ -50,7 +52,7 @@ def _main_metrics(group: Group) -> list[str]:
 
 
 def _numeric_setting(group: Group) -> str | None:
-    """The last column that is a number in every run and was set, not counted."""
+    """Return the last column that is a number in every run and a setting, not a count."""
     counted = set(group.runs[0].result["counts"])
     for name in reversed(group.columns):
         values = [run.settings.get(name) for run in group.runs]
@@ -110,6 +112,6 @@ def _papers(runs: Sequence[Finished], metric: str) -> list[float]:
 
 
 def _percents(runs: Sequence[Finished], figure: Callable[[Finished], float | None]) -> list[float]:
-    """NaN, which is not drawn, where there is no figure."""
+    """Return figures in percent, NaN (which is not drawn) where there is none."""
     found = [figure(run) for run in runs]
     return [math.nan if value is None else 100 * value for value in found]

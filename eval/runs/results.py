@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: samples.jsonl, result.json, report.md."""
+"""The files of a finished run: samples.jsonl, result.json and report.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from regionlm.distributed.journal import json_line
 from regionlm.files import write_atomically
 
-if TYPE_CHECKING:  # it brings torch, which `regionlm report` can do without
+if TYPE_CHECKING:  # it imports torch, which `regionlm report` does not need
     from eval.tasks.region_task import Record
 
 RESULT, SAMPLES, REPORT = "result.json", "samples.jsonl", "report.md"
@@ -24,8 +24,14 @@ _PACKAGES = ("regionlm", "torch", "open_clip_torch", "transformers", "lightning"
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """What one image gave: records, or in `bad` why it could not be read; `counts` are those of
-    the run that the images' add up to."""
+    """The answer for one image.
+
+    Args:
+        image: its id.
+        records: one for each query.
+        bad: why the image could not be read, or None.
+        counts: counts by name, which are summed over all images.
+    """
 
     image: str
     records: list[Record]
@@ -41,18 +47,18 @@ def write_results(
     settings: Mapping[str, Any],
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write all three files; each appears whole.
+    """Write all three files, each of them whole or not at all.
 
     Args:
-        folder: of the run.
-        answers: of every image, in the dataset's order.
-        metrics: ours, [0, 1].
-        paper: the paper's, [0, 1], by the same names; those it does not have are left out.
-        settings: of the run: all that the answers depend on.
-        machine: processes, devices and the like, on which they do not.
+        folder: folder of the run.
+        answers: one for every image, in the dataset's order.
+        metrics: our figures, [0, 1].
+        paper: the paper's figures, [0, 1], by the same names, where it has any.
+        settings: all settings that the answers depend on.
+        machine: processes, devices and other settings that they do not depend on.
 
     Returns:
-        What result.json holds.
+        The content of result.json.
     """
     lines = [
         json_line({"image": answer.image, **record})
@@ -115,7 +121,7 @@ def _embedder(settings: Mapping[str, Any]) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as tables show it; empty for None."""
+    """Format a share in percent, as tables show it; empty for None."""
     return "" if value is None else f"{100 * value:.1f}"
 
 
@@ -130,7 +136,7 @@ def _versions() -> dict[str, str]:
 
 
 def _revision() -> str | None:
-    """The checkout's commit, with ``+`` if files were changed; None outside a checkout."""
+    """Return the commit of the checkout, with ``+`` if files were changed, or None outside one."""
     here = Path(__file__).parent
     try:
         run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]

@@ -1,4 +1,4 @@
-"""Which files a run's answers come from: a finished run is not one of other files."""
+"""Digests of the files behind a run, so that it is not resumed with other files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from regionlm.pretrained.model_digests import model_digest, option_digests, path
 
 
 def run_digests(run: Run, dataset: RegionDataset) -> dict[str, str]:
-    """Digests of what lies on this machine, by what it is for.
+    """Return digests of the files that a run uses, by what they are for.
 
-    Of the dataset's annotations; of models, checkpoints and SAMs that are files or folders. Not of
-    pictures and label maps, which are too many, nor of what a hub's name stands for.
+    They cover the dataset's annotations, and models, checkpoints and SAMs that are files or folders
+    on this machine. Images and label maps, which are too many, and models on the hub are left out.
 
     Raises:
-        DataError: a model without a name. InputError: a file can't be read.
+        DataError: a model has no name. InputError: a file can't be read.
     """
     found = {"data": files_digest(dataset.annotations), "model": _model("model", run.model)}
     if run.judge is not None and run.task == "captioning":
@@ -33,7 +33,7 @@ def _model(what: str, model: ModelSource) -> str:
 
 
 def _named(what: str, name: object) -> str:
-    """A name that YAML or Python may have left out."""
+    """Return a model's name; DataError if it was left out."""
     if not isinstance(name, str) or not name:
         raise DataError(f"{what}.name: expected the name or folder of a model, found {name!r}")
     return name

@@ -1,4 +1,4 @@
-"""Several runs that differ in a few settings: one setting file, one table."""
+"""Sweeps: several runs that differ in a few settings, from one settings file to one table."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PLOT = "sweep.png"
 
 
 def evaluate_sweep(run: Run) -> None:
-    """Carry out each run of a sweep in a folder of its own, then write all of them together.
+    """Carry out each run of a sweep in its own folder, then write their results together.
 
-    Settings, datasets, names of models and output folders of all runs are checked before the first.
-    ``run.output`` then holds report.md (a table for each task), result.json (that of each run, by
-    folder) and sweep.png. Every process of a distributed run calls it.
+    The settings, datasets, model names and output folders of all runs are checked before the first
+    run starts. In the end ``run.output`` holds report.md (a table for each task), result.json (that
+    of each run, by folder) and sweep.png. Every process of a distributed run calls this.
 
     Raises:
         DataError: as `expand`, or the output folder holds a single run; else as `evaluate`.
@@ -42,7 +42,7 @@ def evaluate_sweep(run: Run) -> None:
         )
     prepared = prepare(expand(run))
     for one in prepared:
-        one.open_journal()  # a folder of something else is refused before the first run, too
+        one.open_journal()  # refuses folders of other runs before the first run starts
     results = {one.run.output.name: carry_out(one) for one in prepared}
     if not is_first_process():
         return
@@ -58,11 +58,11 @@ def evaluate_sweep(run: Run) -> None:
 
 
 def expand(run: Run) -> list[Run]:
-    """The runs of a sweep, the last setting changing fastest; the run itself if it has none.
+    """Return the runs of a sweep, the last setting changing fastest; a run without one as it is.
 
     Raises:
-        DataError: a dotted name that is no setting, without values, with one of the wrong type or
-            with one twice.
+        DataError: a dotted name that is no setting, or its values are missing, of a wrong type or
+            repeated.
     """
     if not run.sweep:
         return [run]
@@ -79,7 +79,7 @@ def expand(run: Run) -> list[Run]:
 
 
 def folder_name(values: dict[str, Any]) -> str:
-    """A folder's name out of what is special about a run: "task-classes,alpha-0.5"."""
+    """Name a folder after the settings of its run, such as "task-classes,alpha-0.5"."""
     parts = []
     for name, value in values.items():
         plain = re.sub(r"[^\w.+-]+", "_", str(value))
@@ -91,23 +91,23 @@ def _values(name: str, values: Any) -> list[Any]:
     kinds = option_kinds(Run)
     inside = any(get_origin(kinds.get(group)) is dict for group in _groups(name))
     if name in ("output", "sweep") or not (name in kinds or inside):
-        raise DataError(f"sweep: {name} is no setting of a run that can vary")
+        raise DataError(f"sweep: {name} is not a setting that can vary")
     if not isinstance(values, list) or not values:
         raise DataError(f"sweep: expected a list of values for {name}, found {values!r}")
     texts = [json.dumps(value, default=str) for value in values]
     if twice := [text for i, text in enumerate(texts) if text in texts[:i]]:
-        raise DataError(f"sweep: {name} has {twice[0]} twice; leave one out")
+        raise DataError(f"sweep: {name} has the value {twice[0]} twice; leave one out")
     return values
 
 
 def _groups(name: str) -> list[str]:
-    """What a dotted name is inside of: a, a.b for a.b.c."""
+    """Return the groups that a dotted name is in: a and a.b for a.b.c."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _typed(settings: dict[str, Any], chosen: Mapping[str, Any]) -> Run:
-    """The run of plain settings and some others by dotted name, checked as a YAML's would be."""
+    """Build a run from plain settings and the chosen values, checked like a YAML file."""
     kinds = option_kinds(Run)
     for name, value in chosen.items():
         is_bare = isinstance(value, str) and has_name(group_of(kinds.get(name)))
@@ -127,7 +127,7 @@ def _typed(settings: dict[str, Any], chosen: Mapping[str, Any]) -> Run:
 
 
 def _untaken(name: str, taken: set[str]) -> str:
-    """The name, or it with a number: "a/b" and "a_b" read alike, and so may "A" and "a"."""
+    """Number a name that is taken: "a/b" and "a_b" give one name, and so may "A" and "a"."""
     free = name
     for number in itertools.count(2):
         if free.casefold() not in taken:

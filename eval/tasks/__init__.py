@@ -1,4 +1,4 @@
-"""What is asked about each image, and the metrics of the answers.
+"""The tasks and their metrics.
 
 A task answers one image at a time with records; metrics are computed from records alone.
 """
@@ -14,10 +14,10 @@ METRICS = {
     "classes": class_metrics,
     "referring": referring_metrics,
 }
-"""Name of a task -> the table's figures from the records of all images, in any order."""
+"""The function that computes each task's figures from the records of all images, in any order."""
 
 TEMPLATES = {"classes": classes.TEMPLATE, "referring": referring.TEMPLATE}
-"""Name of a task that has a prompt -> the prompt unless a run gives another."""
+"""The default prompt of each task that has one."""
 
 __all__ = [
     "METRICS",

@@ -1,7 +1,7 @@
-"""Localized captioning: does a region's caption fit its own expression best? Table 6.
+"""Localized captioning, for Table 6: does a region's caption fit its own expression best?
 
-Beyond the paper: CIDEr, BLEU and ROUGE-L of each region's caption against its expressions, and
-CLIPScore against its picture.
+Beyond the paper, captions are scored against their region's expressions (CIDEr, BLEU and ROUGE-L)
+and against its image (CLIPScore).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ BLEU_UP_TO = 4
 
 
 class LocalizedCaptioning:
-    """Caption every mask; match the captions to the image's expressions with a text encoder.
+    """Caption every mask, and compare the captions with the image's expressions.
 
-    A caption is right if the nearest expression is one that means its own mask. Equal expressions
-    are one candidate, since a caption can't be nearer to one copy than to another; so it is right
-    for each of the masks that share it. Masks that no expression means are not asked about.
+    A caption is right if the nearest expression means its own mask. Equal expressions are one
+    candidate, which is right for each of the masks that share it: a caption can't be nearer to one
+    copy than to another. Masks without an expression are left out.
 
     Args:
         captioner: its prefix model writes the captions.
         embedder: embeds the regions, on the captioner's backbone.
-        judge: whose text tower compares captions with expressions (the paper: OpenAI ViT-L/14).
+        judge: its text tower compares captions with expressions (in the paper, OpenAI ViT-L/14).
         decoding: options of ``ClipCap.generate``.
-        clipscore: whether the judge also looks at each region, for CLIPScore. That was defined for
-            whole images; a region's picture is the crop of its box, squashed to the judge's input.
-            It takes one forward of the judge's image tower per region and one more.
+        clipscore: whether to compute CLIPScore, too. It is defined for whole images; we take the
+            crop of the region's box, squashed to the judge's input. This costs one forward of the
+            judge's image tower per region, and one more.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LocalizedCaptioning:
         self.crop = make_embedder("crop", judge, size=judge.default_size) if clipscore else None
 
     def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
-        """One record a region: its caption, its expressions, and the one nearest to the caption."""
+        """Return a record for each region: its caption, its expressions and the nearest one."""
         regions = list(dict.fromkeys(sample.targets))
         found = self.embedder(sample.image, shown_masks(sample, shown)[regions])
         prefixes = self.captioner.prefix_embeddings(found)
@@ -93,8 +93,10 @@ class LocalizedCaptioning:
     def _looks(
         self, sample: Sample, regions: Sequence[int], said: Sequence[str]
     ) -> list[dict[str, float]]:
-        """Cosines of each region's caption with its picture, and with the best of its expressions;
-        nothing without CLIPScore."""
+        """Return the cosines of each region's caption with its crop and its best expression.
+
+        Empty dicts without CLIPScore.
+        """
         if self.crop is None:
             return [{} for _ in regions]
         captions, expressions = (
@@ -112,14 +114,16 @@ class LocalizedCaptioning:
 
 
 def caption_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
-    """The figures of Table 6 and, beyond the paper, of captions against references and pictures.
+    """Return the figures of Table 6, and those of captions against references and crops.
 
-    All count a region once, whatever the number of its expressions. ``micro`` and ``macro``
-    accuracy, with and without (``*_multi``) images whose expressions all mean the same regions,
-    most often a single one; where some of the images are in COCO, on which captioners are trained,
-    ``micro`` of those and of the others. ``cider``, ``bleu@1`` to ``bleu@4`` and ``rouge_l``, whose
-    references are the region's expressions. ``clipscore`` and ``refclipscore``, which are there if
-    the records have what they need.
+    Each region counts once, whatever the number of its expressions.
+
+    - ``micro`` and ``macro`` accuracy; ``*_multi`` leave out images whose expressions all mean the
+      same regions, most often a single one. ``micro_in_coco`` and ``micro_not_in_coco`` are there
+      if some images are in COCO, on which captioners are trained.
+    - ``cider``, ``bleu@1`` to ``bleu@4`` and ``rouge_l``, with the region's expressions as
+      references.
+    - ``clipscore`` and ``refclipscore``, if the records hold their cosines.
     """
     answered = [records for records in images if records]
     figures = _accuracy(answered)
@@ -141,7 +145,7 @@ def _accuracy(images: Iterable[list[Record]]) -> dict[str, float]:
 
 
 def _quality(images: Sequence[list[Record]]) -> dict[str, float]:
-    """Of every region's caption, whatever the task's choice."""
+    """Score every region's caption."""
     lengths = range(1, BLEU_UP_TO + 1)
     texts = [Cider(sync_on_compute=False), RougeL(sync_on_compute=False)]
     texts[1:1] = [Bleu(n, sync_on_compute=False) for n in lengths]

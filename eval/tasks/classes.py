@@ -1,4 +1,4 @@
-"""Class retrieval: which of the dataset's classes is in the mask? Tables 2, 3, 4 and 8."""
+"""Class retrieval, for Tables 2, 3, 4 and 8: which of the dataset's classes is in the mask?"""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ClassRetrieval:
         backbone: embeds the class names.
         embedder: embeds the regions, on the same backbone.
         classes: all names.
-        relatives: for each class those that contain it or that it contains, as indices. Records
-            then hold, besides the exact class's rank, that of the first which is it or one of them.
-        template: prompt, ``{}`` where the name goes. The paper shows this one and names no list.
+        template: prompt with ``{}`` in place of the name. The paper shows this one and no others.
+        relatives: for each class, indices of those that contain it or that it contains. Records
+            then also hold the best rank among the class and its relatives.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ClassRetrieval:
         self.words = backbone.embed_texts([template.format(name) for name in classes])
 
     def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
-        """One record a region: its class, the best class and the right one's rank."""
+        """Return a record for each region: its class, the best class and the rank of its own."""
         regions = self.embedder(sample.image, shown_masks(sample, shown)).embeddings
         scores = cosines(regions, self.words).cpu()
         ranks = target_ranks(scores, torch.tensor(sample.labels))
@@ -72,10 +72,10 @@ class ClassRetrieval:
 
 
 def class_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
-    """``acc@1``, ``acc@5``, ``acc@10`` over all regions, from the records of all images.
+    """Return ``acc@1``, ``acc@5`` and ``acc@10`` over all regions.
 
-    Where the classes' hierarchy is known, ``acc@k_tolerant`` too: a class that contains the right
-    one, or that it contains, counts as well.
+    If the hierarchy of the classes is known, also ``acc@k_tolerant``, for which classes that
+    contain the right one, or that it contains, count as right.
     """
     records = [record for image in images for record in image]
     figures = _accuracy(records, "rank")

@@ -1,4 +1,4 @@
-"""Referring expression retrieval: which mask does the expression mean, and back. Table 1."""
+"""Referring expression retrieval, for Table 1: which mask does an expression mean, and back?"""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ TEMPLATE = "{}"
 
 
 class ReferringRetrieval:
-    """Rank an image's masks by the cosine of their embeddings with an expression.
+    """Rank an image's masks by the cosine of their embeddings with an expression, and back.
 
-    Text to mask is the paper's body text and the only reading that has IoUs; mask to text is the
-    caption of its Table 1.
+    The paper's text describes text to mask, which is also the only direction with IoUs; the caption
+    of its Table 1 describes mask to text.
 
     In mask to text, equal expressions are one candidate, so regions that share an expression share
-    its rank. The text is all that is compared: nothing could tell which copy was chosen, and a
-    choice among copies would only reward the order of the file. Captioning counts alike.
+    its rank. Only texts are compared, so nothing tells one copy from another, and breaking such
+    ties would only reward the order of the file. Captioning counts in the same way.
 
     Args:
         backbone: embeds the expressions.
         embedder: embeds the regions, on the same backbone.
-        template: prompt, ``{}`` where the expression goes.
+        template: prompt with ``{}`` in place of the expression.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class ReferringRetrieval:
         self.backbone, self.embedder, self.template = backbone, embedder, template
 
     def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
-        """One record an expression."""
-        # Equal texts and equal vectors are compared once: their scores are then equal to the last
-        # bit, which a matrix product does not promise.
+        """Return a record for each expression."""
+        # Equal texts and equal embeddings are compared once, so that their scores are equal to the
+        # last bit, which a matrix product does not guarantee.
         distinct = list(dict.fromkeys(sample.texts))
         prompts = [self.template.format(text) for text in distinct]
         regions = self.embedder(sample.image, shown_masks(sample, shown)).embeddings
@@ -85,23 +85,25 @@ class ReferringRetrieval:
 
 
 def _first_of_equals(rows: Tensor) -> tuple[list[int], list[int]]:
-    """Positions of the different rows of ``[M, d]``, and for each row which of these it equals."""
+    """Return where the different rows of ``[M, d]`` are first, and each row's index among them."""
     groups = torch.unique(rows, dim=0, return_inverse=True)[1].tolist()
     order = list(dict.fromkeys(groups))
     return [groups.index(group) for group in order], [order.index(group) for group in groups]
 
 
 def referring_metrics(images: Iterable[list[Record]]) -> dict[str, float]:
-    """``acc@k``, ``miou`` and ``oiou`` of text to mask, over expressions; ``mask_to_text_acc@k``,
+    """Return the figures of both directions.
+
+    ``acc@k``, ``miou`` and ``oiou`` of text to mask are over expressions. ``mask_to_text_acc@k`` is
     over the masks that they mean, by the best of each mask's expressions.
 
-    ``*_multi`` leave out images with a single mask (in PhraseCut: a single phrase), where text to
-    mask can't fail; they are there if some images are like that. ``acc@1_per_object`` is the mean
-    over objects of the share of their expressions; it is there if some have several.
+    ``*_multi`` leave out images with a single mask (in PhraseCut, a single phrase), where text to
+    mask can't fail; they are there if some images have one. ``acc@1_per_object`` is the mean over
+    objects of the share of right expressions; it is there if some objects have several.
 
-    Two diagnoses of text to mask besides: ``expected_acc@k``, with ties broken at random, and
-    ``chance_acc@k``, of a method to which all masks of an image are alike; it needs no model and
-    tells which split and which candidates a published figure was taken on.
+    Two more figures help to judge text to mask: ``expected_acc@k``, with ties broken at random, and
+    ``chance_acc@k``, of a method that can't tell an image's masks apart. The latter needs no model
+    and tells on which split and candidates a published figure was measured.
     """
     answered = [records for records in images if records]
     found = _table_1(answered)

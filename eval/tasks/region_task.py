@@ -1,4 +1,4 @@
-"""What all tasks have in common."""
+"""What all tasks share."""
 
 from __future__ import annotations
 
@@ -14,40 +14,38 @@ from regionlm.datasets.sample import Sample
 from regionlm.embedders import RegionEmbeddings
 
 Record = dict[str, Any]
-"""What is said about one query, JSON values only; metrics are computed from records alone."""
+"""The answer to one query, in JSON values; metrics are computed from records alone."""
 
 RegionEmbedder = Callable[[Image.Image, np.ndarray], RegionEmbeddings]
-"""A picture and masks bool ``[M, H, W]`` to vectors: an embedder, perhaps shown other masks."""
+"""Turns an image and masks, bool ``[M, H, W]``, into embeddings; any embedder is one."""
 
-DIGITS = 6  # of scores in records; ranks are taken before rounding
+DIGITS = 6  # of scores in records; ranks are computed before rounding
 
 
 class RegionTask(Protocol):
     """A question about the regions of an image."""
 
     def answer(self, sample: Sample, shown: np.ndarray | None = None) -> list[Record]:
-        """The records of one image.
-
-        Depends on nothing but its arguments and the task's settings.
+        """Return the records of one image; they depend on the arguments and settings only.
 
         Args:
             sample: image, masks and texts.
-            shown: what the embedder gets to see in place of the sample's masks, as many; the
-                answers are still judged by those.
+            shown: masks that the embedder sees instead of the sample's, as many; the answers are
+                judged by the sample's masks all the same.
         """
         ...
 
 
 def shown_masks(sample: Sample, shown: np.ndarray | None) -> np.ndarray:
-    """What an embedder gets to see: the sample's own masks, unless there are others."""
+    """Return the masks that the embedder sees: ``shown``, or the sample's own if it is None."""
     return sample.masks if shown is None else shown
 
 
 def cosines(left: Tensor, right: Tensor) -> Tensor:
-    """Cosine of each row of ``left [A, d]`` with each of ``right [B, d]``: float32 ``[A, B]``."""
+    """Return cosines of the rows of ``left [A, d]`` and ``right [B, d]``, float32 ``[A, B]``."""
     return normalize(left.float(), dim=1) @ normalize(right.float(), dim=1).T
 
 
 def rounded(value: float) -> float:
-    """A score as records hold it."""
+    """Round a score as records hold it."""
     return round(float(value), DIGITS)

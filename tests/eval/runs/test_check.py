@@ -23,7 +23,7 @@ from tests.eval.runs.whole_runs import eval_command
         (["--template", "{} and {}"], "template: expected words with {} once"),
         (["--template", "{} {"], "template: expected words with {} once"),
         (["--sweep", '{"embedder.nothing": [1]}'], "embedder.nothing"),
-        (["--sweep", '{"output": ["a"]}'], "output is no setting of a run that can vary"),
+        (["--sweep", '{"output": ["a"]}'], "output is not a setting that can vary"),
         (["--sweep", '{"limit": [2, "x"]}'], "limit: expected int, found 'x'"),
         (["--sweep", '{"clipscore": [true, 3]}'], "clipscore 3"),
         (["--sweep", '{"task": ["classes", "dancing"]}'], "task dancing"),
@@ -32,7 +32,7 @@ from tests.eval.runs.whole_runs import eval_command
         (["--sweep", '{"embedder.options.size": [64], "data.name": ["mini", "x"]}'], "found 'x'"),
         (["--sweep", '{"embedder.options.nothing": [64]}'], "nothing: not an option"),
         (["--sweep", '{"template": ["a {}", "b"]}'], "found 'b'"),
-        (["--sweep", '{"judge.nothing": ["mini"]}'], "judge.nothing is no setting"),
+        (["--sweep", '{"judge.nothing": ["mini"]}'], "judge.nothing is not a setting"),
         (["--sweep", '{"judge.name": ["mini", null]}'], "judge.name: expected text, found None"),
         (["--sweep", '{"judge": ["mini", "nothing"]}'], "unknown model 'nothing'"),
         (["--sweep", '{"model": ["mini", "nothing"]}'], "unknown model 'nothing'"),
@@ -40,7 +40,7 @@ from tests.eval.runs.whole_runs import eval_command
         (["--sweep", '{"decoding.max_new_tokens": [2, 0]}'], "max_new_tokens: expected an integer"),
         (["--sweep", '{"data.split": ["test", "nothing"]}'], "split: expected one of"),
         (["--sweep", '{"limit": []}'], "expected a list of values for limit"),
-        (["--sweep", '{"limit": [1, 2, 1]}'], "limit has 1 twice"),
+        (["--sweep", '{"limit": [1, 2, 1]}'], "limit has the value 1 twice"),
     ],
 )
 def test_bad_settings_are_one_line(options, message, tmp_path, capsys):

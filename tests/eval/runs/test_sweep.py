@@ -62,7 +62,7 @@ def test_values_that_read_alike_have_folders_of_their_own():
 
 @pytest.mark.parametrize("name", ["sweep", "output", "model.name.x", "modell", "model.nothing", ""])
 def test_what_cannot_vary(name):
-    with pytest.raises(DataError, match=f"{name} is no setting of a run that can vary"):
+    with pytest.raises(DataError, match=f"{name} is not a setting that can vary"):
         expand(_run({name: ["a"]}))
 
 
