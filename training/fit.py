@@ -14,6 +14,7 @@ from regionlm.distributed.compat import interruptible, mistake, mistakes_named
 from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import is_first_process, note_rank
 from regionlm.distributed.signals import StopSignals
+from regionlm.distributed.thread_counts import threads_restored, training_threads
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.files import unwritable
@@ -41,11 +42,17 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a run ended: steps done, last losses (nats a token; None where none was logged)."""
+    """How a run ended.
+
+    steps: done, in all starts. loss, val_loss: the last ones, nats a token; None where none was
+    logged. processes: of the last start. threads: of each process.
+    """
 
     steps: int
     loss: float | None
     val_loss: float | None
+    processes: int
+    threads: int
     is_first_process: bool
 
 
@@ -94,7 +101,8 @@ def _fit(
     trainer = _new_trainer(module, recipe, folder, curve, options, signals)
     last = folder.last_checkpoint()
     curve.continue_from(step_of(last))
-    with signals:
+    threads = module.threads = training_threads(trainer.num_devices)
+    with signals, threads_restored():
         _run(trainer, module, last, folder.folder)
     if not module.started:  # a finished run, whose end Lightning leaves out
         for callback in _as_list(options.get("callbacks")):
@@ -103,7 +111,12 @@ def _fit(
     model.eval()
     rows = read_curve(folder.curve)
     return Fitted(
-        trainer.global_step, _last(rows, "loss"), _last(rows, "val_loss"), trainer.is_global_zero
+        steps=trainer.global_step,
+        loss=_last(rows, "loss"),
+        val_loss=_last(rows, "val_loss"),
+        processes=trainer.world_size,
+        threads=threads,
+        is_first_process=trainer.is_global_zero,
     )
 
 
@@ -154,7 +167,9 @@ def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: P
         raise KeyboardInterrupt(f"{stop}; repeat the command to resume") from None
     except OSError as error:
         if error.errno not in _NO_ROOM:
-            raise
+            if module.started:
+                raise
+            raise mistake("trainer", error) from error
         raise unwritable(folder, error) from error
     except (MisconfigurationException, ImportError) as error:
         if module.started:

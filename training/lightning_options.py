@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 from prefix_models.checks import PositiveCount, Range, check_value
 from regionlm.cli.flags import UsageError
 from regionlm.cli.values import Arguments, WrongArgument
+from regionlm.distributed.rank import is_first_process
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from training.lightning_classes import is_described, make_described
@@ -135,6 +138,30 @@ def _check_monitor(callback: EarlyStopping | ModelCheckpoint, name: str, validat
             f"{name} expected a monitor of {', '.join(known)}; found {callback.monitor!r}"
             + ("" if validates else "; val_loss needs validation pairs")
         )
+
+
+def check_loggers(given: Any) -> None:
+    """Raise InputError for a logger that can't write to its folder.
+
+    given: the trainer's loggers; only the first process writes, so only it looks.
+    """
+    for logger in _as_list(given):
+        folder = getattr(logger, "log_dir", None) or getattr(logger, "save_dir", None)
+        if folder is None or "://" in str(folder) or not is_first_process():
+            continue
+        path = Path(folder)
+        is_new = not path.exists()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"trainer.logger: {type(logger).__name__} can't write to {path}"
+                f" ({error.strerror or error}); give another save_dir"
+            ) from error
+        if is_new:
+            path.rmdir()
 
 
 def deciding_options(given: Mapping[str, Any]) -> dict[str, Any]:

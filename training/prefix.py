@@ -70,6 +70,8 @@ class PrefixTrainer(L.LightningModule):
         self._required_grad: list[tuple[nn.Parameter, bool]] = []
         self._step_loss = torch.zeros(())
         self.started = False
+        self.threads: int | None = None
+        """How many to compute with; None leaves it as it is."""
         self.trained_names = set(trained_names(model, recipe.trains))
 
     # --- what is trained
@@ -78,6 +80,8 @@ class PrefixTrainer(L.LightningModule):
         """Freeze what is not trained; before a strategy looks which parameters need gradients."""
         if stage != "fit":
             return
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
         named = list(self.model.named_parameters())
         self._required_grad = [(parameter, parameter.requires_grad) for _, parameter in named]
         for name, parameter in named:

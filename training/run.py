@@ -16,6 +16,7 @@ from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
 from training.lightning_options import (
     check_callbacks,
+    check_loggers,
     deciding_options,
     machine_options,
     trainer_options,
@@ -42,6 +43,7 @@ def fit(settings: Fit) -> RegionCaptioner:
     note_rank()
     options = trainer_options(settings.trainer)
     check_callbacks(options.get("callbacks"), validates=bool(settings.validation))
+    check_loggers(options.get("logger"))
     if settings.push_to_hub is not None:
         check_access(settings.push_to_hub)
     backbone, model = load_start(settings.start, settings.recipe)
@@ -148,4 +150,6 @@ def _deciding(settings: Fit, train: PairSets, validation: PairSets | None) -> di
 def _summary(fitted: Fitted) -> str:
     figures = {"loss": fitted.loss, "validation loss": fitted.val_loss}
     said = [f"{name} {value:.4f}" for name, value in figures.items() if value is not None]
-    return ", ".join([f"{fitted.steps} steps", *said])
+    where = f"{fitted.processes} process" + "es" * (fitted.processes > 1)
+    threads = f"{fitted.threads} thread" + "s" * (fitted.threads > 1)
+    return ", ".join([f"{fitted.steps} steps", *said, f"in {where} with {threads}"])

@@ -25,6 +25,7 @@ from regionlm.datasets.sample import Sample
 from regionlm.distributed.journal import Journal
 from regionlm.distributed.predict_module import AnswerModule
 from regionlm.distributed.rank import note_rank
+from regionlm.distributed.thread_counts import answer_threads
 from regionlm.distributed.trainer import answer_all, new_trainer
 from regionlm.errors import InputError
 
@@ -180,7 +181,13 @@ def _machine(run: Run, device: torch.device) -> dict[str, Any]:
     """Return where and how the run was last started; no answer depends on it."""
     found = asdict(run.trainer)
     del found["progress"]
-    return {**found, "device": device.type, "workers": run.data.workers, "skip_bad": run.skip_bad}
+    return {
+        **found,
+        "device": device.type,
+        "threads": answer_threads(),
+        "workers": run.data.workers,
+        "skip_bad": run.skip_bad,
+    }
 
 
 def _finish(journal: Journal, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:

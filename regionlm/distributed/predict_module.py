@@ -201,6 +201,8 @@ class AnswerModule(L.LightningModule):
         self.workers, self.unreadable, self.progress = workers, unreadable, progress
         self.block, self.images_per_item = block, images_per_item
         self.named = named or journal.folder.name
+        self.threads: int | None = None
+        """How many to compute with; None leaves it as it is."""
         self.error: BaseException | None = None
         self.started = time.monotonic()
         """When the models were loaded."""
@@ -212,6 +214,8 @@ class AnswerModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Nobody starts before an earlier run's stop and bad items are forgotten."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
         if self.trainer.is_global_zero:
             try:
                 self.journal.start_again()

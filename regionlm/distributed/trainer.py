@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 from regionlm.distributed.compat import interruptible, mistakes_named
 from regionlm.distributed.predict_module import USERS_ERRORS, AnswerModule
@@ -17,6 +14,7 @@ from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import note_rank
 from regionlm.distributed.run_folder import held
 from regionlm.distributed.signals import StopSignals
+from regionlm.distributed.thread_counts import answer_threads, threads_restored
 from regionlm.extras import extra
 
 with extra("bulk"):
@@ -114,7 +112,8 @@ def _answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], R
     # To raise at once would leave it to Lightning to kill the other processes, and gloo's threads
     # may abort the first one when their peers are gone.
     signals = StopSignals(lambda: trainer.local_rank == 0, module.interrupt)
-    with _one_thread(), signals, interruptible(trainer):
+    module.threads = answer_threads()
+    with threads_restored(), signals, interruptible(trainer):
         trainer.predict(module, return_predictions=False)
     broadcast = trainer.strategy.broadcast
     errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
@@ -134,24 +133,3 @@ def _answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], R
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread, unless OMP_NUM_THREADS says how many.
-
-    The last digits of a sum depend on the number of threads, and Lightning makes that depend on
-    the number of processes.
-    """
-    name = "OMP_NUM_THREADS"
-    if name in os.environ:
-        yield
-        return
-    before = torch.get_num_threads()
-    os.environ[name] = "1"
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        del os.environ[name]
-        torch.set_num_threads(before)

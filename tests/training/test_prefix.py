@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,6 +13,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from prefix_models import PrefixModelError, add_lora
+from regionlm.distributed.journal import Journal
+from regionlm.distributed.predict_module import AnswerModule
+from regionlm.distributed.trainer import answer_all, new_trainer
 from regionlm.errors import InputError
 from training.curve import read_curve
 from training.prefix import PrefixTrainer
@@ -171,6 +175,25 @@ def test_two_processes_are_one(tmp_path):
     weights = torch.load(both / "weights-cpu.pt", weights_only=True)
     for name, value in one.state_dict().items():  # AdamW makes much of gradients close to 0
         torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=5e-5)
+
+
+def test_it_uses_the_cores_that_an_embedding_run_has_left_alone(tmp_path, monkeypatch):
+    """Both in one program, as `regionlm train fit` does it."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before, seen = torch.get_num_threads(), set()
+
+    class Watch(L.Callback):
+        def on_train_batch_start(self, *args):
+            seen.add(torch.get_num_threads())
+
+    torch.set_num_threads(6)
+    try:
+        module = AnswerModule([0], lambda device: lambda *_: {}, Journal(tmp_path / "run", {}))
+        answer_all(new_trainer("cpu", 1), module, lambda: None)
+        fit_tiny(tiny_clipcap(), tmp_path / "fit", callbacks=[Watch()])
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {6}
 
 
 # --- bad input

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,18 @@ def test_callbacks_and_loggers_come_by_class_path():
     assert mine.read_bytes() == averaged
     assert _train("--output", "plain") == 0
     assert next(Path("plain/bundle").rglob("mine.safetensors")).read_bytes() != averaged
+
+
+def test_a_logger_that_can_not_write_is_refused_before_anything_is_embedded(capsys):
+    Path("logs").write_text("a file")
+    line = _refused(capsys, trainer={**SETTINGS["trainer"], "logger": CSV})
+    assert "trainer.logger: CSVLogger can't write to logs" in line and "save_dir" in line
+    assert not Path("runs").exists() and not Path("run").exists()
+
+
+def test_a_run_says_what_it_computes_with(capsys):
+    assert _train() == 0
+    assert re.search(r", in 1 process with \d+ threads?$", capsys.readouterr().out.strip())
 
 
 def test_a_bundle_that_can_not_be_read_back_is_no_success(capsys, monkeypatch):
