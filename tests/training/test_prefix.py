@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_after_a_step_asks_for_another_folder(tmp_path
         ({"steps": None}, "either steps or epochs"),
         ({"epochs": 2}, "either steps or epochs"),
         ({"batch_size": 33}, "at most the number of pairs, 32"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 0}, ">= 1"),
     ],
 )
 def test_recipes_that_fit_no_data_are_refused(change, message):
