@@ -1,4 +1,4 @@
-"""The entry points of `regionlm eval` and `regionlm report`; see `regionlm.cli.commands`."""
+"""The entry points of `regionlm eval` and `regionlm report`; see `regionlm.cli.added`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.run_settings import Run
-from regionlm.cli.commands import docstring_summary
+from regionlm.cli.added import docstring_summary
 from regionlm.cli.parser import parse_settings
 from regionlm.extras import require
 

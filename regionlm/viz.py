@@ -29,13 +29,13 @@ def colour_relevance(relevance: np.ndarray) -> np.ndarray:
 
 
 def draw_panel(
-    image: Image.Image, mask: np.ndarray, relevance: np.ndarray, caption: str = ""
+    image: Image.Image, mask: np.ndarray | None, relevance: np.ndarray, caption: str = ""
 ) -> Image.Image:
-    """Draw one region: relevance laid over the image, the mask's outline, its caption below.
+    """Draw one map: relevance laid over the image, the mask's outline, its caption below.
 
-    image: RGB. mask: bool [H, W] of the image's size. relevance: [h, w] of any size, in [0, 1];
-    the more relevant a pixel, the more its colour covers the image. Returns RGB, longest side of
-    the picture part 480 pixels.
+    image: RGB. mask: bool [H, W] of the image's size, or None for no outline. relevance: [h, w] of
+    any size, in [0, 1]; the more relevant a pixel, the more its colour covers the image. Returns
+    RGB, longest side of the picture part 480 pixels.
     """
     scale = _PANEL / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -44,12 +44,13 @@ def draw_panel(
     values = np.clip(np.asarray(grid.resize(size, Image.Resampling.BILINEAR)), 0, 1)
     weight = (0.25 + 0.5 * values)[..., None]
     blended = (1 - weight) * small + weight * colour_relevance(values)
-    inside = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-    # BOX keeps a trace of regions thinner than a panel pixel; max keeps them in the outline.
-    covered = np.asarray(inside) >= min(128, int(np.asarray(inside).max()))
-    line, halo = outline(covered)
-    blended[halo] = 0
-    blended[line] = 255
+    if mask is not None:
+        inside = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+        # BOX keeps a trace of regions thinner than a panel pixel; max keeps them in the outline.
+        covered = np.asarray(inside) >= min(128, int(np.asarray(inside).max()))
+        line, halo = outline(covered)
+        blended[halo] = 0
+        blended[line] = 255
     return _with_caption(Image.fromarray(blended.round().astype(np.uint8)), caption)
 
 
@@ -60,14 +61,16 @@ def outline(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_heatmaps(
     image: Image.Image,
-    masks: Sequence[np.ndarray] | np.ndarray,
+    masks: Sequence[np.ndarray | None] | np.ndarray,
     relevance: Any,
     captions: Sequence[str] = (),
+    *,
+    columns: int = _COLUMNS,
 ) -> Image.Image:
-    """Draw every region's panel side by side, four in a row.
+    """Draw every map's panel side by side, by default four in a row.
 
-    image: RGB. masks: bool [M, H, W] of the image's size. relevance: array or tensor [M, h, w] in
-    [0, 1], or M maps. captions: M texts, or none.
+    image: RGB. masks: bool [M, H, W] of the image's size, or M such masks or None. relevance: array
+    or tensor [M, h, w] in [0, 1], or M maps. captions: M texts, or none.
     """
     texts = list(captions) or [""] * len(masks)
     maps = [np.asarray(m.detach().cpu() if hasattr(m, "detach") else m) for m in relevance]
@@ -76,7 +79,7 @@ def draw_heatmaps(
         for mask, values, text in zip(masks, maps, texts, strict=True)
     ]
     width, height = panels[0].width, max(panel.height for panel in panels)
-    columns = min(len(panels), _COLUMNS)
+    columns = min(len(panels), columns)
     rows = -(-len(panels) // columns)
     sheet = Image.new(
         "RGB", (columns * (width + _GAP) - _GAP, rows * (height + _GAP) - _GAP), "white"
@@ -89,15 +92,17 @@ def draw_heatmaps(
 def save_heatmap(
     path: str | Path,
     image: Image.Image,
-    masks: Sequence[np.ndarray] | np.ndarray,
+    masks: Sequence[np.ndarray | None] | np.ndarray,
     relevance: Any,
     captions: Sequence[str] = (),
+    *,
+    columns: int = _COLUMNS,
 ) -> None:
     """Write `draw_heatmaps` to a .png, .jpg or .webp file; whole or not at all.
 
     Raises InputError where the file can't be written.
     """
-    save_picture(path, draw_heatmaps(image, masks, relevance, captions))
+    save_picture(path, draw_heatmaps(image, masks, relevance, captions, columns=columns))
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""`regionlm train`, which is an entry point: see `regionlm.cli.commands`."""
+"""`regionlm train`, which is an entry point: see `regionlm.cli.added`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regionlm.cli.commands import docstring_summary
+from regionlm.cli.added import docstring_summary
 from regionlm.cli.parser import choose, parse_settings
 from training.settings import Fit
 

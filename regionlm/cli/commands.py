@@ -1,45 +1,183 @@
-"""Commands that installed distributions add to `regionlm`: this one's own, and anybody's.
+"""The commands: read, check, call the Python API, print.
 
-They are entry points:
-
-```
-[project.entry-points."regionlm.commands"]
-count = "my_package.cli:count"
-```
-
-`count(argv)` gets what follows the command's name, and returns an exit code, or None for 0. The
-first line of its docstring is what `regionlm --help` says of it; for that its module is imported,
-which should cost little. What it raises of `UserError` is printed in one line, with exit code 2.
+torch is imported only after the picture, the regions and the output paths have been checked, so
+`--help` and most mistakes are answered at once.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Collection, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+import json as json_format
+from dataclasses import asdict
 
-GROUP = "regionlm.commands"
+from regionlm.cli.bulk import caption_many
+from regionlm.cli.options import (
+    Bulk,
+    CaptionOutput,
+    CaptionQuery,
+    Decoding,
+    Embedding,
+    EmbedOutput,
+    Examination,
+    MatchOutput,
+    Model,
+    Query,
+)
+from regionlm.cli.printing import print_json
+from regionlm.cli.questions import (
+    chosen_embedder,
+    input_files,
+    load_encoder,
+    print_lines,
+    question_asked,
+    read_question,
+)
+from regionlm.cli.together import check_decoding, check_embedding, given, refuse
+from regionlm.errors import InputError
 
 
-def added_commands(but: Collection[str] = ()) -> dict[str, EntryPoint]:
-    """The commands that are installed, by name, but those of some names; none is imported yet."""
-    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in but}
+def caption(
+    query: CaptionQuery,
+    model: Model,
+    embedding: Embedding,
+    decoding: Decoding,
+    output: CaptionOutput,
+    bulk: Bulk,
+) -> None:
+    """Say in words what is in each region of an image, or of many.
+
+    Prints the caption; with several regions, or a label's, a line each, "region: caption". With
+    --manifest, writes a file, and says at the end how many regions a second it took.
+    """
+    check_embedding(embedding)
+    check_decoding(decoding)
+    if bulk.manifest is None:
+        refuse(given(bulk), "goes with --manifest; add --manifest FILE")
+        _caption_image(query, model, embedding, decoding, output)
+        return
+    if query.image is not None:
+        raise InputError(
+            f"--manifest: found the image {query.image} as well; leave one of them out"
+        )
+    refuse(
+        [*given(query), *given(output)],
+        "goes with an image, not with --manifest; give one of them",
+    )
+    if bulk.output is None:
+        raise InputError("--manifest: no file for the captions given; add --output FILE")
+    caption_many(bulk.manifest, bulk.output, bulk, model, embedding, decoding)
 
 
-def summaries(added: Mapping[str, EntryPoint]) -> dict[str, str]:
-    """What each command does, in a line; one that cannot be imported says why, and harms none."""
-    return {name: _summary(entry) for name, entry in added.items()}
+def _caption_image(
+    query: CaptionQuery,
+    model: Model,
+    embedding: Embedding,
+    decoding: Decoding,
+    output: CaptionOutput,
+) -> None:
+    from regionlm.auto import load_captioner
+    from regionlm.files import PICTURE_SUFFIXES, check_writable
+
+    if output.heatmap is not None:
+        if embedding.embedder != "maskinversion":
+            raise InputError(
+                f"--heatmap: the embedder {embedding.embedder} has no relevance map; leave it out,"
+                " or use maskinversion"
+            )
+        check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=input_files(query, embedding))
+    image, regions = read_question(query)
+    options = asdict(decoding)
+    captioner = load_captioner(
+        model.model,
+        prefix=options.pop("prefix"),
+        prompt=options.pop("prompt"),
+        device=model.device,
+        offline=model.offline,
+    )
+    from regionlm.captioner import RegionCaptioner
+
+    if output.heatmap is not None and not isinstance(captioner, RegionCaptioner):
+        raise InputError(
+            f"--heatmap: {model.model} is a LLaVA, whose maps lie on its own crop of the image;"
+            " leave it out"
+        )
+    results = captioner.caption(
+        image, regions, embedder=chosen_embedder(embedding, captioner), **options
+    )
+    if output.heatmap is not None:
+        from regionlm.viz import save_heatmap
+
+        masks, maps = [region.mask for region in regions], [r.heatmap() for r in results]
+        save_heatmap(output.heatmap, image, masks, maps, [r.text for r in results])
+    if output.json:
+        rows = [result.to_dict() for result in results]
+        print_json({**question_asked(query, model, embedding), "regions": rows})
+    else:
+        print_lines(query, [r.region for r in results], [r.text for r in results])
 
 
-def docstring_summary(documented: Any) -> str:
-    """The first line of a docstring."""
-    return (inspect.getdoc(documented) or "").split("\n")[0]
+def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput) -> None:
+    """Tell which of some texts fits each region of an image.
+
+    Prints the texts with their probabilities, likeliest first; with several regions, or a label's,
+    a line each, "region: text 80.0%, text 20.0%".
+    """
+    if not output.text or not all(text.strip() for text in output.text):
+        raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
+    check_embedding(embedding)
+    image, regions = read_question(query)
+    encoder = load_encoder(model)
+    embedder = chosen_embedder(embedding, encoder)
+    results = encoder.match(image, regions, output.text, embedder=embedder)
+    if output.json:
+        rows = [
+            {
+                "region": r.region,
+                "probabilities": [float(p) for p in r.probabilities],
+                "similarities": [float(s) for s in r.similarities],
+            }
+            for r in results
+        ]
+        answer = question_asked(query, model, embedding)
+        print_json({**answer, "texts": output.text, "regions": rows})
+        return
+    lines = []
+    for r in results:
+        ranked = sorted(zip(r.probabilities, output.text, strict=True), key=lambda pair: -pair[0])
+        lines.append(", ".join(f"{text} {100 * float(p):.1f}%" for p, text in ranked))
+    print_lines(query, [r.region for r in results], lines)
 
 
-def _summary(entry: EntryPoint) -> str:
-    try:
-        return docstring_summary(entry.load())
-    except Exception as error:  # it is somebody else's, and may fail in any way
-        reason = " ".join(str(error).split())
-        return f"Cannot be imported from {entry.value} ({type(error).__name__}: {reason})."
+def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput) -> None:
+    """Write each region's embedding, a vector of the model's image-text space, to a file."""
+    from regionlm.files import check_writable, save_tensors
+
+    check_embedding(embedding)
+    check_writable(output.output, (".safetensors",), inputs=input_files(query, embedding))
+    image, regions = read_question(query)
+    encoder = load_encoder(model)
+    found = encoder.embed(image, regions, embedder=chosen_embedder(embedding, encoder))
+    names = ["embeddings", "image_embedding", "cosine_to_image"]
+    if embedding.embedder == "maskinversion":
+        names += ["dice", "iou"]
+    names_of_regions = json_format.dumps([region.name for region in regions])
+    metadata = {**question_asked(query, model, embedding), "regions": names_of_regions}
+    tensors = {name: getattr(found, name).float() for name in names}
+    save_tensors(output.output, tensors, metadata)
+    count, dim = found.embeddings.shape
+    print(f"{output.output}: embeddings [{count}, {dim}]")
+
+
+def doctor(asked: Examination) -> int:
+    """Tell what is installed and whether it works: what to put in a report of a bug.
+
+    Looks at versions, extras, machine, folders and the hub, and tries a model out on an image that
+    ships with it. Ends with 1 if anything is wrong; notes are no faults.
+    """
+    from regionlm.doctor import examine
+
+    report = examine(asked.model, device=asked.device, offline=asked.offline)
+    if asked.json:
+        print_json(report.to_dict())
+    else:
+        print(report.text())
+    return 1 if report.faults else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
+from inspect import get_annotations
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import docstring_parser
@@ -125,7 +126,7 @@ def _add_section(parser: ArgumentParser, section: Section, positional: str | Non
 
 def _borrowed_from(settings: Any, option: str) -> str | None:
     """What the class that declares an option says of itself, if that is another module's."""
-    declares = next(one for one in settings.__mro__ if option in vars(one)["__annotations__"])
+    declares = next(one for one in settings.__mro__ if option in get_annotations(one))
     is_own = declares.__module__ == settings.__module__
     told = docstring_parser.parse(declares.__doc__ or "").short_description or ""
     return None if is_own else told.rstrip(".")

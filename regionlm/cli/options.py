@@ -154,6 +154,38 @@ class MatchOutput:
 
 
 @dataclass(frozen=True)
+class ExplainQuery(Query):
+    """what to look for; at least one --text, --mask or --box.
+
+    Args:
+        text: Text to look for; repeat for more.
+    """
+
+    text: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inversion(MaskInversionOptions):
+    """how regions become embeddings, and whose maps are shown"""
+
+
+@dataclass(frozen=True)
+class ExplainOutput:
+    """what to write.
+
+    Args:
+        output: Draw the maps over the image, side by side, to this .png, .jpg or .webp file.
+        over_steps: Draw a row for each region, with the maps of its embedding over the steps; not
+            with --text.
+        json: Print one JSON object.
+    """
+
+    output: str | None = None
+    over_steps: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class EmbedOutput:
     """what to write.
 

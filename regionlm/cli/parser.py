@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
-from regionlm.cli.commands import docstring_summary
+from regionlm.cli.added import docstring_summary
 from regionlm.cli.flags import UsageError, option_kinds, read_words
 
 __all__ = ["Command", "UsageError", "choose", "parse", "parse_settings"]

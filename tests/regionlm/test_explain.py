@@ -10,6 +10,7 @@ from PIL import Image
 
 from regionlm import InputError, RegionCaptioner, as_masks, make_embedder
 from regionlm.backbones.vision import VisionBackbone
+from regionlm.cli.main import main
 from regionlm.embedders.options import RelevanceName
 from regionlm.relevance.explanation import Explanation
 from regionlm.relevance.resize import GridToMask
@@ -84,3 +85,55 @@ def test_bad_questions(mini, question, message):
         mini.explain(SAND, **question)
 
 
+def explain(capsys, *argv):
+    """Exit code, and what was said on stdout or else stderr."""
+    code = main(["explain", str(SAND), *map(str, argv)])
+    said = capsys.readouterr()
+    return code, said.out or said.err
+
+
+def test_peaks_on_the_command_line(mini, capsys):
+    fox, book = mini.explain(SAND, texts=["a fox", "a book"])
+    code, said = explain(capsys, "--text", "a fox", "a book")
+    lines = [f"{one.name}: peak {one.peak[0]},{one.peak[1]}" for one in (fox, book)]
+    assert code == 0 and said.splitlines() == lines
+
+
+def test_how_a_text_points_at_regions(mini, capsys):
+    code, said = explain(capsys, "--text", "a fox", "--mask", FOX, "--json")
+    assert code == 0
+    text, region = json.loads(said)["maps"]
+    (mask,) = as_masks(FOX, (320, 320))
+    (wanted,) = mini.explain(SAND, texts=["a fox"])
+    share = wanted.share_in(mask)
+    assert text["regions"] == [{"region": str(FOX), "peak_inside": True, "share_inside": share}]
+    assert region["name"] == str(FOX) and 0.4 < region["dice"] < 1 and "regions" not in region
+
+
+def test_a_sheet_and_a_strip(capsys, tmp_path):
+    sheet, strip = tmp_path / "sheet.png", tmp_path / "strip.png"
+    assert explain(capsys, "--text", "a fox", "--mask", LABELS, "--output", sheet)[0] == 0
+    options = ["--mask", LABELS, "--steps", 2, "--size", 96, "--output", strip]
+    assert explain(capsys, *options, "--over-steps")[0] == 0
+    four, nine = Image.open(sheet).size, Image.open(strip).size
+    assert four[0] > 4 * 480 and four[1] < 2 * 480  # a text and three regions, in one row
+    assert nine[0] > 3 * 480 and nine[1] > 3 * 480  # three regions, after 0, 1 and 2 steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to look for: add --text"),
+        (["--text", " "], "--text: expected words"),
+        (["--text", "a fox", "--over_steps"], "a text is not"),
+        (["--mask", FOX, "--over_steps"], "--over_steps goes with --output"),
+        (["--mask", FOX, "--output", "x.pdf"], "x.pdf"),
+        (["--mask", FOX, "--output", SAND], "sand.png"),
+        (["--mask", FOX, "--relevance", "rollout"], "--relevance: expected one of"),
+        (["--mask", FOX, "--steps", "-1"], "steps: expected"),
+        (["--mask", FOX, "--embedder", "cls"], "unrecognized arguments: --embedder"),
+    ],
+)
+def test_bad_commands(capsys, options, message):
+    code, said = explain(capsys, *options)
+    assert code == 2 and message in said and said.count("\n") == 1

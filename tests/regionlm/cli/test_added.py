@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from regionlm.cli.commands import GROUP, added_commands, docstring_summary, summaries
+from regionlm.cli.added import GROUP, added_commands, docstring_summary, summaries
 from regionlm.cli.main import COMMANDS, main
 
 _ROOT = Path(__file__).parents[3]

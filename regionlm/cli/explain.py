@@ -1,0 +1,129 @@
+"""`regionlm explain`: where an image is relevant to texts and to regions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, Model
+from regionlm.cli.printing import print_json
+from regionlm.cli.questions import load_encoder, print_lines, read_question
+from regionlm.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from regionlm.embedders.maskinversion import MaskInversion
+    from regionlm.encoder import RegionEncoder
+    from regionlm.inputs.masks import Region
+    from regionlm.inputs.views import ImageView
+    from regionlm.relevance.explanation import Explanation
+
+_COLUMNS = 6  # of a strip: the first map, the last, and four between them
+
+
+def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: ExplainOutput) -> None:
+    """Show where an image is relevant to texts, or to the embeddings of regions.
+
+    Prints the most relevant pixel of each: "peak X,Y". With texts and regions together, JSON also
+    says whether a text's peak lies in a region, and which share of its relevance does.
+    """
+    from regionlm.embedders.options import check_embedder
+    from regionlm.files import PICTURE_SUFFIXES, check_writable
+
+    options = {name: value for name, value in asdict(inversion).items() if value is not None}
+    check_embedder("maskinversion", options)
+    _check(query, output)
+    if output.output is not None:
+        check_writable(output.output, PICTURE_SUFFIXES, inputs=[query.image, *query.mask])
+    image, regions = read_question(query, needs_region=False)
+    encoder = load_encoder(model)
+    from regionlm.embedders.maskinversion import MaskInversion
+    from regionlm.inputs.views import ImageView
+
+    view, embedder = ImageView(image), MaskInversion(encoder.backbone, **options)
+    found = encoder.explain(view, texts=query.text, masks=regions or None, embedder=embedder)
+    if output.output is not None and output.over_steps:
+        _draw_strips(output.output, encoder, view, regions, embedder)
+    elif output.output is not None:
+        masks = [None] * len(query.text) + [region.mask for region in regions]
+        _draw(output.output, view, masks, found)
+    if output.json:
+        rows = [_row(one, regions) for one in found]
+        print_json({"image": query.image, "model": model.model, "maps": rows})
+    else:
+        peaks = [f"peak {x},{y}" for x, y in (one.peak for one in found)]
+        print_lines(query, [one.name for one in found], peaks)
+
+
+def _check(query: ExplainQuery, output: ExplainOutput) -> None:
+    if not query.text and not query.mask and not query.box:
+        raise InputError(
+            'nothing to look for: add --text "a dog", --mask M.png or --box X0,Y0,X1,Y1'
+        )
+    if not all(text.strip() for text in query.text):
+        raise InputError("--text: expected words, found an empty one")
+    if output.over_steps and query.text:
+        raise InputError(
+            "--over_steps shows how regions are found, and a text is not; leave one of them out"
+        )
+    if output.over_steps and output.output is None:
+        raise InputError("--over_steps goes with --output FILE; or leave it out")
+
+
+def _row(one: Explanation, regions: Sequence[Region]) -> dict[str, Any]:
+    """What JSON says of a map; of a text's also how it points at the regions given."""
+    row = one.to_dict()
+    if one.dice is None and regions:
+        row["regions"] = [
+            {
+                "region": region.name,
+                "peak_inside": one.points_into(region.mask),
+                "share_inside": one.share_in(region.mask),
+            }
+            for region in regions
+        ]
+    return row
+
+
+def _draw(
+    path: str, view: ImageView, masks: Sequence[np.ndarray | None], found: Sequence[Explanation]
+) -> None:
+    from regionlm.viz import save_heatmap
+
+    maps = [one.heatmap for one in found]
+    save_heatmap(path, view.image, masks, maps, [one.name for one in found])
+
+
+def _draw_strips(
+    path: str,
+    encoder: RegionEncoder,
+    view: ImageView,
+    regions: Sequence[Region],
+    embedder: MaskInversion,
+) -> None:
+    """A row for each region: the maps of its embedding after more and more steps."""
+    from regionlm.embedders.maskinversion import MaskInversion
+    from regionlm.viz import save_heatmap
+
+    last = embedder.steps
+    shown = sorted({round(last * column / (_COLUMNS - 1)) for column in range(_COLUMNS)})
+    columns = [
+        encoder.explain(
+            view,
+            masks=regions,
+            embedder=MaskInversion(
+                encoder.backbone, **{**asdict(embedder.options), "steps": steps}
+            ),
+        )
+        for steps in shown
+    ]
+    cells = [
+        (region.mask, one.heatmap, f"{steps} steps, Dice {one.dice:.2f}")
+        for row, region in enumerate(regions)
+        for steps, one in zip(shown, (column[row] for column in columns), strict=True)
+    ]
+    masks, maps, captions = zip(*cells, strict=True)
+    save_heatmap(path, view.image, masks, maps, captions, columns=len(shown))
