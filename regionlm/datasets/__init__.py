@@ -1,6 +1,6 @@
 """Published datasets of regions with texts or classes, in their authors' formats.
 
-`open_dataset` opens one by name. All give the same `Sample`. Needs `pip install "regionlm[eval]"`.
+`open_dataset` opens one by name. All return the same `Sample`. They need the extra `eval`.
 Names are imported on first use: `datasets.dataset_options` can be read before torch is loaded.
 """
 

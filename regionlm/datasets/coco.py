@@ -27,9 +27,9 @@ _PUBLISHED = {
 
 
 class Coco(RegionDataset):
-    """A sample per image that has instances: a mask and a class for each.
+    """A sample for each image that has instances, with a mask and a class for each instance.
 
-    Category ids of the file run from 1 to 90 with gaps; `labels` count from 0, in file order.
+    Category ids in the file run from 1 to 90 with gaps; `labels` count from 0, in file order.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Coco(RegionDataset):
 
         root: folder of `annotations/instances_SPLIT.json`. split: val2017, train2017, val2014 or
         train2014.
-        allow_missing: an image whose file is not there is an error when it is read, not now.
+        allow_missing: report an image whose file is missing when it is read, not now.
         options: fields of `CocoOptions`.
 
         Raises DataError: unknown split, bad option, missing or damaged files.
@@ -82,12 +82,12 @@ class Coco(RegionDataset):
         check_counts(f"coco {self.split}", counts, _PUBLISHED[self.split])
 
     def _check_names(self, file: Path) -> None:
-        """A text can't tell two classes of one name apart."""
+        """Warn about classes with the same name, which texts can't tell apart."""
         alike = [name for name, count in Counter(self.classes).items() if count > 1]
         if alike:
             warnings.warn(
-                f"{file}: expected categories of different names, found {len(alike)} that several"
-                f" have, for example {alike[0]!r}; they count as different classes",
+                f"{file}: expected categories of different names, found {len(alike)} names that"
+                f" several have, for example {alike[0]!r}; they count as different classes",
                 DataWarning,
                 stacklevel=3,
             )

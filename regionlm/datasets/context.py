@@ -1,7 +1,7 @@
 """Pascal Context: 59 classes of things and stuff, one mask per image and class.
 
 Mottaghi et al., The Role of Context for Object Detection and Semantic Segmentation in the Wild,
-CVPR 2014. The images are those of VOC 2010. Its annotation comes in three forms; each will do.
+CVPR 2014. The images are those of VOC 2010. The annotation comes in three formats; any will do.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _INDEX[list(CLASSES)] = np.arange(1, len(CLASSES) + 1)
 
 
 class Context59(SemanticDataset):
-    """A sample per image: for each of the classes in it, all its pixels are one mask.
+    """A sample for each image: all pixels of a class are one mask.
 
     Classes are in the order of their original numbers, which is that of their raw names. Pixels of
-    the other 400 classes belong to no mask.
+    the other 400 classes are in no mask.
     """
 
     raw_classes = tuple(CLASSES.values())
@@ -52,10 +52,10 @@ class Context59(SemanticDataset):
     ) -> None:
         """Open a split.
 
-        root: `VOC2010/`, `VOCdevkit/` above it, or the folder above that; the annotation lies in
-        root or in `VOC2010/`.
+        root: `VOC2010/`, `VOCdevkit/` above it, or the folder above that; the annotation is in root
+        or in `VOC2010/`.
         split: train, val or trainval.
-        allow_missing: an image whose file is not there is an error when it is read, not now.
+        allow_missing: report an image whose file is missing when it is read, not now.
         options: fields of `ContextOptions`.
 
         Raises DataError: unknown split, bad option, missing or damaged files.

@@ -1,8 +1,8 @@
 """The 59 classes of Pascal Context, by their numbers among the 459 of the full annotation.
 
-The order of the names differs between tools (alphabetical, VOC's first, that of `59_labels.txt`),
-the numbers do not. Numbers: the list of the "PASCAL in Detail" API; names: `labels.txt` of
-https://cs.stanford.edu/~roozbeh/pascal-context/, alphabetical by number.
+Tools order the names differently (alphabetical, VOC's first, as in `59_labels.txt`) but agree on
+the numbers. The numbers are those of the "PASCAL in Detail" API, the names those of `labels.txt` at
+https://cs.stanford.edu/~roozbeh/pascal-context/, which is in alphabetical order.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ CLASSES = {
 
 SPELLED = {"pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 
-#: What some files call a class.
+#: Other names of classes in some files.
 SYNONYMS = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}

@@ -1,4 +1,4 @@
-"""The three forms in which Pascal Context's annotation comes, all read as maps of 459 numbers."""
+"""The three formats of Pascal Context's annotation, all read as maps of 459 numbers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class LabelMaps(ABC):
 
     @abstractmethod
     def read(self, image_id: str) -> np.ndarray:
-        """Original class number of each pixel, int64 [H, W], 0 for none; DataError if damaged."""
+        """Read the class number of each pixel, int64 [H, W], 0 for none; DataError if damaged."""
 
 
 class _MapFiles(LabelMaps):
-    """A file per image."""
+    """Label maps with a file for each image."""
 
     suffix: str
 
@@ -45,7 +45,7 @@ class _MapFiles(LabelMaps):
 class MatFiles(_MapFiles):
     """The authors' `trainval/ID.mat`: a matrix LabelMap of the 459 numbers.
 
-    Where their `labels.txt` is there, in the folder or above it, its numbers are compared.
+    If their `labels.txt` is in the folder or above it, its numbers are compared with ours.
     """
 
     suffix = ".mat"
@@ -77,7 +77,7 @@ class MatFiles(_MapFiles):
 
 
 class PngFiles(_MapFiles):
-    """mmsegmentation's conversion: 0 is background, 1..59 the classes by ascending number."""
+    """mmsegmentation's conversion: 0 is background, 1 to 59 are the classes in ascending order."""
 
     suffix = ".png"
 
@@ -86,7 +86,7 @@ class PngFiles(_MapFiles):
         path = self.paths[image_id]
         numbers = read_label_map(path)
         hint = (
-            "another conversion, in which numbers mean other classes; run mmsegmentation's "
+            "another conversion, whose numbers mean other classes; run mmsegmentation's "
             "tools/dataset_converters/pascal_context.py"
         )
         check_labels(numbers, range(len(CLASSES) + 1), path, hint)
@@ -94,10 +94,10 @@ class PngFiles(_MapFiles):
 
 
 class Detail(LabelMaps):
-    """PASCAL in Detail's `trainval_merged.json`: regions, painted in order, later ones on top."""
+    """PASCAL in Detail's `trainval_merged.json`: regions drawn in order, later ones on top."""
 
     def __init__(self, file: Path) -> None:
-        """Go through the file once, and keep where regions lie."""
+        """Go through the file once, and keep where its regions are."""
         self._images: dict[str, _DetailImage] = {}
         builder, names = TableBuilder(), {}
         try:
@@ -121,7 +121,7 @@ class Detail(LabelMaps):
         self._table = builder.table()
 
     def ids_of(self, split: str) -> list[str]:
-        """Ids of the images of train, val or trainval, in file order."""
+        """Return the ids of the images of train, val or trainval, in file order."""
         phases = ("train", "val") if split == "trainval" else (split,)
         return [name for name, image in self._images.items() if image.phase in phases]
 
@@ -147,7 +147,7 @@ class _DetailImage(NamedTuple):
 
 
 def read_names(file: Path) -> dict[int, str]:
-    """Read `labels.txt`: lines "NUMBER: NAME". Raises DataError for anything else."""
+    """Read `labels.txt`, with lines "NUMBER: NAME"; DataError for anything else."""
     lines = read_lines(file)
     parts = [re.fullmatch(r"\s*(\d+)\s*:\s*(.+?)\s*", line) for line in lines]
     if not all(parts):
@@ -157,7 +157,7 @@ def read_names(file: Path) -> dict[int, str]:
 
 
 def check_names(file: Path, names: Mapping[int, Any]) -> None:
-    """Warn if a file names our 59 numbers otherwise: the numbers would mean other classes."""
+    """Warn if a file has other names for our 59 numbers, which would mean other classes."""
     differing = {
         number: names.get(number)
         for number, name in CLASSES.items()
@@ -166,8 +166,8 @@ def check_names(file: Path, names: Mapping[int, Any]) -> None:
     if differing:
         number, found = next(iter(differing.items()))
         warnings.warn(
-            f"context59: {file.name} names {len(differing)} of the 59 classes otherwise than "
-            f"expected, for example {number} {found!r} instead of {CLASSES[number]!r}",
+            f"context59: {file.name} has other names for {len(differing)} of the 59 classes "
+            f"than expected, for example {number} {found!r} instead of {CLASSES[number]!r}",
             DataWarning,
             stacklevel=4,
         )

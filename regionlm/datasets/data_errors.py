@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset. One line each, as in `regionlm.errors`."""
+"""Errors and warnings about datasets, each in one line like those of `regionlm.errors`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,16 +9,16 @@ from regionlm.errors import InputError
 
 
 class DataError(InputError):
-    """A dataset that is not where it should be, or not in the format it should have."""
+    """A dataset that is not where it should be, or has another format."""
 
 
 class DataWarning(DoubtWarning):
-    """A dataset that can be used but differs from what was published; both numbers are named."""
+    """A dataset that can be used but differs from the published one; both numbers are named."""
 
 
 @contextmanager
 def within(place: str) -> Iterator[None]:
-    """Say where it was that something could not be used: a file and what is meant in it."""
+    """Put the place, such as a file and an item in it, in front of an error message."""
     try:
         yield
     except InputError as error:

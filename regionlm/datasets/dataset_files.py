@@ -1,4 +1,4 @@
-"""Find the files of a dataset, or say in one message what is missing and where to get it."""
+"""Find the files of a dataset, or list all that is missing and where to get it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from regionlm.datasets.data_errors import DataError, DataWarning
 def find_needed(
     dataset: str, root: Path, needs: Mapping[str, Sequence[Path]], download: str
 ) -> dict[str, list[Path]]:
-    """Find all that a dataset needs, before any of it is read.
+    """Find everything that a dataset needs, before any of it is read.
 
-    needs: by what it is, the places where it may be, the preferred one first; a name with "*" is
-    a pattern. download: where to get it, for the message.
+    needs: for each thing, the places where it may be, the preferred one first; a name with "*" is a
+    pattern. download: where to get the dataset, for the message.
 
-    Returns the places that exist, at least one of each. Raises DataError: lists all that is
-    missing, and where it was looked for.
+    Returns the existing places, at least one for each thing. Raises DataError: things are missing;
+    the message lists them all, and where they were looked for.
     """
     if not root.is_dir():
         raise DataError(
@@ -36,7 +36,7 @@ def find_needed(
 
 
 def annotation_files(found: Mapping[str, Sequence[Path]]) -> tuple[Path, ...]:
-    """The files among what `find_needed` found; the others are folders of pictures."""
+    """Return the files among the places that `find_needed` found; the others are folders."""
     return tuple(path for places in found.values() for path in places if path.is_file())
 
 
@@ -63,13 +63,13 @@ def locate(
     download: str,
     allow_missing: bool,
 ) -> list[str]:
-    """Find each file of a long list in one of a few folders, which are listed once.
+    """Find each file of a long list in one of a few folders, which are listed only once.
 
-    what: "images" or "masks". names: for each file the names it may have, with "/" for folders
-    below. allow_missing: give the place where a file should be if it is not there, and warn: to
-    read it is an error then.
+    what: such as "images", for messages. names: the names that each file may have, with "/" for
+    subfolders. allow_missing: only warn about missing files, and return where they should be;
+    reading them fails later.
 
-    Raises DataError: files are missing, and `allow_missing` is off, or all are.
+    Raises DataError: files are missing without `allow_missing`, or all files are.
     """
     listings: dict[Path, frozenset[str]] = {}
     found = [_locate_one(alternatives, folders, listings) for alternatives in names]
@@ -119,9 +119,9 @@ def _names_in(folder: Path) -> frozenset[str]:
 
 
 def check_counts(dataset: str, found: Mapping[str, int], published: Mapping[str, int]) -> None:
-    """Warn, with both numbers, of every count that differs from the published one.
+    """Warn about every count that differs from the published one.
 
-    Copies of datasets differ: a wrong count is worth knowing, and no reason to stop.
+    Copies of datasets differ, so another count is worth a warning but no reason to stop.
     """
     differences = [
         f"{found[what]:,} {what} instead of {number:,}"
@@ -130,7 +130,7 @@ def check_counts(dataset: str, found: Mapping[str, int], published: Mapping[str,
     ]
     if differences:
         warnings.warn(
-            f"{dataset}: found {', '.join(differences)}; results are not comparable with published "
+            f"{dataset}: found {', '.join(differences)}; results can't be compared with published "
             "ones unless you know why",
             DataWarning,
             stacklevel=3,
@@ -138,12 +138,12 @@ def check_counts(dataset: str, found: Mapping[str, int], published: Mapping[str,
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read a list of image ids: the first word of each line that is not blank."""
+    """Read image ids from a text file: the first word of each line that is not blank."""
     return [line.split()[0] for line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text, UTF-8, that are not blank. Raises DataError: it can't be read."""
+    """Read the lines of a UTF-8 text file that are not blank; DataError if it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

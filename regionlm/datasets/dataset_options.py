@@ -1,4 +1,4 @@
-"""What every dataset can be told: one class each, read by the registry and the paper's table.
+"""The options of every dataset: a class for each, read by the registry and the paper's table.
 
 Nothing heavy may be imported here, so that options can be listed and checked before torch is
 loaded.
@@ -23,19 +23,19 @@ MiniStyle = Literal["all", "seen", "held_out"]
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions(Checked):
-    """What is known of every dataset besides its options, which are the fields.
+    """The base class: its fields are a dataset's options, its class attributes describe it.
 
     Raises:
-        DataError: an option of another type, or none of its values; so for all classes here.
+        DataError: an option has another type or value; this holds for all classes here.
     """
 
     error: ClassVar = DataError
 
     dataset: ClassVar[str]
     default_split: ClassVar[str]
-    """The one that the MaskInversion paper most likely reports."""
+    """The split that the MaskInversion paper most likely reports."""
     ships: ClassVar[bool] = False
-    """Whether it is part of the package, so that no folder need be given."""
+    """Whether it is part of the package, so that it needs no folder."""
 
     def __init_subclass__(cls) -> None:
         cls.section = f"{cls.dataset}: "
@@ -46,8 +46,8 @@ class PhraseCutOptions(DatasetOptions):
     """Options of `phrasecut`.
 
     Args:
-        images: Folder of the images, if not the dataset's. Both may hold them in `images/`,
-            `VG_100K/` and `VG_100K_2/`, in one or all.
+        images: Folder of the images, if not that of the dataset. Images may lie in its subfolders
+            `images/`, `VG_100K/` and `VG_100K_2/`.
     """
 
     dataset: ClassVar[str] = "phrasecut"
@@ -61,11 +61,12 @@ class RefCocoOptions(DatasetOptions):
     """Options of `refcoco`.
 
     Args:
-        text: "raw", what was typed, in lower case; or "sent", cleaned by the authors.
-        split_by: "unc", or another author of a `refs(...).p`.
-        images: Folder of the images, if not the dataset's: `train2014/` in it, in `images/`, or
-            where the official tools have it; or COCO's 2017 images, which have the same numbers.
-        include_crowd: Crowds (iscrowd 1) are candidates, too. No sentence refers to one.
+        text: "raw", as typed, in lower case; or "sent", cleaned by the authors.
+        split_by: "unc", or the author of another `refs(...).p`.
+        images: Folder of the images, if not that of the dataset. It has `train2014/` in it, in
+            `images/`, or where the official tools have it; or COCO's 2017 images, which have the
+            same numbers.
+        include_crowd: Whether crowds (iscrowd 1) are candidates, too. No sentence refers to one.
     """
 
     dataset: ClassVar[str] = "refcoco"
@@ -106,8 +107,8 @@ class ContextOptions(VocOptions):
 
     Args:
         form: "png", `SegmentationClassContext/ID.png` of mmsegmentation; "mat", the authors'
-            `trainval/ID.mat`; "detail", `trainval_merged.json` of PASCAL in Detail; "auto", the
-            first of these that is there.
+            `trainval/ID.mat`; "detail", `trainval_merged.json` of PASCAL in Detail; or "auto", the
+            first of these that exists.
         names: "spelled" ("potted plant") or "raw" ("pottedplant").
         drop_classes: ClassNames of classes to leave out, as candidates and as masks.
     """
@@ -122,9 +123,9 @@ class CocoOptions(DatasetOptions):
     """Options of `coco`.
 
     Args:
-        images: Folder that holds the images, or `SPLIT/` or `images/SPLIT/`; the dataset's by
-            default.
-        include_crowd: Give the masks of crowds (iscrowd 1), too.
+        images: Folder of the images, of `SPLIT/` or of `images/SPLIT/`; by default that of the
+            dataset.
+        include_crowd: Also return the masks of crowds (iscrowd 1).
     """
 
     dataset: ClassVar[str] = "coco"
@@ -139,9 +140,10 @@ class OpenImagesOptions(DatasetOptions):
     """Options of `openimages`.
 
     Args:
-        images: Folder of the images, or of `SPLIT/`; the dataset's by default.
-        hierarchy: Which classes are kinds of others; by default `bbox_labels_600_hierarchy.json`
-            beside the annotations. Without it classes have no `relatives`.
+        images: Folder of the images or of `SPLIT/`; by default that of the dataset.
+        hierarchy: JSON file that says which classes are kinds of others; by default
+            `bbox_labels_600_hierarchy.json` beside the annotations. Without it, classes have no
+            `relatives`.
     """
 
     dataset: ClassVar[str] = "openimages"
@@ -156,8 +158,8 @@ class MiniOptions(DatasetOptions):
     """Options of `mini`.
 
     Args:
-        style: "seen", scenes drawn in the styles that the bundled model was trained on; "held_out",
-            in the one that it never saw; or "all".
+        style: "seen" for scenes in the drawing styles of the bundled model's training, "held_out"
+            for those in a style that it never saw, or "all".
     """
 
     dataset: ClassVar[str] = "mini"
@@ -184,9 +186,9 @@ DATASET_OPTIONS: dict[str, type[DatasetOptions]] = {
 
 
 def check_request(name: str, root: str | Path | None, options: Mapping[str, Any]) -> None:
-    """Raise DataError for a name or option that there is not, a bad value, or a lacking folder."""
+    """Raise DataError for an unknown name or option, a bad value or a missing folder."""
     check_choice("data.name", name, DATASET_OPTIONS, DataError)
     kind = DATASET_OPTIONS[name]
     if root is None and not kind.ships:
-        raise DataError(f"data.root: expected the folder of {name}, found nothing; give it")
+        raise DataError(f"data.root: expected the folder of {name}, found none; add it")
     kind.read(options, "this dataset")

@@ -1,4 +1,4 @@
-"""Open a dataset by its name."""
+"""The datasets by name."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def open_dataset(
     allow_missing: bool = False,
     **options: Any,
 ) -> RegionDataset:
-    """Open a dataset that is on this machine; annotations are read, images are not.
+    """Open a dataset on this machine; this reads annotations but no images.
 
-    name: a key of `DATASETS`. root: its folder, laid out as its authors do; None for one that
-    ships (`mini`). split: None is the one that the MaskInversion paper most likely reports. limit:
-    only so many images, drawn with `seed`; None: all. allow_missing: whether an image of which a
-    file is missing is an error only when it is read. options: the fields of its class in
-    `DATASET_OPTIONS`.
+    name: a key of `DATASETS`. root: its folder, laid out as by its authors; None for `mini`, which
+    ships with the package. split: None takes the one that the MaskInversion paper most likely
+    reports. limit: maximal number of images, drawn with `seed`; None takes all. allow_missing:
+    report an image with a missing file when it is read, not now. options: the fields of its class
+    in `DATASET_OPTIONS`.
 
     Raises DataError: unknown name, split or option, a bad value; missing or damaged files; no
-    image. Warns (`DataWarning`) where numbers differ from the published ones.
+    image. Warns (`DataWarning`) if counts differ from the published ones.
     """
     check_request(name, root, options)
     if split is not None:
@@ -58,6 +58,6 @@ def open_dataset(
     if not len(dataset):
         files = " and ".join(map(str, dataset.annotations))
         raise DataError(
-            f"{name}: no image of the split {dataset.split} with these options; looked in {files}"
+            f"{name}: the split {dataset.split} has no image with these options; looked in {files}"
         )
     return dataset if limit is None else dataset.limited(limit, seed)

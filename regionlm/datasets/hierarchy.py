@@ -1,4 +1,4 @@
-"""Which classes are kinds of which: Open Images' ``bbox_labels_600_hierarchy.json``."""
+"""The hierarchy of Open Images' classes, from ``bbox_labels_600_hierarchy.json``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from regionlm.datasets.data_errors import DataError
 
 
 def read_relatives(file: Path, mids: Sequence[str]) -> tuple[frozenset[int], ...]:
-    """For each class the classes that it is a kind of, and those that are kinds of it.
+    """Return, for each class, those that it is a kind of and those that are kinds of it.
 
-    Of the tree's two relations this is "Subcategory"; the "Part" of a thing is not that thing.
+    Of the tree's two relations only "Subcategory" counts: the "Part" of a thing is not that thing.
 
     mids: ids of the classes, in the order of their labels.
 
@@ -34,12 +34,12 @@ def read_relatives(file: Path, mids: Sequence[str]) -> tuple[frozenset[int], ...
             found[label_of[upper]].add(label_of[lower])
             found[label_of[lower]].add(label_of[upper])
     if not any(found):
-        raise DataError(f"{file}: names no two of the {len(mids)} classes; it is another file")
+        raise DataError(f"{file}: relates no two of the {len(mids)} classes; it is another file")
     return tuple(frozenset(labels) for labels in found)
 
 
 def _kinds(node: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Pairs of a class and one below it. Parts start anew: they have kinds, too."""
+    """Yield pairs of a class and a kind of it. Parts start anew, since they have kinds, too."""
     name = node["LabelName"]
     yield from ((upper, name) for upper in above)
     for child in node.get("Subcategory", ()):

@@ -1,4 +1,4 @@
-"""Decode a dataset's pictures and label maps."""
+"""Read the photos, label maps and mask files of datasets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SAME_PROPORTIONS = math.log(1.02)
 def read_photo(
     path: str | Path, size: tuple[int, int], *, any_proportions: bool = False
 ) -> Image.Image:
-    """Read a photo as RGB, the way up its annotations were made.
+    """Read a photo as RGB, in the orientation in which it was annotated.
 
-    size: (W, H) of the annotations, pixels. Datasets were annotated on the stored pixels, so the
-    EXIF orientation is ignored, unless turning by it is what gives the annotations' proportions.
-    any_proportions: take it as it is, though its annotations are of another shape.
+    size: (W, H) of the annotations in pixels. Datasets were annotated on the stored pixels, so the
+    EXIF orientation is ignored, unless only the rotated photo has the annotations' proportions.
+    any_proportions: accept a photo of other proportions than its annotations.
 
-    Raises DataError: missing, damaged, not a picture, or of other proportions.
+    Raises DataError: missing, damaged, not an image, or of other proportions.
     """
     stored = _decode(path)
     turned = _turned(stored)
@@ -39,32 +39,32 @@ def read_photo(
 
 
 def check_proportions(path: str | Path, found: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Raise DataError if a picture, W x H, can't be another size of one of the wanted W x H."""
+    """Raise DataError unless an image, (W, H), has about the proportions of the wanted (W, H)."""
     if _mismatch(found, wanted) > _SAME_PROPORTIONS:
         raise DataError(
             f"{path}: expected {wanted[0]} x {wanted[1]} pixels or the same proportions, found"
-            f" {found[0]} x {found[1]}: another picture, cut or squashed; fetch the original"
+            f" {found[0]} x {found[1]}: another image, cut or squashed; fetch the original"
         )
 
 
 def read_label_map(path: str | Path) -> np.ndarray:
-    """Read the numbers of a label map, int64 [H, W]: palette indices or grey values, never colours.
+    """Read a label map of palette indices or grey values as int64 [H, W].
 
-    Raises DataError: missing, damaged, a colour picture.
+    Raises DataError: missing, damaged, or a colour image.
     """
     picture = _decode(path)
     if picture.mode not in ("P", "L", "I", "I;16"):
         raise DataError(
             f"{path}: expected a label map of palette indices or grey values, found mode "
-            f"{picture.mode}: its colours no longer say the class, unpack the original file again"
+            f"{picture.mode}, whose colours do not tell classes: unpack the original file again"
         )
     return np.asarray(picture).astype(np.int64)
 
 
 def read_binary_mask(path: str | Path) -> np.ndarray:
-    """Read a black-and-white mask, 1-bit, 0/1 or 0/255, as bool [H, W].
+    """Read a black-and-white mask (1-bit, 0/1 or 0/255) as bool [H, W].
 
-    Raises DataError: missing, damaged.
+    Raises DataError: missing or damaged.
     """
     values = np.asarray(_decode(path).convert("L"))
     # Half of the brightest value: 0/1 and 0/255 are both in use, and some masks are smoothed.
@@ -91,5 +91,5 @@ def _turned(picture: Image.Image) -> Image.Image:
 
 
 def _mismatch(one: tuple[int, int], other: tuple[int, int]) -> float:
-    """How far the proportions of two sizes are apart; 0: they agree."""
+    """Return how far the proportions of two sizes differ; 0 if they agree."""
     return abs(math.log(one[0] * other[1] / (one[1] * other[0])))

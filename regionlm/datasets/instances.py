@@ -1,4 +1,4 @@
-"""COCO's instance annotations: the file that COCO and RefCOCO share, and its masks."""
+"""COCO's instance annotations, which COCO and RefCOCO share, and their masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 
 
 class Photo(NamedTuple):
-    """An image as the annotations know it; width and height in pixels."""
+    """An image as annotated; width and height in pixels."""
 
     file_name: str
     width: int
@@ -28,9 +28,9 @@ class Photo(NamedTuple):
 class Instances:
     """An opened annotation file.
 
-    photos: by image id, in file order. table: the annotations kept. ids: theirs, int64 [N],
-    ascending. categories: names by category id, in file order. single, crowd: how many
-    annotations of either kind were seen, kept or not.
+    photos: images by id, in file order. table: the annotations that are kept. ids: their ids,
+    int64 [N], ascending. categories: names by category id, in file order. single, crowd: number of
+    annotations of either kind in the file, kept or not.
     """
 
     photos: dict[int, Photo]
@@ -44,12 +44,13 @@ class Instances:
 def read_instances(
     file: Path, *, include_crowd: bool, images: Container[int] | None = None
 ) -> Instances:
-    """Go through an `instances*.json` once, and keep where annotations lie.
+    """Go through an `instances*.json` once, and keep where its annotations are.
 
-    include_crowd: keep annotations of crowds (iscrowd 1), too. images: ids to keep; None: all.
+    include_crowd: keep annotations of crowds (iscrowd 1), too. images: ids of the images to keep;
+    None keeps all.
 
-    Raises DataError: damaged, fields or lists missing, an id that is no number or, of an
-    annotation, there twice.
+    Raises DataError: damaged, a field or list is missing, an id is no number, or an annotation id
+    occurs twice.
     """
     photos: dict[int, Photo] = {}
     categories: dict[int, str] = {}
@@ -91,9 +92,9 @@ def read_instances(
 def annotation_masks(
     annotations: Sequence[dict[str, Any]], photo: Photo, file: str
 ) -> dict[str, np.ndarray]:
-    """Draw annotations of one image: masks bool [H, W] of its annotated size, by annotation id.
+    """Draw the annotations of an image: masks, bool [H, W] of the annotated size, by id.
 
-    file: theirs, for messages. Raises DataError: a segmentation is missing or damaged.
+    file: name of their file, for messages. Raises DataError: a segmentation is missing or damaged.
     """
     masks = {}
     for annotation in annotations:
@@ -107,16 +108,17 @@ def annotation_masks(
 def segmentation_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """Draw COCO's `segmentation` field.
 
-    segmentation: a list of polygons `[x0, y0, x1, y1, ...]`, pixels, whose union is the mask (one
-    of fewer than three points is nothing); or a run-length code `{"size": [h, w], "counts": ...}`,
-    column by column, the first run outside: counts as a list of integers or compressed as text.
+    segmentation: a list of polygons `[x0, y0, x1, y1, ...]` in pixels, whose union is the mask
+    (polygons of fewer than three points are ignored); or a run-length code
+    `{"size": [h, w], "counts": ...}`, column by column, starting outside, with counts as a list of
+    integers or as compressed text.
     size: (W, H). Returns bool [H, W].
 
-    Raises DataError: another form or size.
+    Raises DataError: another format or size.
     """
     width, height = size
     if isinstance(segmentation, list) and all(map(_is_polygon, segmentation)):
-        # pycocotools takes 4 numbers for a box and fails on fewer.
+        # pycocotools reads 4 numbers as a box and fails on fewer.
         polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
         if not polygons:
             return np.zeros((height, width), bool)
@@ -137,5 +139,5 @@ def _is_polygon(value: Any) -> bool:
         return False
     try:
         return all(type(number) in (int, float) and math.isfinite(number) for number in value)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # a whole number too large for a float
         return False

@@ -1,8 +1,8 @@
-"""Large JSON files, read one record at a time: a list of records, or an object of such lists.
+"""Read large JSON files one record at a time: a list of records, or an object of such lists.
 
 Annotation files of hundreds of megabytes become gigabytes of Python objects when loaded whole.
-`scan` goes through a file once, in bounded memory; a `RecordTable` keeps where each image's
-records lie, and reads them again when that image is wanted. So a dataset opens in seconds, stays
+`scan` goes through a file once, in bounded memory. A `RecordTable` keeps where the records of each
+image are, and reads them again when that image is needed. So a dataset opens in seconds, stays
 small, and is cheap to send to a worker process.
 """
 
@@ -22,17 +22,17 @@ from regionlm.datasets.data_errors import DataError
 
 CHUNK = 1 << 20  # bytes read at a time
 
-# Not strict: phrases written by people hold raw control characters.
+# Not strict: phrases written by people contain raw control characters.
 _DECODER = json.JSONDecoder(strict=False)
 _BLANK = re.compile(r"[ \t\n\r]*")
-_NUMBER_TAIL = len("e+0")  # where that much follows a number, the decoder has seen its end
+_NUMBER_TAIL = len("e+0")  # if this much text follows a number, the number has ended
 _BYTE_ORDER_MARK = "\xef\xbb\xbf"
 
 
 class JsonRecord(NamedTuple):
     """One item of a list in a JSON file.
 
-    key: of the list, "" if the file itself is the list. start, length: bytes it takes in `file`.
+    key: key of its list; "" if the file itself is the list. start, length: its bytes in `file`.
     """
 
     file: Path
@@ -75,7 +75,7 @@ def _items(window: _Window, key: str) -> Iterator[JsonRecord]:
 
 
 def _entries(window: _Window, closing: str) -> Iterator[None]:
-    """Stop before each entry of a list or object, and step over what lies between and behind."""
+    """Stop before each entry of a list or object, and skip the punctuation between and after."""
     if window.peek() != closing:
         yield
     while window.peek() != closing:
@@ -85,10 +85,10 @@ def _entries(window: _Window, closing: str) -> Iterator[None]:
 
 
 class _Window:
-    """What has been read of a file and not yet parsed.
+    """The part of a file that has been read but not parsed yet.
 
-    The text has one character a byte (Latin-1), so that positions in it are positions in the
-    file. That is safe: no byte of a multi-byte UTF-8 character looks like JSON's punctuation.
+    Its text is decoded as Latin-1, one character for each byte, so positions in it are positions in
+    the file. This is safe: no byte of a multi-byte UTF-8 character looks like JSON's punctuation.
     """
 
     def __init__(self, file: Path, stream: BinaryIO) -> None:
@@ -102,10 +102,10 @@ class _Window:
             self._at = len(_BYTE_ORDER_MARK)
 
     def peek(self) -> str:
-        """Give the next character that is not blank; "" at the end of the file."""
+        """Return the next character that is not blank; "" at the end of the file."""
         while True:
             match = _BLANK.match(self._text, self._at)
-            assert match is not None  # it matches nothing, too
+            assert match is not None  # it also matches the empty string
             self._at = match.end()
             if self._at < len(self._text):
                 return self._text[self._at]
@@ -113,7 +113,7 @@ class _Window:
                 return ""
 
     def take(self, expected: str) -> None:
-        """Step over one character of punctuation; "" is the end of the file."""
+        """Skip one character of punctuation; "" is the end of the file."""
         found = self.peek()
         if found != expected:
             names = [repr(text) if text else "the end" for text in (expected, found)]
@@ -121,7 +121,7 @@ class _Window:
         self._at += len(expected)
 
     def value(self, key: str) -> JsonRecord:
-        """Parse one value, reading on until it is whole."""
+        """Parse one value, reading on until it is complete."""
         self.peek()
         while True:
             try:
@@ -132,7 +132,7 @@ class _Window:
                 continue
             except (RecursionError, ValueError) as error:  # Python refuses 4300 digits
                 raise self._damaged("nested too deeply, or a number too long") from error
-            # A number may go on in the file: "1" or "1e+" at the end of the text are read as 1.
+            # A number may continue in the file: "1" or "1e+" at the end of the text is read as 1.
             if end + _NUMBER_TAIL <= len(self._text) or not self._more():
                 break
         text = self._text[self._at : end]
@@ -142,9 +142,9 @@ class _Window:
         return JsonRecord(self._file, key, start, len(text), value)
 
     def _more(self) -> bool:
-        """Forget what is parsed and read on; as much again as is left, so long records are cheap.
+        """Drop the parsed part and read on, at least as much as is left, so long records are cheap.
 
-        Returns False, and changes nothing, at the end of the file.
+        Returns False at the end of the file, and then changes nothing.
         """
         left = len(self._text) - self._at
         chunk = self._stream.read(max(CHUNK, left))
@@ -173,10 +173,10 @@ def _parse(raw: bytes, file: Path) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class RecordTable:
-    """Where the records of each image lie.
+    """The places of each image's records.
 
-    images: int64 [N], ascending. places: int64 [N, 3], index in `files`, start and length in
-    bytes; in file order within an image.
+    images: int64 [N], ascending. places: int64 [N, 3]: index in `files`, start and length in bytes;
+    in file order for each image.
     """
 
     files: tuple[Path, ...]
@@ -185,11 +185,11 @@ class RecordTable:
 
     @property
     def name(self) -> str:
-        """The files, as messages call them."""
+        """The names of the files, for messages."""
         return " or ".join(map(str, self.files))
 
     def of_image(self, image_id: int) -> list[Any]:
-        """Read the records of an image, in file order; DataError if the file has changed."""
+        """Read the records of an image in file order; DataError if the file has changed."""
         low, high = (np.searchsorted(self.images, image_id, side) for side in ("left", "right"))
         found = []
         for number, start, length in self.places[low:high].tolist():
@@ -200,7 +200,7 @@ class RecordTable:
 
 
 def whole_size(width: Any, height: Any, place: str) -> tuple[int, int]:
-    """Return (W, H), pixels; DataError unless both are whole numbers of at least 1."""
+    """Return (W, H) in pixels; DataError unless both are whole numbers of at least 1."""
     if not all(type(side) is int and side > 0 for side in (width, height)):
         raise DataError(
             f"{place}: expected its width and height in whole pixels, found {width} and {height}:"
@@ -220,28 +220,28 @@ def whole_id(value: Any, place: str) -> int:
 
 
 class TableBuilder:
-    """Collects records while a file is scanned."""
+    """Builds a `RecordTable` while files are scanned."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without records."""
         self._files: dict[Path, int] = {}
         # 8 bytes a number, where a list of Python integers takes 40.
         self._images = array("q")
         self._places = array("q")
 
     def add(self, image_id: int, record: JsonRecord) -> None:
-        """Note a record of an image. Raises DataError: an id that is no whole number."""
+        """Add a record of an image; DataError if the id is no whole number."""
         place = f"{record.file}, {record.key or 'records'}: image_id"
         number = self._files.setdefault(record.file, len(self._files))
         self._images.append(whole_id(image_id, place))
         self._places.extend((number, record.start, record.length))
 
     def image_ids(self) -> list[int]:
-        """Ids of the images seen, each once, in the order of their first records."""
+        """Return the ids of all images, in the order of their first records."""
         return list(dict.fromkeys(self._images))
 
     def table(self) -> RecordTable:
-        """Group what was collected by image."""
+        """Return the records grouped by image."""
         images = np.array(self._images, np.int64)
         places = np.array(self._places, np.int64).reshape(-1, 3)
         order = np.argsort(images, kind="stable")

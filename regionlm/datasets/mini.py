@@ -1,4 +1,4 @@
-"""The bundled benchmark: composed scenes of the mini world, in PhraseCut's format."""
+"""The bundled benchmark: composed scenes of pictograms, in PhraseCut's format."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CLASSES = "classes.json"
 
 
 def in_held_out_style(number: int) -> bool:
-    """Whether the scene of this number is drawn in the style that the bundled model never saw."""
+    """Whether the scene with this number has the style that the bundled model never saw."""
     return number % 6 == 5
 
 
 class Mini(PhraseCut):
-    """PhraseCut's samples with the class of each region besides: "a fox", "scissors"."""
+    """Samples like PhraseCut's, with a class for each region, such as "a fox"."""
 
     name = MiniOptions.dataset
     _download: ClassVar[str] = (
@@ -40,10 +40,10 @@ class Mini(PhraseCut):
         allow_missing: bool = False,
         **options: Any,
     ) -> None:
-        """Open it.
+        """Open the benchmark.
 
-        root: a copy elsewhere; None: what ships with the package.
-        allow_missing: an image whose file is not there is an error when it is read, not now.
+        root: folder of a copy; None takes the one that ships with the package.
+        allow_missing: report an image whose file is missing when it is read, not now.
         options: fields of `MiniOptions`.
 
         Raises DataError: bad option, missing or damaged files.
@@ -68,7 +68,7 @@ class Mini(PhraseCut):
             self._rows = tuple(of_style)
 
     def _check(self, wanted: Sequence[int], parts: Sequence[str]) -> None:
-        """Nothing was published that the counts could differ from."""
+        """Check nothing: there are no published counts."""
 
     def _load(self, row: int) -> Sample:
         sample = super()._load(row)

@@ -1,4 +1,4 @@
-"""Open Images V7 segmentation masks: 350 classes, a mask per object.
+"""Open Images V7 segmentation masks: 350 classes, a mask for each object.
 
 Benenson et al., Large-scale interactive object segmentation with human annotators, CVPR 2019;
 https://storage.googleapis.com/openimages/web/download_v7.html.
@@ -44,10 +44,10 @@ class _Mask(NamedTuple):
 
 
 class OpenImages(RegionDataset):
-    """A sample per image that has masks: a mask and a class for each object.
+    """A sample for each image that has masks, with a mask and a class for each object.
 
-    Mask files have another size than the image; masks are resized to it by the nearest pixel.
-    Ids of masks are their `MaskPath` without ".png".
+    Mask files have another size than the image; masks are resized by the nearest pixel.
+    The id of a mask is its `MaskPath` without ".png".
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class OpenImages(RegionDataset):
         """Open a split.
 
         root: folder of `SPLIT-annotations-object-segmentation.csv`, `classes-segmentation.txt`,
-        `class-descriptions-boxable.csv` (or the names of V6 and V7) and `SPLIT-masks/`, which
-        holds the files of the 16 zips, together or in a folder each.
+        `class-descriptions-boxable.csv` (or the names of V6 and V7) and `SPLIT-masks/`, with the
+        files of the 16 zips in one folder or in a folder for each.
         split: validation, test or train.
-        allow_missing: an image of which a file is not there is an error when it is read, not now.
+        allow_missing: report an image with a missing file when it is read, not now.
         options: fields of `OpenImagesOptions`.
 
         Raises DataError: unknown split, bad option, missing or damaged files.
@@ -136,7 +136,7 @@ def _needs(root: Path, split: str) -> dict[str, list[Path]]:
 
 
 def _hierarchies(root: Path, given: str | Path | None) -> list[Path]:
-    """The file, if there is one."""
+    """Return the hierarchy's file, if there is one."""
     if given is not None and not Path(given).is_file():
         raise DataError(f"openimages: expected the file {given}; {_HIERARCHY} is one, at {_TREE}")
     places = [Path(given)] if given else [folder / _HIERARCHY for folder in _folders(root)]
@@ -148,7 +148,7 @@ def _folders(root: Path) -> tuple[Path, ...]:
 
 
 def _mask_places(row: dict[str, str], split: str) -> tuple[str, ...]:
-    """Where a mask may lie: flat, in a folder by first letter (some tools: capital), by zip."""
+    """Return where a mask may be: flat, by first letter (some tools: capital), or by zip."""
     path, letter = row["MaskPath"], row["ImageID"][:1].lower()
     folders = (letter, letter.upper(), f"{split}-masks-{letter}")
     return (path, *(f"{folder}/{path}" for folder in dict.fromkeys(folders)))
@@ -157,12 +157,12 @@ def _mask_places(row: dict[str, str], split: str) -> tuple[str, ...]:
 def _read_mids(file: Path) -> list[str]:
     mids = [line.strip().split(",")[0] for line in read_lines(file)]
     if not mids or not all(mid.startswith("/") for mid in mids):
-        raise DataError(f"{file}: expected one class id like /m/04yx4 a line; fetch it again")
+        raise DataError(f"{file}: expected a class id like /m/04yx4 on each line; fetch it again")
     return mids
 
 
 def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
-    """Names of classes; some releases of the files have a header, and all have more classes."""
+    """Read the names of classes; the files have more classes, and some have a header."""
     names: dict[str, str] = {}
     for file in files:
         rows = [row for row in _csv_rows(file) if len(row) == 2 and row[0].startswith("/")]
@@ -177,7 +177,7 @@ def _names_of(mids: Sequence[str], files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _read_rows(file: Path) -> list[dict[str, str]]:
-    """Read the columns needed, as text: an image id may look like a number (123e456)."""
+    """Read the columns that we need, as text: an image id may look like a number (123e456)."""
     rows = _csv_rows(file, strict=True)
     header = next(rows, [])
     missing = set(_COLUMNS) - set(header)
@@ -226,7 +226,7 @@ def _of_classes(rows: list[dict[str, str]], mids: set[str]) -> list[dict[str, st
 def _group(
     rows: Sequence[dict[str, str]], files: Sequence[str], label_of: dict[str, int]
 ) -> dict[str, list[_Mask]]:
-    """Masks by image."""
+    """Group masks by image."""
     groups: dict[str, list[_Mask]] = {}
     for row, file in zip(rows, files, strict=True):
         mask = _Mask(file, row["MaskPath"].removesuffix(".png"), label_of[row["LabelName"]])

@@ -1,4 +1,4 @@
-"""PhraseCut: phrases, and the regions of Visual Genome images they refer to.
+"""PhraseCut: phrases and the regions of Visual Genome images that they refer to.
 
 Wu et al., PhraseCut: Language-based Image Segmentation in the Wild, CVPR 2020; files and counts
 as in https://github.com/ChenyunWu/PhraseCutDataset.
@@ -39,14 +39,14 @@ _PUBLISHED = {
 
 
 class _Info(NamedTuple):
-    """What image_data_split.json says of an image; width and height are the polygons' frame."""
+    """An image in image_data_split.json; its polygons are in pixels of this width and height."""
 
     width: int
     height: int
     coco_id: int | None
 
 
-# Published files of Visual Genome that are not of the size they were annotated at (CLIPSeg's list).
+# Published files of Visual Genome that were annotated at another size (CLIPSeg's list).
 _OTHER_SIZES = {
     61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093,
     498010, 498042, 498187, 498246, 498269,
@@ -54,10 +54,10 @@ _OTHER_SIZES = {
 
 
 class PhraseCut(RegionDataset):
-    """A sample per image: its phrases, and as masks the region of each phrase.
+    """A sample for each image, with its phrases and a mask for the region of each phrase.
 
-    A phrase's region is the union of all its instances. Ids are the task ids, of mask and text
-    alike. `tags["coco_id"]` is the image's id in COCO, or None.
+    The region of a phrase is the union of all its instances. Mask and text have the id of their
+    task. `tags["coco_id"]` is the image's id in COCO, or None.
     """
 
     name = PhraseCutOptions.dataset
@@ -75,9 +75,9 @@ class PhraseCut(RegionDataset):
         """Open a split, or several joined.
 
         root: folder of `refer_*.json` and `image_data_split.json`.
-        split: train, val, miniv or test; joined by "_", several. The official validation set is
+        split: train, val, miniv or test, or several joined by "_". The official validation set is
         `val_miniv`: `refer_val.json` lacks the 100 images of miniv.
-        allow_missing: an image whose file is not there is an error when it is read, not now.
+        allow_missing: report an image whose file is missing when it is read, not now.
         options: fields of `PhraseCutOptions`.
 
         Raises DataError: unknown split, bad option, missing or damaged files.
@@ -90,7 +90,7 @@ class PhraseCut(RegionDataset):
             check_split(self.name, part, tuple(_PUBLISHED))
         needs = {f"refer_{part}.json": [root / f"refer_{part}.json"] for part in parts}
         needs["image_data_split.json"] = [root / "image_data_split.json"]
-        # The name that the official README uses.
+        # The official README's name.
         needs["image_data_split.json"].append(root / "image_data_split3000.json")
         needs |= {name: [root / name] for name in self._also}
         needs["images"] = _image_folders(home, chosen.images is not None)
@@ -134,7 +134,7 @@ class PhraseCut(RegionDataset):
         if twice or uneven:
             warnings.warn(
                 f"{self.name}: {twice:,} tasks occur twice and are left out, {uneven:,} have "
-                "another number of regions than of boxes; 0 and 0 are expected: fetch "
+                "different numbers of regions and boxes; expected none of either: fetch "
                 "refer_*.json again",
                 DataWarning,
                 stacklevel=4,
@@ -162,11 +162,12 @@ class PhraseCut(RegionDataset):
 def phrase_mask(polygons: Any, size: tuple[int, int]) -> np.ndarray:
     """Draw the region of a phrase as the official tools do: the union of all its polygons.
 
-    polygons: `polygons[instance][polygon][point] = [x, y]`, pixels. Points are cut to integers;
-    outline and inside are filled; a polygon of one point is nothing, and there are no holes.
+    polygons: `polygons[instance][polygon][point] = [x, y]` in pixels. Coordinates are truncated to
+    integers, outline and inside are filled, polygons of one point are ignored, and there are no
+    holes.
     size: (W, H). Returns bool [H, W].
 
-    Raises DataError: other nesting.
+    Raises DataError: another nesting.
     """
     canvas = Image.new("L", size)
     pen = ImageDraw.Draw(canvas)

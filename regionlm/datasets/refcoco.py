@@ -29,7 +29,7 @@ DOWNLOAD = (
     "http://images.cocodataset.org/zips/train2014.zip"
 )
 
-# Of the "unc" splits. RefCOCO+'s sentences per split are in no source we trust.
+# Counts of the "unc" splits. No source that we trust has RefCOCO+'s sentences per split.
 _PUBLISHED = {
     ("refcoco", "train"): {"images": 16_994, "refs": 42_404, "sentences": 120_624},
     ("refcoco", "val"): {"images": 1_500, "refs": 3_811, "sentences": 10_834},
@@ -43,11 +43,11 @@ _PUBLISHED = {
 
 
 class RefCoco(RegionDataset):
-    """A sample per image that is referred to: all its COCO masks, and all sentences.
+    """A sample for each image that sentences refer to, with all its COCO masks and sentences.
 
-    Candidates are every annotated object of the image, in file order, whether a sentence refers
-    to it or not. Each sentence is a text of its own: those of one object share a target.
-    `mask_ids` are annotation ids, `text_ids` sentence ids.
+    All annotated objects of the image are candidates, in file order, whether a sentence refers to
+    them or not. Each sentence is a text; those of one object share a target. `mask_ids` are
+    annotation ids, `text_ids` sentence ids.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class RefCoco(RegionDataset):
     ) -> None:
         """Open a split.
 
-        root: folder of `refcoco/` and `refcoco+/`, or one of the two. Needed there:
-        `instances.json` and `refs(unc).p`.
+        root: folder of `refcoco/` and `refcoco+/`, or one of the two, with `instances.json` and
+        `refs(unc).p`.
         split: train, val, testA (people) or testB (other things).
         name: "refcoco" or "refcoco+".
-        allow_missing: an image whose file is not there is an error when it is read, not now.
+        allow_missing: report an image whose file is missing when it is read, not now.
         options: fields of `RefCocoOptions`.
 
         Raises DataError: unknown name or split, bad option, missing or damaged files, a pickle
@@ -98,7 +98,7 @@ class RefCoco(RegionDataset):
         super().__init__([str(number) for number in known], photos)
 
     def _group(self, refs: Sequence[Ref]) -> dict[int, list[Ref]]:
-        """References by image, without those whose image or object is not annotated."""
+        """Group references by image, without those whose image or object is not annotated."""
         groups: dict[int, list[Ref]] = {}
         annotated = np.isin([ref.ann_id for ref in refs], self._instances.ids)
         lost = 0
@@ -146,7 +146,7 @@ class RefCoco(RegionDataset):
 
 
 def _of_split(refs: Sequence[Ref], split: str, file: Path) -> list[Ref]:
-    """Select as the official tools do: the letter counts, so "testAB" is in testA and testB."""
+    """Select as the official tools do, by letter: "testAB" is in testA and in testB."""
     if split in ("testA", "testB", "testC"):
         found = [ref for ref in refs if split[-1] in ref.split]
     else:
@@ -162,12 +162,12 @@ def _image_folders(root: Path, images: str | Path | None, name: str) -> list[Pat
     if images is not None:
         given = Path(images)
         return [given / below / year for year in years for below in ("", "images")] + [given]
-    # Where DATA/refcoco was given as the root, the images lie beside it.
+    # If root is DATA/refcoco, the images are beside it.
     data = root.parent if root.name == name else root
     homes = (data / "images/mscoco/images", data / "images", data)
     return [home / year for year in years for home in homes]
 
 
 def _file_names(number: int, photo: Photo) -> tuple[str, str]:
-    # The `file_name` of a reference is no file; that of instances.json is. 2017 names are shorter.
+    # The `file_name` of instances.json, not that of references; COCO 2017 has shorter names.
     return photo.file_name, f"{number:012d}.jpg"

@@ -1,7 +1,7 @@
-"""Read the `refs(...).p` files of RefCOCO: pickles, which could run code, read so that they don't.
+"""Read the `refs(...).p` files of RefCOCO, which are pickles, without running code from them.
 
-They hold lists, dictionaries, numbers and texts only. A pickle needs the name of a class or
-function to do anything else; so every name is refused.
+They contain only lists, dictionaries, numbers and texts. A pickle needs the name of a class or
+function to do anything else, so every name is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from regionlm.datasets.data_errors import DataError
 
 
 class Sentence(NamedTuple):
-    """What one person wrote. raw: as typed; sent: cleaned by the authors."""
+    """A sentence that a person wrote. raw: as typed; sent: cleaned by the authors."""
 
     id: int
     raw: str
@@ -23,7 +23,7 @@ class Sentence(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """An annotated object, and the sentences that refer to it."""
+    """An annotated object and the sentences that refer to it."""
 
     id: int
     ann_id: int
@@ -33,9 +33,9 @@ class Ref(NamedTuple):
 
 
 def read_refs(file: Path) -> list[Ref]:
-    """Read a `refs(unc).p`, in file order.
+    """Read a `refs(unc).p` in file order.
 
-    Raises DataError: it names any class or function (nothing is run), is damaged, or holds
+    Raises DataError: it names a class or function (nothing is run), is damaged, or contains
     anything but references.
     """
     found = _load(file)
@@ -62,7 +62,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _load(file: Path) -> Any:
     data = file.read_bytes()
     try:
-        # Written by Python 2, whose plain strings are bytes: ASCII, as far as is known.
+        # Written by Python 2, whose plain strings are bytes, in all known files ASCII.
         try:
             return _PlainUnpickler(io.BytesIO(data)).load()
         except UnicodeDecodeError:
@@ -70,6 +70,6 @@ def _load(file: Path) -> Any:
     except Exception as error:  # damaged pickles raise a dozen types
         raise DataError(
             f"{file}: expected a pickle of plain lists, dictionaries, numbers and texts, which "
-            f"this is not ({error}); nothing it holds was run: fetch it again, from a source you "
+            f"this is not ({error}); no code from it was run: fetch it again, from a source you "
             "trust"
         ) from error

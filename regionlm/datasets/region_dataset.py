@@ -1,4 +1,4 @@
-"""What all datasets share: numbered images, decoded when asked for."""
+"""The base class of all datasets: numbered images, decoded when asked for."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from regionlm.datasets.sample import Sample
 
 
 class RegionDataset(Dataset[Sample], ABC):
-    """Images with regions and texts; `dataset[i]` decodes one and is a `Sample`.
+    """Images with regions and texts; `dataset[i]` decodes an image and returns a `Sample`.
 
-    Opening reads annotations only. Instances are small and can be pickled, so a `DataLoader`
-    decodes in its workers; give it `collate_fn=list`, since samples differ in size.
+    Opening a dataset reads annotations only. Instances are small and can be pickled, so the workers
+    of a `DataLoader` can decode; pass it `collate_fn=list`, since samples differ in size.
 
-    name: as `open_dataset` knows it. split: as given. classes: names of all classes, () if the
-    dataset has texts of its own. relatives: for each class those that contain it and those that it
-    contains, as indices; () where no hierarchy is known. annotations: the files they were read
-    from, but for label maps.
+    name: its name in `open_dataset`. split: as given. classes: names of all classes; () if the
+    dataset has free texts. relatives: for each class, indices of those that contain it or that it
+    contains; () without a hierarchy. annotations: the annotation files, without label maps.
     """
 
     name: str
@@ -33,30 +32,30 @@ class RegionDataset(Dataset[Sample], ABC):
     relatives: tuple[frozenset[int], ...] = ()
 
     def __init__(self, ids: Sequence[str], photos: Sequence[str]) -> None:
-        """Number the images. ids: of all images of the split. photos: their files."""
+        """Set up the images. ids: those of all images of the split. photos: their files."""
         self._ids = tuple(ids)
         self._photos = tuple(photos)
         self._rows = tuple(range(len(self._ids)))
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self._rows)
 
     def id_of(self, index: int) -> str:
-        """Id of an image, without decoding it."""
+        """Return the id of an image without decoding it."""
         return self._ids[self._rows[index]]
 
     def __getitem__(self, index: int) -> Sample:
         """Decode an image and its masks.
 
-        Raises IndexError; DataError: a file is damaged, missing, or of another picture.
+        Raises IndexError; DataError: a file is missing or damaged, or shows another image.
         """
         return self._load(self._rows[index])
 
     def limited(self, count: int, seed: int = 0) -> RegionDataset:
-        """Draw `count` images at random, in the dataset's order: the same ones for the same seed.
+        """Return a dataset of `count` random images, in the same order; the seed decides which.
 
-        With a larger count, all images. Raises DataError: count < 1.
+        Returns all images if there are fewer. Raises DataError: count < 1.
         """
         if count < 1:
             raise DataError(f"{self.name}: expected a limit of at least 1 image, found {count}")

@@ -1,4 +1,4 @@
-"""One image with its regions and texts: what every dataset of `regionlm.datasets` gives."""
+"""An image with its regions and texts, as every dataset of `regionlm.datasets` returns it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from PIL import Image
 class Sample:
     """An image, its candidate regions, and texts that each describe one of them.
 
-    id: of the image, unique in its dataset.
+    id: id of the image, unique in its dataset.
     image: RGB, 8 bits, W x H pixels.
-    masks: bool [M, H, W] in the pixels of `image`, no mask without a pixel; M may be 0.
-    mask_ids: M names of the masks, as the dataset names its annotations.
+    masks: bool [M, H, W] in the pixels of `image`, none empty; M may be 0.
+    mask_ids: M ids of the masks, as the dataset names its annotations.
     texts: T texts, none blank. In a dataset of classes T = M: the name of each mask's class.
-    text_ids: T names of the texts.
-    targets: T indices into `masks`: the one that each text describes.
+    text_ids: T ids of the texts.
+    targets: T indices into `masks`: the mask that each text describes.
     labels: M indices into the dataset's `classes`; () if it has none.
-    tags: what a protocol may select images by, e.g. PhraseCut's `coco_id`; `annotated_size`, (W, H)
-    in pixels, is there where masks were resized, since they were made at another size.
-    dropped: ids of masks without a pixel and of texts without a word or mask; they are left out.
+    tags: further facts to select images by, such as PhraseCut's `coco_id`. `annotated_size`, (W, H)
+    in pixels, is there if the masks were made at another size and had to be resized.
+    dropped: ids of the empty masks, and of texts without words or a mask, that were left out.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Text:
-    """A text of an image. id: its name; target: the id of the mask it describes."""
+    """A text of an image. target: id of the mask that it describes."""
 
     id: str
     text: str
@@ -55,9 +55,9 @@ def referring_sample(
     texts: Sequence[Text],
     tags: Mapping[str, Any],
 ) -> Sample:
-    """Join masks and the texts that refer to them.
+    """Make a sample of masks and the texts that refer to them.
 
-    masks: by id, bool [h, w]; those of another size than the image are resized to it.
+    masks: bool [h, w] by id; they are resized if they have another size than the image.
     """
     fitted, tags = _fit(masks, image, tags)
     kept = {name: mask for name, mask in fitted.items() if mask.any()}
@@ -87,10 +87,10 @@ def labelled_sample(
     classes: Sequence[str],
     tags: Mapping[str, Any] | None = None,
 ) -> Sample:
-    """Join masks and the classes that name them.
+    """Make a sample of masks and their classes.
 
-    masks: by id, bool [h, w]; those of another size than the image are resized to it.
-    labels: index into `classes` of each mask.
+    masks: bool [h, w] by id; they are resized if they have another size than the image.
+    labels: index into `classes` for each mask.
     """
     fitted, tags = _fit(masks, image, tags or {})
     label_of = dict(zip(masks, labels, strict=True))
@@ -111,7 +111,7 @@ def labelled_sample(
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask bool [h, w] to size (W, H), by the nearest pixel; returns bool [H, W]."""
+    """Resize a mask, bool [h, w], to (W, H) by the nearest pixel; returns bool [H, W]."""
     picture = Image.fromarray(mask.astype(np.uint8))
     return np.asarray(picture.resize(size, Image.Resampling.NEAREST)) > 0
 

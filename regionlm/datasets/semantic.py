@@ -1,4 +1,4 @@
-"""Datasets whose annotation is a label map: one mask per image and class."""
+"""Datasets annotated with label maps: one mask for each class in an image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from regionlm.datasets.sample import Sample, labelled_sample
 
 
 class SemanticDataset(RegionDataset):
-    """A sample per image: for each class in it, all pixels of that class are one mask.
+    """A sample for each image: all pixels of a class are one mask.
 
-    Mask ids are "IMAGE/CLASS", the class as the files call it; masks are in the order of classes.
+    Mask ids are "IMAGE/CLASS" with the class name of the files; masks are in the order of classes.
 
-    raw_classes: names of class 1, 2, ..., as the files call them. spelled: those of them that are
-    no words of English, by raw name. published: number of images by split.
+    raw_classes: names of class 1, 2, ... in the files. spelled: English words for those that are
+    none, by raw name. published: number of images by split. download: where to get the dataset.
     """
 
     raw_classes: ClassVar[Sequence[str]]
@@ -38,11 +38,11 @@ class SemanticDataset(RegionDataset):
         options: VocOptions,
         allow_missing: bool,
     ) -> None:
-        """Find the photos and set up the classes; `name` and `split` are there already.
+        """Find the photos and set up the classes; `name` and `split` must be set before.
 
-        ids: of all images of the split. photo_folders: where their `ID.jpg` may be.
+        ids: ids of all images of the split. photo_folders: where their `ID.jpg` may be.
 
-        Raises DataError: photos are missing, or `options.drop_classes` names no class.
+        Raises DataError: photos are missing, or `options.drop_classes` has an unknown class.
         """
         counted = {"images": self.published[self.split]}
         check_counts(f"{self.name} {self.split}", {"images": len(ids)}, counted)
@@ -59,7 +59,7 @@ class SemanticDataset(RegionDataset):
 
     @abstractmethod
     def _label_map(self, row: int) -> np.ndarray:
-        """Class of each pixel, integers [H, W]: 1, 2, ... as in `raw_classes`; others are none."""
+        """Return the class of each pixel, integers [H, W]: 1, 2, ... of `raw_classes`, or none."""
 
     def _load(self, row: int) -> Sample:
         numbers = self._label_map(row)
@@ -75,7 +75,7 @@ class SemanticDataset(RegionDataset):
 
 
 def check_labels(numbers: np.ndarray, allowed: Sequence[int], path: str, hint: str) -> None:
-    """Raise DataError if a label map, integers [H, W], holds other numbers than `allowed`."""
+    """Raise DataError if a label map, integers [H, W], contains other numbers than `allowed`."""
     others = np.setdiff1d(numbers, allowed)
     if len(others):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 segmentation: 20 classes, one mask per image and class.
+"""Pascal VOC 2012 segmentation: 20 classes, one mask for each class in an image.
 
 Everingham et al., The Pascal Visual Object Classes Challenge 2012;
 http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
@@ -32,9 +32,9 @@ _BACKGROUND, _VOID = 0, 255
 
 
 class Voc2012(SemanticDataset):
-    """A sample per image: for each of the classes in it, all its pixels are one mask.
+    """A sample for each image: all pixels of a class are one mask.
 
-    Background, and the void border around objects, belong to no mask.
+    Background and the void border around objects are in no mask.
     """
 
     raw_classes = CLASSES
@@ -54,7 +54,7 @@ class Voc2012(SemanticDataset):
 
         root: `VOC2012/`, `VOCdevkit/` above it, or the folder above that.
         split: train, val or trainval.
-        allow_missing: an image whose file is not there is an error when it is read, not now.
+        allow_missing: report an image whose file is missing when it is read, not now.
         options: fields of `VocOptions`.
 
         Raises DataError: unknown split, bad option, missing or damaged files.
@@ -80,6 +80,6 @@ class Voc2012(SemanticDataset):
         path = self._maps[row]
         numbers = read_label_map(path)
         allowed = (_BACKGROUND, *range(1, len(CLASSES) + 1), _VOID)
-        hint = "not a label map of VOC 2012, unpack the original again"
+        hint = "this is no label map of VOC 2012; unpack the original again"
         check_labels(numbers, allowed, path, hint)
         return numbers

@@ -86,12 +86,12 @@ def test_two_categories_of_one_name_are_a_warning(build):
     root = build.coco()
     file = root / "annotations/instances_val2017.json"
     file.write_text(file.read_text().replace('"toothbrush"', '"car"'))
-    with pytest.warns(DataWarning, match="1 that several have, for example 'car'"):
+    with pytest.warns(DataWarning, match="1 names that several have, for example 'car'"):
         assert Coco(root).classes == ("person", "car", "car")
 
 
 def test_no_image_is_an_error(build):
-    with pytest.raises(DataError, match=r"coco: no image of the split val2017 .*val2017\.json"):
+    with pytest.raises(DataError, match=r"coco: the split val2017 has no image .*val2017\.json"):
         open_dataset("coco", build.coco(annotations=[]))
 
 

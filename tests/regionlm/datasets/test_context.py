@@ -79,7 +79,7 @@ def test_synonyms_of_the_names_are_no_contradiction(build, recwarn):
 
 def test_other_names_for_the_numbers_are_a_warning(build):
     names = {**CLASSES, 23: "bird", 25: "bicycle"}
-    with pytest.warns(DataWarning, match="names 2 of the 59 .* 23 'bird' instead of 'bicycle'"):
+    with pytest.warns(DataWarning, match="names for 2 of the 59 .* 23 'bird' instead of 'bicycle'"):
         Context59(build.context("detail", names))
 
 
@@ -89,7 +89,7 @@ def test_labels_txt_is_compared_with_the_numbers(build):
     build.write(root / "labels.txt", "1: accordion\n" + "\n".join(lines) + "\n")
     Context59(root)
     build.write(root / "labels.txt", "\n".join(lines).replace("18: bed\n", "18: boat\n"))
-    with pytest.warns(DataWarning, match="names 1 of the 59"):
+    with pytest.warns(DataWarning, match="names for 1 of the 59"):
         Context59(root)
     build.write(root / "labels.txt", "bed\n")
     with pytest.raises(DataError, match="lines like '2: aeroplane'; found 'bed'"):

@@ -145,7 +145,7 @@ def test_class_files_that_do_not_fit_are_an_error(build):
     with pytest.raises(DataError, match="no name for 1 of 2 classes, for example /m/04yx4"):
         OpenImages(root)
     build.write(root / "classes-segmentation.txt", "Person\n")
-    with pytest.raises(DataError, match="one class id like /m/04yx4 a line"):
+    with pytest.raises(DataError, match="a class id like /m/04yx4 on each line"):
         OpenImages(root)
 
 

@@ -245,7 +245,7 @@ def test_tasks_that_occur_twice_are_left_out_with_a_warning(build):
 
 def test_tasks_with_more_boxes_than_regions_are_a_warning(build):
     tasks = {"val": [build.task(1, 1, "hat", [[build.rectangle(1, 1, 4, 4)]], boxes=2)]}
-    with pytest.warns(DataWarning, match="1 have another number of regions than of boxes"):
+    with pytest.warns(DataWarning, match="1 have different numbers of regions and boxes"):
         assert len(PhraseCut(build.phrasecut(tasks=tasks))) == 1
 
 

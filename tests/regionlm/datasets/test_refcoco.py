@@ -130,7 +130,7 @@ def test_a_pickle_that_would_run_code_raises_and_runs_nothing(build, tmp_path, f
     root = build.refcoco()
     file = root / "refcoco" / "refs(unc).p"
     file.write_bytes(pickle.dumps([*build.refs, Attack(function, *arguments)], protocol))
-    with pytest.raises(DataError, match="nothing it holds was run"):
+    with pytest.raises(DataError, match="no code from it was run"):
         RefCoco(root)
     assert not proof.exists()
 
