@@ -1,4 +1,4 @@
-"""Draw where localized embeddings look: relevance over the image, one panel a region."""
+"""Draw relevance maps over an image, with a panel for each region or text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PANEL = 480  # longest side of one panel, pixels
 _COLUMNS = 4
 _GAP = 12
 _FONT_SIZE = 17
-# Relevance 0, 1/4 ... 1 in RGB: dark blue, blue-violet, red, orange, pale yellow; lightness rises
-# throughout, so it reads in grey and to colour-blind eyes.
+# RGB of relevance 0, 1/4 ... 1: dark blue, blue-violet, red, orange, pale yellow. Lightness rises
+# throughout, so maps can be read in grey and by colour-blind people.
 _COLOURS = np.array([[8, 10, 60], [88, 20, 128], [190, 45, 90], [245, 135, 35], [252, 245, 170]])
 
 
 def colour_relevance(relevance: np.ndarray) -> np.ndarray:
-    """Colour a map [H, W] in [0, 1]: uint8 RGB [H, W, 3]; values outside are clipped, NaN is 0."""
+    """Colour a map [H, W] in [0, 1] as uint8 RGB [H, W, 3]; clips values, and NaN counts as 0."""
     values = np.clip(np.nan_to_num(relevance, nan=0.0), 0, 1)
     stops = np.linspace(0, 1, len(_COLOURS))
     channels = [np.interp(values, stops, _COLOURS[:, c]) for c in range(3)]
@@ -31,11 +31,11 @@ def colour_relevance(relevance: np.ndarray) -> np.ndarray:
 def draw_panel(
     image: Image.Image, mask: np.ndarray | None, relevance: np.ndarray, caption: str = ""
 ) -> Image.Image:
-    """Draw one map: relevance laid over the image, the mask's outline, its caption below.
+    """Draw a map over the image, with the mask's outline and a caption below.
 
     image: RGB. mask: bool [H, W] of the image's size, or None for no outline. relevance: [h, w] of
     any size, in [0, 1]; the more relevant a pixel, the more its colour covers the image. Returns
-    RGB, longest side of the picture part 480 pixels.
+    RGB; without the caption, the longest side is 480 pixels.
     """
     scale = _PANEL / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -46,7 +46,7 @@ def draw_panel(
     blended = (1 - weight) * small + weight * colour_relevance(values)
     if mask is not None:
         inside = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-        # BOX keeps a trace of regions thinner than a panel pixel; max keeps them in the outline.
+        # BOX leaves a trace of regions thinner than a panel pixel; max keeps that in the outline.
         covered = np.asarray(inside) >= min(128, int(np.asarray(inside).max()))
         line, halo = outline(covered)
         blended[halo] = 0
@@ -55,7 +55,7 @@ def draw_panel(
 
 
 def outline(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Trace a mask bool [H, W]: its two outermost pixels, and the ring of pixels just outside."""
+    """Return the two outermost pixels of a mask, bool [H, W], and the pixels just outside it."""
     return mask & ~_shrink(_shrink(mask)), ~mask & ~_shrink(~mask)
 
 
@@ -67,10 +67,10 @@ def draw_heatmaps(
     *,
     columns: int = _COLUMNS,
 ) -> Image.Image:
-    """Draw every map's panel side by side, by default four in a row.
+    """Draw the panels of M maps side by side, by default four in a row.
 
-    image: RGB. masks: bool [M, H, W] of the image's size, or M such masks or None. relevance: array
-    or tensor [M, h, w] in [0, 1], or M maps. captions: M texts, or none.
+    image: RGB. masks: bool [M, H, W] of the image's size, or M of such masks or None. relevance:
+    array or tensor [M, h, w] in [0, 1], or M maps. captions: M texts, or none.
     """
     texts = list(captions) or [""] * len(masks)
     maps = [np.asarray(m.detach().cpu() if hasattr(m, "detach") else m) for m in relevance]
@@ -98,15 +98,15 @@ def save_heatmap(
     *,
     columns: int = _COLUMNS,
 ) -> None:
-    """Write `draw_heatmaps` to a .png, .jpg or .webp file; whole or not at all.
+    """Write `draw_heatmaps` to a .png, .jpg or .webp file, whole or not at all.
 
-    Raises InputError where the file can't be written.
+    Raises InputError if the file can't be written.
     """
     save_picture(path, draw_heatmaps(image, masks, relevance, captions, columns=columns))
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Keep the pixels whose four neighbours are all in the mask; beyond the border counts as in."""
+    """Keep pixels with all four neighbours in the mask; those beyond the border count as in."""
     padded = np.pad(mask, 1, mode="edge")
     sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     return mask & np.logical_and.reduce(sides)
@@ -128,7 +128,7 @@ def _with_caption(picture: Image.Image, caption: str) -> Image.Image:
 
 
 def _wrap(text: str, font: Any, width: int) -> list[str]:
-    """Break a text into lines at most `width` pixels long, inside a word only if it is longer."""
+    """Break a text into lines of at most `width` pixels, inside words only if they are longer."""
     lines = [""]
     for word in text.split():
         if lines[-1] and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,6 +1,6 @@
-"""What is installed, and whether it works: what to put in a report of a bug.
+"""Find out what is installed and whether it works, for a bug report.
 
-`examine()` keeps going whatever fails, and loads torch only when it is called.
+`examine()` carries on whatever fails, and loads torch only when it is called.
 """
 
 from regionlm.doctor.diagnosis import Diagnosis, DiagnosisSection, Row

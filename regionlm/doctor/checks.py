@@ -1,6 +1,6 @@
-"""Run one check: whatever it raises becomes a row, and rows tell nothing that is nobody's business.
+"""Run a check: an exception becomes a row, and rows contain nothing private.
 
-A check is a function that yields rows. What it yielded before it failed is kept.
+A check is a function that yields rows. Those that it yielded before it failed are kept.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Check = Callable[[], Iterable[Row]]
 
 
 def run_check(name: str, check: Check) -> list[Row]:
-    """Rows of a check; one named after it for an exception, and one for each warning to users."""
+    """Return the rows of a check, one for its exception, and one for each warning to users."""
     rows: list[Row] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             rows.extend(check())
-        except Exception as error:  # of any kind: to find it out is what this is for
+        except Exception as error:  # finding errors of any kind is the purpose
             rows.append(Row(name, "failed", state="wrong", note=reason(error)))
     said = {str(w.message): None for w in caught if issubclass(w.category, UserWarning)}
     rows += [Row(name, "warns", state="note", note=message) for message in said]
@@ -34,28 +34,28 @@ def run_check(name: str, check: Check) -> list[Row]:
 def make_section(
     name: str, rows: Iterable[Row], heads: tuple[str, str] = ("", "")
 ) -> DiagnosisSection:
-    """A section of rows that can be shown to anybody."""
+    """Make a section of rows that can be shown to anybody."""
     return DiagnosisSection(clean(name), tuple(_clean_row(row) for row in rows), heads)
 
 
 def reason(error: Exception) -> str:
-    """An exception in one line; its type is left out where the message was written for users."""
+    """Return an exception in one line, without its type if the message was written for users."""
     return str(error) if isinstance(error, UserError) else kind_and_line(error)
 
 
 def clean(text: str) -> str:
-    """One line without control characters, passwords in addresses, hub tokens and the user's home.
+    """Return a text as one line without control characters and private information.
 
-    The home folder is shown as ~.
+    Passwords in addresses and hub tokens are removed; the user's home folder is shown as ~.
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     text = re.sub(r"://[^/\s@]+@", "://", text)
     text = re.sub(r"\bhf_\w{8,}", "hf_***", text)
     try:
         home = str(Path.home())
-    except RuntimeError:  # nobody knows where it is
+    except RuntimeError:  # there is none
         return text
-    if len(Path(home).parts) < 2:  # the root of all folders is no secret
+    if len(Path(home).parts) < 2:  # the root folder is no secret
         return text
     return re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w.-])", "~", text)
 

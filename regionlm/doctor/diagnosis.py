@@ -1,4 +1,4 @@
-"""What an examination found, as text and as JSON values."""
+"""The result of an examination, as text and as JSON values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ State = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Args:
-        name: of the thing.
-        found: what is there.
-        expected: what should be; empty where anything may be.
-        state: a ``"note"`` is worth knowing and does no harm, what is ``"wrong"`` does.
-        note: what that means and what to do, one line.
+        name: name of the thing.
+        found: what was found.
+        expected: what was expected; empty if anything may be found.
+        state: ``"wrong"`` for a fault, ``"note"`` for something worth knowing that does no harm.
+        note: what the finding means and what to do, in one line.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Row:
     note: str = ""
 
     def sentence(self) -> str:
-        """The row in words, where it stands alone."""
+        """Return the row as a sentence that can stand alone."""
         return f"{self.name} {self.found}: {self.note or f'expected {self.expected}'}"
 
 
 @dataclass(frozen=True)
 class DiagnosisSection:
-    """Rows of one subject; `heads` stand above what was found and expected."""
+    """Rows on one subject; `heads` are the headings above what was found and expected."""
 
     name: str
     rows: tuple[Row, ...]
@@ -43,31 +43,31 @@ class DiagnosisSection:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that an examination found."""
+    """The result of an examination."""
 
     version: str
-    """Of regionlm."""
+    """Version of regionlm."""
     sections: tuple[DiagnosisSection, ...]
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong, a sentence each; empty where all is well."""
+        """A sentence for each thing that is wrong."""
         return self._sentences("wrong")
 
     @property
     def notes(self) -> list[str]:
-        """What is worth knowing though nothing is wrong with it, a sentence each."""
+        """A sentence for each thing that is worth knowing but not wrong."""
         return self._sentences("note")
 
     def text(self) -> str:
-        """Aligned lines; the last one says whether all is well."""
+        """Return aligned lines; the last one says whether all is well."""
         lines = [f"regionlm {self.version}"]
         for section in self.sections:
             lines += ["", *_lines(section)]
         return "\n".join([*lines, "", self._verdict()])
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``--json`` prints: JSON values by name, rows by the name of their section."""
+        """Return what ``--json`` prints, with the rows by the name of their section."""
         return {
             "regionlm": self.version,
             "faults": self.faults,
@@ -95,7 +95,7 @@ def _lines(section: DiagnosisSection) -> list[str]:
         mark = "" if row.state == "ok" else row.state
         table.append((mark, row.name, row.found, row.expected, row.note))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    widths[0] = len("wrong")  # sections stand in line, whatever is in them
+    widths[0] = len("wrong")  # the same in all sections, to align them
     return [_line(cells, widths) for cells in table]
 
 

@@ -1,4 +1,4 @@
-"""All checks in a row."""
+"""Run all checks."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps(:0)?")
 def examine(
     model: str | Path = "mini", *, device: str = "auto", offline: bool = False
 ) -> Diagnosis:
-    """Look at versions, extras, machine, folders and hub, and try a model out on a known image.
+    """Check versions, extras, machine, folders and the hub, and try a model on a known image.
 
-    Nothing is changed or written but what loading a model from the hub keeps there.
+    Nothing is written, except that a model of the hub is kept in the hub's cache.
 
     Args:
-        model: the bundled model, of which the caption of that image is known too; a preset, the
-            folder or hub id of a bundle or of a LLaVA.
+        model: mini, whose caption of that image is known; a preset; or the folder or hub id of a
+            bundle or of a LLaVA.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
-        offline: use files of this machine only, and do not ask whether the hub answers.
+        offline: only use files on this machine, and do not contact the hub.
 
     Returns:
-        The report. What is wrong is in its `faults`: a package that is missing or too old, a device
-        that is not there, a model that can't be loaded or does not do what it should.
+        The diagnosis. Its `faults` are what is wrong: a package that is missing or too old, a
+        device that does not exist, a model that can't be loaded or does not work as it should.
 
     Raises:
-        InputError: no name of a device.
+        InputError: unknown name of a device.
     """
     if not _DEVICES.fullmatch(device):
         raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
 
     def tried() -> Iterator[Row]:
-        from regionlm.doctor.model_check import examine_model  # which needs all that may be missing
+        from regionlm.doctor.model_check import examine_model  # its imports may fail
 
         return examine_model(model, device, offline)
 

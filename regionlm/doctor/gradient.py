@@ -1,4 +1,4 @@
-"""How far the explicit gradient of relevance maps is from automatic differentiation's."""
+"""Compare the explicit gradient of relevance maps with automatic differentiation."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from regionlm.backbones.vision import EncodedImages, VisionBackbone
 
-_EXACT, _HALF = 1e-3, 5e-2  # hundreds of times what rounding does to sound models, and 4 times
+_EXACT, _HALF = 1e-3, 5e-2  # hundreds of times, and 4 times, the rounding error of sound models
 
 
 def tolerance(backbone: VisionBackbone) -> float:
-    """Largest difference that rounding explains; more of it in half precision."""
+    """Return the largest difference that rounding can explain; more in half precision."""
     return _HALF if torch.finfo(backbone.dtype).bits < 32 else _EXACT
 
 
 def gradient_difference(backbone: VisionBackbone, image: Image.Image) -> float:
-    """Largest difference of map and gradient from autograd's, as a share of their largest value.
+    """Return the largest difference from autograd in map and gradient, relative to their maxima.
 
-    At one token near the image's own embedding, for one random loss of its map. Autograd works on
-    the CPU in float64, so that the difference is all ours.
+    It is measured at one token near the image's own embedding, for a random loss of its map.
+    Autograd runs on the CPU in float64, so the difference is our error alone.
     """
     encoded = backbone.encode(backbone.preprocess(image, backbone.default_size)[None])
     token, slope = _problem(encoded)
@@ -50,17 +50,17 @@ def gradient_difference(backbone: VisionBackbone, image: Image.Image) -> float:
 
 
 def _problem(encoded: EncodedImages) -> tuple[Tensor, Tensor]:
-    """A unit token [1, d] and a gradient at its map [1, gh, gw], float32 on the CPU."""
+    """Return a unit token [1, d] and a gradient at its map [1, gh, gw], float32 on the CPU."""
     draw = torch.Generator().manual_seed(0)
     start = F.normalize(encoded.embeddings[:1].cpu().float(), dim=1)
-    # Not the embedding itself, at which the cosine has no gradient.
+    # Not the embedding itself, where the gradient of the cosine is zero.
     away = F.normalize(torch.randn(start.shape, generator=draw, device="cpu"), dim=1)
     slope = torch.randn(1, *encoded.grid, generator=draw, device="cpu")
     return F.normalize(start + away, dim=1), slope
 
 
 def _on_cpu(part: Any) -> Any:
-    """Float64 copies of all weights in a dataclass of weights."""
+    """Copy all weights in a dataclass to the CPU in float64."""
     if isinstance(part, Tensor):
         return part.detach().to("cpu", torch.float64)
     if is_dataclass(part) and not isinstance(part, type):
@@ -69,5 +69,5 @@ def _on_cpu(part: Any) -> Any:
 
 
 def _share(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference as a share of the largest value; NaN where either holds one."""
+    """Return the largest difference relative to the largest value; NaN if either has a NaN."""
     return float((found.cpu().double() - wanted).abs().max() / wanted.abs().max())

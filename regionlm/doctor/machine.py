@@ -1,4 +1,4 @@
-"""The machine: Python, system, processors, the device that work runs on."""
+"""Checks of the machine: Python, system, processors and the device to run on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def system() -> Iterator[Row]:
-    """Python, operating system, and where regionlm was imported from."""
+    """Tell Python, the operating system, and where regionlm was imported from."""
     yield Row("Python", f"{platform.python_version()} ({platform.python_implementation()})")
     yield Row("system", platform.platform())
     yield Row("regionlm in", str(Path(regionlm.__file__).parent))
 
 
 def processors() -> Iterator[Row]:
-    """How many processors there are, and how many threads PyTorch uses."""
+    """Tell the number of processors and of PyTorch's threads."""
     count = os.cpu_count() or 0
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count
     limited = f", {allowed} for this process" if allowed != count else ""
@@ -34,7 +34,7 @@ def processors() -> Iterator[Row]:
 
 
 def device(name: str) -> Iterator[Row]:
-    """What a device's name stands for here."""
+    """Tell which device a name stands for on this machine."""
     import torch
 
     from regionlm.devices import resolve_device

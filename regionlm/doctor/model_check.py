@@ -1,4 +1,4 @@
-"""A model's own check: it loads, its numbers are finite, its gradient is right, it writes."""
+"""Check of a model: it loads, its weights are finite, its gradient is right, it captions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 _PICTURE = Path(__file__).with_name("fish.jpg")
 _BOX = "108,85,189,151"
 _KNOWN = {"mini": "a fish on the sand"}
-"""What bundled models say of it: all of its words are likely, so that rounding changes none."""
-_TOKENS = 8  # that an unknown model writes; enough to go round its cache
+"""Captions of bundled models; their words are so likely that rounding does not change them."""
+_TOKENS = 8  # that an unknown model writes; enough to use its cache
 
 
 def examine_model(source: str | Path, device: str, offline: bool) -> Iterator[Row]:
-    """Load a model and try out each of its parts, one whatever becomes of another.
+    """Load a model and try each of its parts, even if others fail.
 
-    Raises whatever keeps it from being loaded.
+    Raises whatever exception prevents loading.
     """
     captioner = load_captioner(source, device=device, offline=offline)
     yield from run_check("about", lambda: _about(captioner))
@@ -69,7 +69,7 @@ def _language_model(writer: PrefixGenerator) -> Iterator[Row]:
     yield Row("language model", f"{display_name(writer.lm)}, {_kind(weight.dtype)}")
     calling = calling_of(writer.lm)
     if calling.cache is None:
-        note = "it reads all again for each token: right, but slow"
+        note = "it reads the whole text again for each token, which is right but slow"
         yield Row("cache", "none", state="note", note=note)
     else:
         yield Row("cache", calling.cache)
@@ -89,14 +89,14 @@ def _weights(captioner: Captioner) -> Iterator[Row]:
         yield Row("weights", "finite", "finite")
         return
     more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-    note = f"{damaged[0]}{more}; the weights are damaged, load them again"
+    note = f"{damaged[0]}{more}; the weights are damaged, download them again"
     yield Row("weights", "not finite", "finite", "wrong", note)
 
 
 def _gradient(captioner: Captioner) -> Iterator[Row]:
     backbone = captioner.backbone
     found, most = gradient_difference(backbone, _picture()), tolerance(backbone)
-    state: State = "ok" if found <= most else "wrong"  # which NaN is
+    state: State = "ok" if found <= most else "wrong"  # also for NaN
     yield Row("gradient", f"within {found:.1e} of autograd", f"within {most:.0e}", state)
 
 

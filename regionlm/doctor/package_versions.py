@@ -1,4 +1,4 @@
-"""Versions that are installed, beside those that were tested and those that pyproject.toml asks."""
+"""Compare installed versions with the tested ones and with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 _TESTED = Path(__file__).with_name("tested_versions.json")
-_DEVELOPERS = ("dev", "docs")  # tools that no command of ours imports
+_DEVELOPERS = ("dev", "docs")  # tools that no command imports
 _LEAST = (">=", ">", "==", "~=")
 
 Wanted = dict[str, "SpecifierSet"]
-"""Versions asked for, by the name of the package."""
+"""Requested versions by the name of the package."""
 
 
 def own_version() -> str:
-    """Of regionlm."""
+    """Return the version of regionlm."""
     return _installed("regionlm") or "unknown"  # in a checkout that was never installed
 
 
 def versions() -> Iterator[Row]:
-    """A row for each package that regionlm needs, and for those of its extras that are there.
+    """Yield a row for each package that regionlm needs, and for installed packages of its extras.
 
-    Wrong is what is missing, or older than pyproject.toml asks; another version than the tested one
-    is a note.
+    Packages that are missing, or older than pyproject.toml asks for, are wrong; other versions than
+    the tested ones are notes.
     """
     tested = _tested()
     core, with_extras = required()
     if not core:
-        yield Row("regionlm", "not installed", state="note", note="what it needs is not known here")
+        yield Row("regionlm", "not installed", state="note", note="its requirements are not known")
         core = {name: _any_version() for name in tested if _installed(name) is not None}
     for name, wanted in core.items():
         yield _version_row(name, wanted, tested)
@@ -47,7 +47,7 @@ def versions() -> Iterator[Row]:
 
 
 def extras() -> Iterator[Row]:
-    """A row for each extra: there, or what of it is missing and how to get it."""
+    """Yield a row for each extra: it is there, or what is missing and how to install it."""
     for name, packages in required()[1].items():
         missing = [f"{one}{wanted}" for one, wanted in packages.items() if _lacks(one, wanted)]
         if not missing:
@@ -59,9 +59,9 @@ def extras() -> Iterator[Row]:
 
 
 def required() -> tuple[Wanted, dict[str, Wanted]]:
-    """What regionlm's metadata ask for: of all users, and with each extra, others' included.
+    """Return what regionlm requires, and what each of its extras requires, from its metadata.
 
-    Both are empty where regionlm is not installed.
+    Both are empty if regionlm is not installed.
     """
     try:
         lines = metadata.requires("regionlm") or []
@@ -72,7 +72,7 @@ def required() -> tuple[Wanted, dict[str, Wanted]]:
 
 
 def _tested() -> dict[str, str]:
-    """The versions that were tested with this Python, by plain name."""
+    """Return the versions that were tested with this Python, by canonical name."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -93,7 +93,7 @@ def _asked(lines: list[str], extra: str) -> Wanted:
         always = marker is None or marker.evaluate({"extra": ""})
         if always == bool(extra) or not (marker is None or marker.evaluate({"extra": extra})):
             continue
-        if requirement.name == "regionlm":  # an extra that takes in others
+        if requirement.name == "regionlm":  # an extra that includes others
             for other in sorted(requirement.extras):
                 _ask(found, _asked(lines, other))
         else:
@@ -102,13 +102,13 @@ def _asked(lines: list[str], extra: str) -> Wanted:
 
 
 def _ask(found: Wanted, more: Wanted) -> None:
-    """Ask for more, too: what is asked for twice has to satisfy both."""
+    """Add requirements; a package that is required twice has to satisfy both."""
     for name, wanted in more.items():
         found[name] = found.get(name, _any_version()) & wanted
 
 
 def _of_users(with_extras: Mapping[str, Wanted]) -> Wanted:
-    """What all extras but the developers' ask for."""
+    """Return what all extras require, except those for developers."""
     found: Wanted = {}
     for name, packages in with_extras.items():
         if name not in _DEVELOPERS:
@@ -125,13 +125,13 @@ def _version_row(name: str, wanted: SpecifierSet, tested: Mapping[str, str]) -> 
         return Row(name, "missing", reference, "wrong", cure)
     found = _parsed(version)
     if found is None:
-        note = f"no version: {cure} --force-reinstall"
+        note = f"has no valid version: {cure} --force-reinstall"
         return Row(name, version or "unknown", reference, "wrong", note)
     if _is_older(found, wanted):
-        note = f"older than regionlm asks ({wanted}): {cure}"
+        note = f"older than regionlm asks for ({wanted}): {cure}"
         return Row(name, version, reference, "wrong", note)
     if not wanted.contains(found, prereleases=True):
-        return Row(name, version, reference, "note", f"newer than regionlm asks ({wanted})")
+        return Row(name, version, reference, "note", f"newer than regionlm allows ({wanted})")
     if reference and found.public != reference:
         return Row(name, version, reference, "note", "not the version that was tested")
     return Row(name, version, reference)
@@ -157,7 +157,7 @@ def _parsed(version: str) -> Version | None:
 
 
 def _installed(name: str) -> str | None:
-    """Version of a package; "" where its metadata tell none, None where it is not installed."""
+    """Return the version of a package; "" if its metadata have none, None if it is missing."""
     try:
         return metadata.version(name) or ""
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Folders that models are kept in, and the hub that they come from."""
+"""Checks of the folders that models are kept in, and of the hub that they come from."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from regionlm.doctor.checks import reason
 from regionlm.doctor.diagnosis import Row
 
 PATIENCE = 3.0
-"""Seconds that the hub has to answer."""
+"""Seconds to wait for the hub."""
 
 
 def hub_cache() -> Iterator[Row]:
-    """Where the hub's files are kept."""
+    """Tell where the hub's files are kept."""
     from huggingface_hub import constants
 
     yield _folder("hub's files", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE")
 
 
 def own_folders() -> Iterator[Row]:
-    """Where regionlm looks for models put there by hand, and where it keeps what it fetches."""
+    """Tell where regionlm looks for models put there by hand, and keeps what it downloads."""
     from regionlm.pretrained.presets import models_folder
 
     yield _folder("models", models_folder(), "REGIONLM_MODELS")
@@ -33,25 +33,25 @@ def own_folders() -> Iterator[Row]:
 
 
 def _folder(name: str, path: Path, variable: str) -> Row:
-    """A folder that need not be there yet; nothing is made or written."""
+    """Describe a folder, which need not exist yet; nothing is created or written."""
     if os.path.isdir(path):
         free = f"{shutil.disk_usage(path).free / 1e9:.1f} GB free"
         if os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            return Row(name, str(path), note=f"there, {free}")
-        return Row(name, str(path), state="note", note="there, but not writable")
+            return Row(name, str(path), note=f"exists, {free}")
+        return Row(name, str(path), state="note", note="exists, but is not writable")
     if os.path.lexists(path):
-        note = f"no folder: remove it, or set {variable} to one"
+        note = f"is no folder; remove it, or set {variable} to a folder"
         return Row(name, str(path), state="wrong", note=note)
     parents = path.absolute().parents
     above = next((one for one in parents if os.path.isdir(one)), path)
     if os.access(above, os.W_OK | os.X_OK):
-        return Row(name, str(path), note="not there yet")
-    note = f"not there, and {above} is not writable; set {variable} to another folder"
+        return Row(name, str(path), note="does not exist yet")
+    note = f"does not exist, and {above} is not writable; set {variable} to another folder"
     return Row(name, str(path), state="note", note=note)
 
 
 def hub(offline: bool) -> Iterator[Row]:
-    """Whether the hub answers within `PATIENCE`, which is asked only where nobody is offline."""
+    """Tell whether the hub answers within `PATIENCE`, unless the user chose to be offline."""
     from huggingface_hub import constants
 
     address = constants.ENDPOINT
@@ -68,9 +68,9 @@ def hub(offline: bool) -> Iterator[Row]:
 
 
 def _problem(address: str) -> str | None:
-    """What keeps the hub from answering, if anything does.
+    """Return why the hub can't be reached, or None.
 
-    Asked by a thread of its own, since no library limits how long a name is looked up.
+    Uses a thread, since no library limits the time for looking up a host name.
     """
     answers: SimpleQueue[str | None] = SimpleQueue()
     Thread(target=lambda: answers.put(_ask(address)), daemon=True).start()
@@ -85,6 +85,6 @@ def _ask(address: str) -> str | None:
 
     try:
         answer = get_session().head(address, timeout=PATIENCE)
-    except Exception as error:  # the hub's and the network's errors have no common type
+    except Exception as error:  # errors of the hub and the network have no common type
         return reason(error)
     return f"answers with status {answer.status_code}" if answer.status_code >= 500 else None

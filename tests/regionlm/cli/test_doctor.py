@@ -67,7 +67,7 @@ def test_a_version_that_is_too_old_ends_with_1(
     )
     assert main(["doctor", "--model", str(tiny_bundle), "--offline"]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("1 thing is wrong: transformers 0.0.1: older than regionlm asks (")
+    assert last.startswith("1 thing is wrong: transformers 0.0.1: older than regionlm asks for (")
 
 
 @pytest.mark.parametrize(

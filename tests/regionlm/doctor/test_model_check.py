@@ -106,7 +106,10 @@ def test_a_language_model_without_a_cache_is_a_note(
     monkeypatch.setattr(checked, "calling_of", lambda lm: Calling(None, False, False))
     report = examine(bundle, offline=True, device="cpu")
     assert report.faults == []
-    assert "cache none: it reads all again for each token: right, but slow" in report.notes
+    assert (
+        "cache none: it reads the whole text again for each token, which is right but slow"
+        in report.notes
+    )
     assert _rows(report)["called"].found == "without positions, for scores of all positions"
 
 

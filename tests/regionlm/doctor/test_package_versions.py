@@ -84,13 +84,13 @@ def test_what_was_tested_is_shown_beside_what_is_there(install: Install) -> None
     ("package", "version", "state", "note"),
     [
         ("torch", "2.15.0", "note", "not the version that was tested"),
-        ("torch", "2.9.0rc1", "wrong", "older than regionlm asks (>=2.9)"),
-        ("transformers", "4.57.0", "wrong", "older than regionlm asks (<6,>=5.0)"),
-        ("transformers", "6.0.1", "note", "newer than regionlm asks (<6,>=5.0)"),
+        ("torch", "2.9.0rc1", "wrong", "older than regionlm asks for (>=2.9)"),
+        ("transformers", "4.57.0", "wrong", "older than regionlm asks for (<6,>=5.0)"),
+        ("transformers", "6.0.1", "note", "newer than regionlm allows (<6,>=5.0)"),
         ("lightning", "2.5.0", "wrong", 'pip install "lightning>=2.6"'),
         ("numpy", None, "wrong", 'pip install "numpy>=1.26"'),
-        ("numpy", "whatever", "wrong", "no version: pip install"),
-        ("numpy", "", "wrong", "no version: pip install"),
+        ("numpy", "whatever", "wrong", "has no valid version: pip install"),
+        ("numpy", "", "wrong", "has no valid version: pip install"),
     ],
 )
 def test_another_version(

@@ -114,8 +114,8 @@ def _models(path: Path, monkeypatch: pytest.MonkeyPatch) -> Row:
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = _models(tmp_path, monkeypatch)
     assert row.found == str(tmp_path) and row.state == "ok"
-    assert row.note.startswith("there, ") and row.note.endswith(" GB free")
-    assert _models(tmp_path / "not" / "there", monkeypatch).note == "not there yet"
+    assert row.note.startswith("exists, ") and row.note.endswith(" GB free")
+    assert _models(tmp_path / "not" / "there", monkeypatch).note == "does not exist yet"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,7 +131,7 @@ def test_folders_that_cannot_be_written_are_notes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    assert _models(tmp_path, monkeypatch).note == "there, but not writable"
+    assert _models(tmp_path, monkeypatch).note == "exists, but is not writable"
     row = _models(tmp_path / "models", monkeypatch)
     assert row.state == "note" and f"{tmp_path} is not writable" in row.note
 
