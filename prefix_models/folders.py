@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, UserError, refusing, within
 
 CONFIG = "config.json"
 MACHINE = re.sub(r"\W", "-", platform.node())
@@ -41,7 +41,7 @@ class FolderKind:
     noun: str
     format: str
     version: int
-    error: type[ValueError]
+    error: type[UserError]
 
     def is_kind_of(self, folder: Path) -> bool:
         """Whether a folder's config.json has this format, of any version."""
@@ -60,10 +60,8 @@ class FolderKind:
             raise self.error(
                 f"missing file: {path.absolute()}; expected the folder of a {self.noun}"
             )
-        try:
+        with refusing(self.error, f"{path} is not valid JSON", ValueError):
             config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise self.error(f"{path} is not valid JSON: {error}") from error
         if not isinstance(config, dict) or config.get("format") != self.format:
             raise self.error(f"{path} does not describe a {self.noun} (format {self.format!r})")
         if config.get("format_version") != self.version:
@@ -120,13 +118,8 @@ class FolderKind:
             _FILLING.discard(staging)
 
     def _check(self, staging: Path, folder: Path, read_back: Callable[[Path], None]) -> None:
-        try:
+        with within(f"{folder} is left as it was, since what was written could not be read back"):
             read_back(staging)
-        except self.error as error:
-            raise self.error(
-                f"{folder} is left as it was, since what was written could not be read back: "
-                f"{error}"
-            ) from error
 
     def _check_replaceable(self, folder: Path) -> None:
         if not folder.exists():

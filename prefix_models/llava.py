@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prefix_models.decoding.options import DecodeOptions, Generation
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.calling import in_eval_mode
 from prefix_models.lm.strict_loading import load_strictly
@@ -201,12 +201,8 @@ def load_llava(
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
     local = offline or Path(source).is_dir()
-    try:
+    with refusing(PrefixModelError, f"cannot read the processor of {source}"):
         processor = AutoProcessor.from_pretrained(source, local_files_only=local)
-    except Exception as error:  # transformers' and the hub's errors have no common type
-        raise PrefixModelError(
-            f"cannot read the processor of {source}: {first_line(error)}"
-        ) from error
     noun = f"the LLaVA {source}"
     model = load_strictly(
         LlavaForConditionalGeneration, source, noun, source, dtype, local_files_only=local

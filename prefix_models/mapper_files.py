@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.lm.folder import require_file
 from prefix_models.lm.strict_loading import some
 
@@ -21,10 +21,10 @@ def save_mapper(mapper: nn.Module, path: Path) -> None:
 def load_mapper(mapper: nn.Module, path: Path) -> None:
     """Fill a mapper from a safetensors file; names and shapes must match exactly."""
     require_file(path)
-    try:
+    with refusing(
+        PrefixModelError, f"{path} is damaged or not a safetensors file", (SafetensorError, OSError)
+    ):
         weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise PrefixModelError(f"{path} is damaged or not a safetensors file: {error}") from error
     check_weights(mapper, weights, str(path))
     mapper.load_state_dict(weights, strict=True, assign=True)
 

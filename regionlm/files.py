@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,19 +69,16 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     killed process of this machine left behind is removed. A link is followed: the file it names is
     replaced. Raises InputError where the system refuses.
     """
-    aside = None
-    try:
+    with writing(path):
         aside = _aside(Path(path))
-        _remove_leftovers(aside)
-        aside.touch()
-        mode = stat.S_IMODE(aside.stat().st_mode)
-        write(aside)
-        aside.chmod(mode)  # safetensors keeps others out, whatever the umask says
-        os.replace(aside, Path(path).resolve())
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        if aside is not None:
+        try:
+            _remove_leftovers(aside)
+            aside.touch()
+            mode = stat.S_IMODE(aside.stat().st_mode)
+            write(aside)
+            aside.chmod(mode)  # safetensors keeps others out, whatever the umask says
+            os.replace(aside, Path(path).resolve())
+        finally:
             aside.unlink(missing_ok=True)
 
 
@@ -144,6 +142,24 @@ def _remove_leftovers(aside: Path) -> None:
         is_other = process.isdecimal() and int(process) != os.getpid()
         if is_other and not is_running(int(process)):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Make an InputError of what the system says about a file or folder to be written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Make an InputError of what the system says about a file to be read."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def unwritable(path: str | Path, error: Exception) -> InputError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regionlm.extras import extra
-from regionlm.files import unwritable, write_text
+from regionlm.files import write_text, writing
 
 with extra("train"):
     from lightning.pytorch.loggers.logger import Logger
@@ -54,11 +54,8 @@ class LossCurve(Logger):
         """Append a line."""
         row: dict[str, Any] = {"step": step, **metrics}
         line = ",".join(_shown(row.get(name)) for name in COLUMNS)
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:

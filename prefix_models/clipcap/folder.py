@@ -17,7 +17,7 @@ from torch import nn
 
 from prefix_models.clipcap.config import ClipCapConfig, check_prefix_name
 from prefix_models.clipcap.mappers import build_mapper
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, within
 from prefix_models.folders import CONFIG, FolderKind
 from prefix_models.lm.folder import (
     LANGUAGE_MODEL,
@@ -120,8 +120,6 @@ def _settings(config: dict[str, Any], path: Path) -> tuple[ClipCapConfig, list[s
     settings = config.get("clipcap")
     if not isinstance(settings, dict):
         raise PrefixModelError(f"{path} lacks the settings under 'clipcap'")
-    try:
+    with within(path):
         names = [check_prefix_name(name) for name in prefixes]
         return ClipCapConfig.from_dict(settings), names, check_prefix_name(default)
-    except PrefixModelError as error:
-        raise PrefixModelError(f"{path}: {error}") from error

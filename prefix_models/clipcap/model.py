@@ -18,7 +18,7 @@ from prefix_models.clipcap.folder import (
     write_folder,
 )
 from prefix_models.clipcap.mappers import build_mapper
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, within
 from prefix_models.lm.strict_loading import check_device
 
 if TYPE_CHECKING:
@@ -160,11 +160,9 @@ class ClipCap(PrefixModel):
         """
         device, folder = check_device(device), Path(folder)
         lm, tokenizer, config, prefixes, default = read_folder(folder, dtype)
-        try:
+        with within(folder):
             empty = empty_mapper(lm, config)
             model = cls(lm, tokenizer, config, prefix=default, mapper=empty)
-        except PrefixModelError as error:
-            raise PrefixModelError(f"{folder}: {error}") from error
         mappers = read_mappers(folder, lm, config, prefixes)
         model.mappers = nn.ModuleDict(mappers).to(dtype=dtype)
         model = model.to(device).eval()

@@ -25,7 +25,7 @@ from prefix_models.clipcap.original_layout import (
     mapper_names,
     mapper_settings,
 )
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, within
 from prefix_models.mapper_files import check_weights
 from prefix_models.torch_files import bare_state_dict, foreign_names
 
@@ -97,7 +97,7 @@ def load_original(
         encoder = PUBLISHED_ENCODERS.get(settings["embedding_dim"], "")
     if normalize_input is None:
         normalize_input = kind == "transformer"
-    try:
+    with within(path):
         config = ClipCapConfig(
             mapper=kind,
             mapper_heads=mapper_heads,
@@ -107,8 +107,6 @@ def load_original(
             **settings,
         )
         model = ClipCap(lm, tokenizer, config)
-    except PrefixModelError as error:
-        raise PrefixModelError(f"{path}: {error}") from error
     filled = [(model.mapper, mapper_weights)]
     if language_model is None:
         filled.append((model.lm, gpt_weights))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing, within
 from prefix_models.lm.adapters import (
     adapter_state,
     adapters_of,
@@ -60,10 +60,8 @@ def read_adapter(lm: Any, folder: Path, dtype: torch.dtype | None = None) -> Any
             f"{folder}: expected a language model without adapters for these, found some on it"
         )
     check_fit(lm, settings, shapes_of(weights), _fit(folder))
-    try:
+    with within(folder):
         return put_on(lm, settings, weights, dtype)
-    except PrefixModelError as error:
-        raise PrefixModelError(f"{folder}: {error}") from error
 
 
 def check_written(lm: nn.Module, folder: Path) -> None:
@@ -102,10 +100,8 @@ def find_adapter(source: str, *, offline: bool) -> Path | None:
     except Exception:  # no adapters, no such name, no network: who reads it as another says so
         return None
     files = [CONFIG, WEIGHTS, "*token*", "*.jinja"]
-    try:
+    with refusing(PrefixModelError, f"cannot read the adapters {source}"):
         return Path(snapshot_download(source, allow_patterns=files, local_files_only=offline))
-    except Exception as error:  # the hub's and the network's have no common type
-        raise PrefixModelError(f"cannot read the adapters {source}: {first_line(error)}") from error
 
 
 def adapted_by(folder: Path) -> tuple[str, str | None]:
@@ -114,11 +110,11 @@ def adapted_by(folder: Path) -> tuple[str, str | None]:
     Raises:
         PrefixModelError: the folder does not say, or is damaged.
     """
-    try:
+    with refusing(
+        PrefixModelError, f"cannot read {folder / CONFIG}", (OSError, ValueError, AttributeError)
+    ):
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         source, revision = settings.get("base_model_name_or_path"), settings.get("revision")
-    except (OSError, ValueError, AttributeError) as error:
-        raise PrefixModelError(f"cannot read {folder / CONFIG}: {first_line(error)}") from error
     if not isinstance(source, str) or not source:
         raise PrefixModelError(
             f"{folder / CONFIG}: expected the language model that they are for, a folder or hub id,"
@@ -144,13 +140,9 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise PrefixModelError(f"missing file: {folder / name}")
-    try:
+    with refusing(PrefixModelError, f"cannot read the adapters in {folder}"):
         weights = load_file(folder / WEIGHTS)
         settings = peft.PeftConfig.from_pretrained(str(folder))
-    except Exception as error:  # safetensors', JSON's and peft's errors have no common type
-        raise PrefixModelError(
-            f"cannot read the adapters in {folder}: {first_line(error)}"
-        ) from error
     check_kind(settings, str(folder))
     return settings, weights
 

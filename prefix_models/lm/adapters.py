@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.lm.outline import base_of, no_random_numbers, outline_of
 
 _NEW = "default"  # name of the one set that we make
@@ -259,16 +259,15 @@ def _adapt(lm: Any, settings: Any) -> Any:
     settings = copy.deepcopy(settings)
     settings.inference_mode = False  # peft writes True; it would freeze the adapters
     settings.base_model_name_or_path = None  # peft warns where `lm` came from elsewhere
-    try:
-        with no_random_numbers(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said already to whoever made the adapters
-            return peft_package().get_peft_model(
-                lm, settings, adapter_name=_NEW, autocast_adapter_dtype=False
-            )
-    except Exception as error:  # peft's errors have no common type
-        raise PrefixModelError(
-            f"the adapters' settings can't be used on this language model: {first_line(error)}"
-        ) from error
+    with (
+        refusing(PrefixModelError, "the adapters' settings can't be used on this language model"),
+        no_random_numbers(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # said already to whoever made the adapters
+        return peft_package().get_peft_model(
+            lm, settings, adapter_name=_NEW, autocast_adapter_dtype=False
+        )
 
 
 def untrained(settings: Any) -> Any:

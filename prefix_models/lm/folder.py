@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.folders import CONFIG
 from prefix_models.generation import tokens_of
 from prefix_models.lm import adapter_files
@@ -188,11 +188,8 @@ def restore_adapters(
 def read_tokenizer(folder: Path, metadata: object) -> Any:
     """Read the tokenizer in a folder; it must be the one that the metadata describes."""
     require_file(folder / "tokenizer.json")
-    try:
-        # Not AutoTokenizer: it takes the language model's usual class, whatever was saved here.
+    with refusing(PrefixModelError, f"cannot read the tokenizer in {folder}"):
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise PrefixModelError(f"cannot read the tokenizer in {folder}: {error}") from error
     check_trained_with("tokenizer", metadata, describe_tokenizer(tokenizer), folder.parent)
     return tokenizer
 

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.lm.adapters import is_adapted, peft_package
 
 
@@ -60,7 +60,7 @@ def with_lora(lm: Any, options: LoraOptions) -> Any:
             "make them part of its weights first (peft's merge_and_unload)"
         )
     alpha, dropout = options.alpha, options.dropout
-    try:
+    with refusing(PrefixModelError, "these LoRA settings can't be used", (ValueError, TypeError)):
         if not (0 < alpha < math.inf and 0 <= dropout < 1):  # peft takes any
             raise ValueError(
                 f"expected alpha above 0, dropout from 0 to below 1; found {alpha}, {dropout}"
@@ -76,5 +76,3 @@ def with_lora(lm: Any, options: LoraOptions) -> Any:
             # GPT-2's matrices are stored transposed; peft sees that itself, and says so.
             warnings.simplefilter("ignore")
             return peft.get_peft_model(lm, settings)
-    except (ValueError, TypeError) as error:
-        raise PrefixModelError(f"these LoRA settings can't be used: {first_line(error)}") from error

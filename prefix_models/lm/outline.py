@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing
 
 
 def base_of(lm: nn.Module) -> Any:
@@ -34,14 +34,15 @@ def outline_of(lm: nn.Module) -> Any:
         PrefixModelError: its class can't be made again.
     """
     base = base_of(lm)
-    try:
-        with no_random_numbers(), torch.device("meta"):
-            return type(base)(copy.deepcopy(base.config))
-    except Exception as error:  # of anybody's class
-        raise PrefixModelError(
-            f"the language model, a {type(base).__name__}, can't be made again from its settings: "
-            f"{first_line(error)}"
-        ) from error
+    with (
+        refusing(
+            PrefixModelError,
+            f"the language model, a {type(base).__name__}, can't be made again from its settings",
+        ),
+        no_random_numbers(),
+        torch.device("meta"),
+    ):
+        return type(base)(copy.deepcopy(base.config))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.lm.adapters import plain_state, shapes_of
 from prefix_models.lm.outline import base_of, no_random_numbers
 from prefix_models.lm.strict_loading import some
@@ -75,11 +75,9 @@ def check_named(lm: nn.Module, reference: Mapping[str, Any]) -> None:
 
 def _check_outline(state: Mapping[str, Tensor], config: Any, source: str) -> None:
     """Raise PrefixModelError unless reading makes a model with these names and shapes."""
-    try:
-        with no_random_numbers(), torch.device("meta"):
-            made = AutoModelForCausalLM.from_config(config)
-    except Exception as error:  # of any model's class
-        raise PrefixModelError(f"{source}: can't be made again: {first_line(error)}") from error
+    refused = refusing(PrefixModelError, f"{source}: can't be made again")
+    with refused, no_random_numbers(), torch.device("meta"):
+        made = AutoModelForCausalLM.from_config(config)
     wanted, found = shapes_of(made.state_dict()), shapes_of(state)
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
@@ -90,17 +88,13 @@ def _check_outline(state: Mapping[str, Tensor], config: Any, source: str) -> Non
 
 
 def _config(source: str | Path, revision: str | None) -> Any:
-    try:
+    with refusing(PrefixModelError, f"cannot read config.json of {source}"):
         try:
             return AutoConfig.from_pretrained(source, revision=revision, local_files_only=True)
         except OSError:
             if Path(source).is_dir():
                 raise
             return AutoConfig.from_pretrained(source, revision=revision)
-    except Exception as error:  # damaged files surface as many types
-        raise PrefixModelError(
-            f"cannot read config.json of {source}: {first_line(error)}"
-        ) from error
 
 
 def _quantised(config: Any) -> bool:

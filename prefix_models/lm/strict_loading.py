@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from prefix_models.errors import PrefixModelError, first_line
+from prefix_models.errors import PrefixModelError, refusing
 
 
 def load_strictly(
@@ -38,19 +38,16 @@ def load_strictly(
     Raises:
         PrefixModelError: it is not there, is damaged, or lacks weights.
     """
-    try:
-        with no_progress_bars():
-            model, report = kind.from_pretrained(
-                source,
-                dtype=dtype or "auto",
-                use_safetensors=not _is_pickled(Path(source)),
-                # Reported below, with both shapes, instead of raised with a page of text.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **{"local_files_only": True, **options},
-            )
-    except Exception as error:  # damaged files surface as many types, some of them private
-        raise PrefixModelError(f"cannot read {noun}: {first_line(error)}") from error
+    with refusing(PrefixModelError, f"cannot read {noun}"), no_progress_bars():
+        model, report = kind.from_pretrained(
+            source,
+            dtype=dtype or "auto",
+            use_safetensors=not _is_pickled(Path(source)),
+            # Reported below, with both shapes, instead of raised with a page of text.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **{"local_files_only": True, **options},
+        )
     problem = _problem(report)
     if problem:
         raise PrefixModelError(f"{weights}{problem}")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import nn
 
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, within
 from prefix_models.folders import CONFIG, FolderKind
 from prefix_models.lm.folder import (
     LANGUAGE_MODEL,
@@ -120,7 +120,5 @@ def _settings(config: dict[str, Any], folder: Path) -> ProjectorConfig:
         if not isinstance(config.get(name), dict):
             raise PrefixModelError(f"{path} lacks the settings under {name!r}")
     config.setdefault("reference", None)
-    try:
+    with within(path):
         return ProjectorConfig.from_dict(config["projector"])
-    except PrefixModelError as error:
-        raise PrefixModelError(f"{path}: {error}") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prefix_models.base import PrefixModel
 from prefix_models.decoding.options import DecodeOptions, Generation
-from prefix_models.errors import PrefixModelError
+from prefix_models.errors import PrefixModelError, within
 from prefix_models.lm.strict_loading import check_device
 from prefix_models.mapper_files import load_mapper
 from prefix_models.projector.config import ProjectorConfig, Storage
@@ -267,11 +267,9 @@ class ProjectorModel(PrefixModel):
         """
         device, folder = check_device(device), Path(folder)
         parts = read_projector(folder, dtype, lm, offline)
-        try:
+        with within(folder):
             empty = empty_projector(parts.lm, parts.config)
             model = cls(parts.lm, parts.tokenizer, parts.config, projector=empty)
-        except PrefixModelError as error:
-            raise PrefixModelError(f"{folder}: {error}") from error
         load_mapper(model.projector, folder / WEIGHTS)
         model.reference = parts.reference
         model.projector.to(dtype=dtype)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.inputs.json_lines import JsonLines, without_nulls
 from regionlm.inputs.regions import check_id, check_region
@@ -72,10 +73,8 @@ class Manifest:
         return f"{self.path}, line {self._lines.numbers[index]}"
 
     def _parse(self, raw: bytes, number: int) -> Line:
-        try:
+        with within(f"{self.path}, line {number}"):
             return _line(without_nulls(decode(raw)), number)
-        except InputError as error:
-            raise InputError(f"{self.path}, line {number}: {error}") from error
 
     def _check_ids(self, hashes: np.ndarray) -> None:
         """Refuse an id that occurs twice; only lines whose hashes agree are read again."""

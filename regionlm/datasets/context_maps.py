@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from prefix_models.errors import within
 from regionlm.datasets.context_classes import CLASSES, SYNONYMS
-from regionlm.datasets.data_errors import DataError, DataWarning, within
+from regionlm.datasets.data_errors import DataError, DataWarning
 from regionlm.datasets.dataset_files import locate_by_id, read_lines
 from regionlm.datasets.image_files import read_label_map
 from regionlm.datasets.instances import segmentation_mask
@@ -130,7 +131,7 @@ class Detail(LabelMaps):
         image = self._images[image_id]
         numbers = np.zeros((image.height, image.width), np.int64)
         for region in self._table.of_image(image.number):
-            with within(f"{self._table.name}, annotation {region.get('id')}"):
+            with within(f"{self._table.name}, annotation {region.get('id')}", DataError):
                 mask = segmentation_mask(region.get("segmentation"), (image.width, image.height))
                 category = region.get("category_id")
                 if type(category) is not int:

@@ -1,7 +1,6 @@
 """Errors and warnings about datasets, each in one line like those of `regionlm.errors`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from prefix_models.checks import check_choice
 from prefix_models.errors import DoubtWarning
@@ -14,15 +13,6 @@ class DataError(InputError):
 
 class DataWarning(DoubtWarning):
     """A dataset that can be used but differs from the published one; both numbers are named."""
-
-
-@contextmanager
-def within(place: str) -> Iterator[None]:
-    """Put the place, such as a file and an item in it, in front of an error message."""
-    try:
-        yield
-    except InputError as error:
-        raise DataError(f"{place}: {error}") from error
 
 
 def check_split(dataset: str, split: str, splits: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from prefix_models.errors import within
 from regionlm.datasets.data_errors import DataError
 from regionlm.inputs.images import as_image
 
@@ -32,10 +33,8 @@ def read_photo(
     photo = turned if better else stored
     if not any_proportions:
         check_proportions(path, photo.size, size)
-    try:
+    with within(path, DataError):
         return as_image(photo)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def check_proportions(path: str | Path, found: tuple[int, int], wanted: tuple[int, int]) -> None:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regionlm.datasets.data_errors import DataError, within
+from prefix_models.errors import within
+from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.json_records import RecordTable, TableBuilder, scan, whole_id, whole_size
 from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
@@ -98,7 +99,7 @@ def annotation_masks(
     """
     masks = {}
     for annotation in annotations:
-        with within(f"{file}, annotation {annotation['id']}"):
+        with within(f"{file}, annotation {annotation['id']}", DataError):
             segmentation = annotation.get("segmentation")
             size = (photo.width, photo.height)
             masks[str(annotation["id"])] = segmentation_mask(segmentation, size)

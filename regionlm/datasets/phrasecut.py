@@ -14,7 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from regionlm.datasets.data_errors import DataError, DataWarning, check_split, within
+from prefix_models.errors import within
+from regionlm.datasets.data_errors import DataError, DataWarning, check_split
 from regionlm.datasets.dataset_files import annotation_files, check_counts, find_needed, locate
 from regionlm.datasets.dataset_options import PhraseCutOptions
 from regionlm.datasets.image_files import read_photo
@@ -148,7 +149,7 @@ class PhraseCut(RegionDataset):
         tasks = self._tasks.of_image(number)
         masks = {}
         for task in tasks:
-            with within(f"{self._tasks.name}, task {task['task_id']}"):
+            with within(f"{self._tasks.name}, task {task['task_id']}", DataError):
                 masks[task["task_id"]] = phrase_mask(task["Polygons"], size)
         return referring_sample(
             self._ids[row],

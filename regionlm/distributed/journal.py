@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from regionlm.distributed.run_folder import SETTINGS, open_folder
-from regionlm.files import unwritable, write_atomically
+from regionlm.files import write_atomically, writing
 
 Answer = dict[str, Any]
 """What an item gave: JSON values only."""
@@ -141,21 +141,17 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with writing(path):
             self._file = path.open("ab")
             if self._file.tell():  # a killed process may have left half a line
                 self._file.write(b"\n")
-        except OSError as error:
-            raise unwritable(path, error) from error
 
     def write(self, number: int, answer: Answer) -> None:
         """Append the answer of the item of this number."""
-        try:
+        with writing(self._path):
             self._file.write(json_line({"index": number, **answer}))
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Nothing more to write."""

@@ -11,8 +11,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from prefix_models.errors import refusing
 from regionlm.errors import InputError
-from regionlm.files import unwritable, write_text
+from regionlm.files import write_text, writing
 
 try:
     import fcntl
@@ -40,24 +41,20 @@ def open_folder(folder: Path, settings: Mapping[str, Any], is_own: Callable[[str
     """
     text = json.dumps(settings, indent=2, sort_keys=True, default=str)
     path = folder / SETTINGS
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         others = [entry.name for entry in folder.iterdir() if not is_own(entry.name)]
+        if others and not path.exists():
+            raise InputError(
+                f"output folder {folder}: expected an empty one or an earlier run's, found"
+                f" other files such as {others[0]}; give another --output"
+            )
         if not path.exists():
-            if others:
-                raise InputError(
-                    f"output folder {folder}: expected an empty one or an earlier run's, found"
-                    f" other files such as {others[0]}; give another --output"
-                )
             write_text(path, text)
         # Read even if just written: another process may have put its own there in between.
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected JSON, found something else; delete it") from error
+        written = path.read_bytes()
+    with refusing(InputError, f"{path}: expected JSON; delete it", ValueError):
+        before = json.loads(written.decode("utf-8"))
     check_same(folder, before, json.loads(text))
 
 
@@ -87,10 +84,8 @@ def held(folder: Path) -> Iterator[None]:
 
 def _locked(path: Path) -> FileIO:
     while True:
-        try:
+        with writing(path.parent):
             stream = path.open("ab+", buffering=0)
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

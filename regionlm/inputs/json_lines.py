@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from regionlm.errors import InputError
+from regionlm.files import reading
 
 
 def without_nulls(value: Any) -> Any:
@@ -47,18 +48,14 @@ class JsonLines:
         self.path = Path(path)
         starts, numbers = array("q"), array("q")
         digest, start = hashlib.sha256(), 0
-        try:
-            with self.path.open("rb") as stream:
-                for number, raw in enumerate(stream, 1):
-                    digest.update(raw)
-                    if raw.strip():
-                        starts.append(start)
-                        numbers.append(number)
-                        see(raw, number)
-                    start += len(raw)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"manifest {path} cannot be read: {reason}") from error
+        with reading(path), self.path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                digest.update(raw)
+                if raw.strip():
+                    starts.append(start)
+                    numbers.append(number)
+                    see(raw, number)
+                start += len(raw)
         if not starts:
             raise InputError(f"manifest {path} is empty: expected a JSON object a line")
         self._starts, self.numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
@@ -70,9 +67,6 @@ class JsonLines:
 
     def read(self, index: int) -> tuple[bytes, int]:
         """A line and its number; InputError: the file is gone."""
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(int(self._starts[index]))
-                return stream.readline(), int(self.numbers[index])
-        except OSError as error:
-            raise InputError(f"manifest {self.path} cannot be read any more: {error}") from error
+        with reading(self.path), self.path.open("rb") as stream:
+            stream.seek(int(self._starts[index]))
+            return stream.readline(), int(self.numbers[index])

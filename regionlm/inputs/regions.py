@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from prefix_models.checks import Words, check_value
+from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 from regionlm.inputs.masks import Region, box_region, read_regions
@@ -90,10 +91,8 @@ def read_region(
         return [replace(one, name=name + one.name.removeprefix(path)) for one in found]
     if "box" in region:
         return [Region(name, box_region(region["box"], image_size).mask)]
-    try:
+    with within(f"region {name}"):
         mask = _draw(region, image_size)
-    except InputError as error:
-        raise InputError(f"region {name}: {error}") from error
     if not mask.any():
         raise InputError(f"region {name}: it covers no pixel")
     return [Region(name, mask)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from regionlm.errors import InputError
+from regionlm.files import reading
 
 _SHOWN = 16  # hexadecimal digits
 
@@ -18,11 +18,9 @@ def file_digest(path: Path) -> str:
     Raises:
         InputError: it can't be read.
     """
-    try:
+    with reading(path):
         status = path.stat()
         return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def files_digest(paths: Iterable[Path], above: Path | None = None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prefix_models.errors import first_line
+from prefix_models.errors import refusing
 from regionlm.errors import InputError, ModelError
 
 
@@ -20,10 +20,8 @@ def check_access(repo_id: str) -> None:
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import validate_repo_id
 
-    try:
+    with refusing(InputError, "push_to_hub", ValueError):
         validate_repo_id(repo_id)
-    except ValueError as error:
-        raise InputError(f"push_to_hub: {first_line(error)}") from error
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"cannot push to {repo_id}: HF_HUB_OFFLINE is set; unset it")
     if get_token() is None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from regionlm.errors import InputError
+from regionlm.files import reading
 from regionlm.pretrained.file_digests import file_digest
 from training.data.example import check_text
 from training.data.options import ClipCapPairsOptions
@@ -87,11 +88,11 @@ def _check_embeddings(path: str | Path, embeddings: Any, dim: int) -> None:
 
 
 def _load(path: Path) -> Any:
+    with reading(path):
+        stream = path.open("rb")
     try:
-        with path.open("rb") as stream:
+        with stream:
             return _TensorUnpickler(stream).load()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # damaged pickles raise a dozen types
         raise InputError(
             f"{path}: expected a pickle of tensors, lists, dictionaries, numbers and texts, which"

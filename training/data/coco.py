@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from prefix_models.errors import within
 from regionlm.datasets.dataset_files import locate
 from regionlm.datasets.json_records import TableBuilder, scan
 from regionlm.errors import InputError
@@ -66,8 +67,6 @@ class CocoCaptions:
         for annotation in self._table.of_image(number):
             parts.place = f"{self.file}, image {number}, annotation {annotation.get('id')}"
             texts += parts.texts([annotation["caption"]])
-        try:
+        with within(f"{self.file}, image {number}"):
             image = open_image(photo)
-        except InputError as error:
-            raise InputError(f"{self.file}, image {number}: {error}") from error
         return parts.whole(image, texts)

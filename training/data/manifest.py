@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from prefix_models.errors import within
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
@@ -52,10 +53,8 @@ class CaptionManifest:
         raw, number = self._lines.read(index)
         value = self._parse(raw, number)
         parts = Parts(self._place(number), self.skip_bad)
-        try:
+        with within(parts.place):
             image = open_image(self.path.parent / value["image"])
-        except InputError as error:
-            raise InputError(f"{parts.place}: {error}") from error
         return read_said(value, image, self.path.parent, parts)
 
     def _see(self, raw: bytes, number: int) -> None:
@@ -63,15 +62,13 @@ class CaptionManifest:
             self._parse(raw, number)
 
     def _parse(self, raw: bytes, number: int) -> dict[str, Any]:
-        try:
+        with within(self._place(number)):
             value = without_nulls(decode(raw))
             check_said(value, ("image", "id"))
             if not isinstance(value.get("image"), str) or not value["image"]:
                 raise InputError(
                     f"image: expected the path of a file, found {value.get('image')!r}"
                 )
-        except InputError as error:
-            raise InputError(f"{self._place(number)}: {error}") from error
         return value
 
     def _place(self, number: int) -> str:

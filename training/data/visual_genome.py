@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from prefix_models.errors import within
 from regionlm.datasets.dataset_files import find_needed, locate
 from regionlm.datasets.json_records import TableBuilder, scan
 from regionlm.errors import InputError
@@ -64,10 +65,8 @@ class VisualGenome:
         """Decode an image; InputError: it or all its regions can't be used."""
         number, photo = self._ids[index], self._photos[index]
         place = f"{self.file}, image {number}"
-        try:
+        with within(place):
             image = open_image(photo)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from error
         parts = Parts(place, self.skip_bad)
         said: dict[tuple[int, ...], list[str]] = {}
         for record in self._table.of_image(number):

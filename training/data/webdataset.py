@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from prefix_models.errors import within
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
+from regionlm.files import reading
 from regionlm.inputs.images import open_image_bytes
 from regionlm.inputs.json_lines import without_nulls
 from training.data.example import Example, Parts
@@ -76,13 +78,11 @@ class WebDataset:
         file = self.files[which]
         name = self._name(file, max(abs(image_at), abs(text_at)))
         parts = Parts(f"{file}, sample {name}", self.skip_bad)
-        try:
+        with within(parts.place):
             _check_found(image_at, "image", ".jpg, .png or .webp")
             _check_found(text_at, ".txt or .json", ".txt or .json")
             value = _said(_read(file, text_at, text_size), bool(is_json))
             image = open_image_bytes(_read(file, image_at, image_size), "its image")
-        except InputError as error:
-            raise InputError(f"{parts.place}: {error}") from error
         return read_said(value, image, file.parent, parts)
 
     def _name(self, file: Path, at: int) -> str:
@@ -195,12 +195,9 @@ def _check_found(start: int, what: str, endings: str) -> None:
 
 
 def _read(file: Path, start: int, size: int) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            stream.seek(start)
-            data = stream.read(size)
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+    with reading(file), file.open("rb") as stream:
+        stream.seek(start)
+        data = stream.read(size)
     if len(data) < size:
         raise InputError(f"{file} is cut off: fetch it again")
     return data

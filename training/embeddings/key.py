@@ -14,7 +14,7 @@ import torch
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
-from regionlm.files import unwritable, write_text
+from regionlm.files import write_text, writing
 from regionlm.pretrained.file_digests import file_digest
 
 _LAYOUT = 2  # of shards; another number makes all of them anew
@@ -55,13 +55,11 @@ def store_folder(store: Path, name: str, key: Mapping[str, Any]) -> Path:
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     folder = store / f"{name}-{digest}"
     path = folder / "key.json"
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_text(path, text)
         found = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise unwritable(folder, error) from error
     if found != text:
         raise InputError(f"{path}: not the key of these embeddings; delete the folder")
     return folder

@@ -14,7 +14,7 @@ from regionlm.distributed.predict_module import AnswerModule
 from regionlm.distributed.trainer import answer_all, device_count, new_trainer
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
-from regionlm.files import unwritable
+from regionlm.files import writing
 from training.data.example import Example, Source
 from training.embeddings.shards import read_bad, shard_path, storable, write_shard
 
@@ -114,10 +114,8 @@ def _remove_repaired(groups: _Groups, folder: Path, shards: int) -> None:
     for number in range(shards):
         path = shard_path(folder, number)
         if path.exists() and any(groups.repaired(*one) for one in read_bad(path)):
-            try:
+            with writing(path):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise unwritable(path, error) from error
 
 
 def _answer(
