@@ -33,11 +33,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from prefix_models import ClipCap, ClipCapConfig, original_state_dict, word_tokenizer
-from training.batches import ORDER, random_numbers
 from training.curve import read_curve
 from training.fit import fit_pairs
-from training.run_folder import RunFolder
-from training.settings import Recipe
+from training.fit_settings import Recipe
+from training.step_batches import ORDER, random_numbers
+from training.training_folder import TrainingFolder
 
 WORDS = [*"abcdefghijklmnop", "."]
 DIM, PREFIX, PAIRS, BATCH, EPOCHS = 12, 3, 22, 5, 6
@@ -155,7 +155,7 @@ def ours(model: ClipCap, folder: Path) -> list[float]:
         weight_decay=0.0, clipcap_original=True,
     )  # fmt: skip
     options = {"accelerator": "cpu", "log_every_n_steps": 1, "enable_progress_bar": False}
-    run = RunFolder(folder / "ours", {})
+    run = TrainingFolder(folder / "ours", {})
     fit_pairs(model, recipe, captions(), None, run, options)
     return [row["loss"] for row in read_curve(run.curve)]
 

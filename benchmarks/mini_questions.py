@@ -16,7 +16,7 @@ from regionlm.captioner import RegionCaptioner
 from regionlm.datasets import open_dataset
 from regionlm.datasets.sample import Sample
 from regionlm.embedders import Embedder, make_embedder
-from training.mini.regions import noun
+from training.mini.naming import noun
 
 THICKNESSES = (0.004, 0.01, 0.02, 0.04)  # of the short side; 0.01 is the default
 

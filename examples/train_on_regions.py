@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from regionlm import RegionCaptioner
-from training.run import fit
-from training.settings import Fit, PairSet, Recipe, Start
+from training.fit_settings import Fit, PairSet, Recipe, Start
+from training.pipeline import fit
 
 HERE = Path(__file__).parent
 BUNDLED = HERE.parent / "training" / "first_hour" / "regions.jsonl"

@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from training.fit import Fitted
-from training.settings import Fit, PairSet
+from training.fit_settings import Fit, PairSet
 
 _PACKAGES = ("regionlm", "torch", "lightning", "transformers")
 

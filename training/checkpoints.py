@@ -7,8 +7,8 @@ from typing import Any
 
 from regionlm.distributed.signals import StopSignals
 from regionlm.extras import extra
-from training.run_folder import RunFolder
-from training.settings import Recipe
+from training.fit_settings import Recipe
+from training.training_folder import TrainingFolder
 
 with extra("train"):
     import lightning as L
@@ -45,7 +45,7 @@ class Checkpoints(Checkpoint):
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: TrainingFolder,
         recipe: Recipe,
         validate_every: int | None,
         signals: StopSignals,

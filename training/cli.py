@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from regionlm.cli.added import docstring_summary
 from regionlm.cli.parser import choose, parse_settings
-from training.settings import Fit
+from training.fit_settings import Fit
 
 
 def run_train(argv: Sequence[str]) -> None:
@@ -21,11 +21,11 @@ def run_train(argv: Sequence[str]) -> None:
 
     require("train", "lightning", "torchmetrics", "pycocotools")
     if name == "embed":
-        from training.run import embed
+        from training.pipeline import compute_embeddings
 
-        embed(settings)
+        compute_embeddings(settings)
     else:
-        from training.run import fit
+        from training.pipeline import fit
 
         fit(settings)
 

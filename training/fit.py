@@ -18,18 +18,18 @@ from regionlm.distributed.thread_counts import threads_restored, training_thread
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.files import unwritable
-from training.batches import PairDataset
 from training.checkpoints import Checkpoints, RunStopped
 from training.curve import LossCurve, read_curve
+from training.fit_settings import Recipe
 from training.objectives import (
     CaptionLoss,
     Objective,
     OriginalClipCapLoss,
     original_max_tokens,
 )
-from training.prefix import PrefixTrainer
-from training.run_folder import RunFolder, step_of
-from training.settings import Recipe
+from training.prefix import PrefixTrainingModule
+from training.step_batches import PairDataset
+from training.training_folder import TrainingFolder, step_of
 
 with extra("train"):
     import lightning as L
@@ -61,7 +61,7 @@ def fit_pairs(
     recipe: Recipe,
     train: PairDataset,
     validation: PairDataset | None,
-    folder: RunFolder,
+    folder: TrainingFolder,
     options: Mapping[str, Any],
 ) -> Fitted:
     """Train `model` in place, from the folder's last checkpoint if there is one.
@@ -92,10 +92,12 @@ def _fit(
     recipe: Recipe,
     train: PairDataset,
     validation: PairDataset | None,
-    folder: RunFolder,
+    folder: TrainingFolder,
     options: Mapping[str, Any],
 ) -> Fitted:
-    module = PrefixTrainer(model, recipe, train, validation, _objective(model, recipe, train))
+    module = PrefixTrainingModule(
+        model, recipe, train, validation, _objective(model, recipe, train)
+    )
     curve = LossCurve(folder.curve)
     signals = StopSignals(is_first_process)
     trainer = _new_trainer(module, recipe, folder, curve, options, signals)
@@ -128,9 +130,9 @@ def _objective(model: PrefixModel, recipe: Recipe, train: PairDataset) -> Object
 
 
 def _new_trainer(
-    module: PrefixTrainer,
+    module: PrefixTrainingModule,
     recipe: Recipe,
-    folder: RunFolder,
+    folder: TrainingFolder,
     curve: LossCurve,
     options: Mapping[str, Any],
     signals: StopSignals,
@@ -159,7 +161,7 @@ def _new_trainer(
     return trainer
 
 
-def _run(trainer: L.Trainer, module: PrefixTrainer, last: Path | None, folder: Path) -> None:
+def _run(trainer: L.Trainer, module: PrefixTrainingModule, last: Path | None, folder: Path) -> None:
     try:
         with interruptible(trainer):
             trainer.fit(module, ckpt_path=last, weights_only=True)

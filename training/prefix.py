@@ -13,7 +13,10 @@ from prefix_models.errors import PrefixModelError
 from prefix_models.lm.adapters import adapter_state
 from regionlm.errors import InputError
 from regionlm.extras import extra
-from training.batches import (
+from training.fit_settings import Recipe, Trains
+from training.objectives import CaptionLoss, Objective
+from training.optimizers import new_optimizer
+from training.step_batches import (
     DROPOUT,
     Batch,
     PairDataset,
@@ -23,9 +26,6 @@ from training.batches import (
     random_numbers,
     steps_per_epoch,
 )
-from training.objectives import CaptionLoss, Objective
-from training.optimizers import new_optimizer
-from training.settings import Recipe, Trains
 
 with extra("train"):
     import lightning as L
@@ -33,7 +33,7 @@ with extra("train"):
     from torchmetrics import MeanMetric
 
 
-class PrefixTrainer(L.LightningModule):
+class PrefixTrainingModule(L.LightningModule):
     """Cross-entropy of texts given their embeddings: the mean over all tokens of a step.
 
     A step is a function of (weights, seed, step number): on one process or several, in one batch or
@@ -183,7 +183,7 @@ class PrefixTrainer(L.LightningModule):
         reduced: Any = self.trainer.strategy.reduce(self._step_loss, reduce_op="mean")
         self._step_loss = torch.zeros(())
         if not torch.isfinite(reduced):
-            # A folder without a step is gone by then; see RunFolder.discard_if_unused.
+            # A folder without a step is gone by then; see TrainingFolder.discard_if_unused.
             elsewhere = ", and give another --output or delete this folder" if step else ""
             raise PrefixModelError(
                 f"the loss is {float(reduced)} at step {step}: lower recipe.lr, or give"

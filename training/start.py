@@ -27,8 +27,8 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.loading import load_backbone
 from regionlm.captioner import RegionCaptioner
 from regionlm.errors import InputError
+from training.fit_settings import Recipe, Start, Trains
 from training.prefix import trained_names
-from training.settings import Recipe, Start, Trains
 
 _HALF = (torch.bfloat16, torch.float16)
 

@@ -12,8 +12,8 @@ from regionlm.errors import InputError
 from training.data.example import Example
 from training.data.pairs import Kept, PairPart
 from training.embeddings import PairSets
+from training.fit_settings import PairSet, Recipe
 from training.objectives import original_max_tokens
-from training.settings import PairSet, Recipe
 
 _TOGETHER = 1024  # texts in one call of the tokenizer
 

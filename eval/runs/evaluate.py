@@ -23,10 +23,10 @@ from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.datasets.sample import Sample
 from regionlm.distributed.journal import Journal
-from regionlm.distributed.predict_module import AnswerModule
+from regionlm.distributed.predict_module import PredictModule
 from regionlm.distributed.rank import note_rank
-from regionlm.distributed.thread_counts import answer_threads
-from regionlm.distributed.trainer import answer_all, new_trainer
+from regionlm.distributed.thread_counts import prediction_threads
+from regionlm.distributed.trainer import new_trainer, predict_items
 from regionlm.errors import InputError
 
 
@@ -112,7 +112,7 @@ def carry_out(prepared: PreparedRun) -> dict[str, Any]:
     def unreadable(index: int, error: InputError) -> dict[str, Any]:
         return asdict(ImageAnswer(dataset.id_of(index), [], bad=" ".join(str(error).split())))
 
-    module = AnswerModule(
+    module = PredictModule(
         dataset,
         load,
         journal,
@@ -126,7 +126,7 @@ def carry_out(prepared: PreparedRun) -> dict[str, Any]:
     )
     machine = _machine(run, trainer.strategy.root_device)
     finish = partial(_finish, journal, settings, machine)
-    return answer_all(trainer, module, finish, folder=run.output)
+    return predict_items(trainer, module, finish, folder=run.output)
 
 
 def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _machine(run: Run, device: torch.device) -> dict[str, Any]:
     return {
         **found,
         "device": device.type,
-        "threads": answer_threads(),
+        "threads": prediction_threads(),
         "workers": run.data.workers,
         "skip_bad": run.skip_bad,
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regionlm.bulk.pictures import BadRegion, Picture
+from regionlm.bulk.items import BadRegion, Picture
 from regionlm.captioner import RegionCaptioner
 from regionlm.distributed.journal import Answer
 from regionlm.embedders.embedder import Embedder

@@ -164,7 +164,7 @@ class ReadAhead:
             return Read(number, None, error)
 
 
-class AnswerModule(L.LightningModule):
+class PredictModule(L.LightningModule):
     """Asks about every item and keeps the answers.
 
     An error of the user's does not end one process while others wait for it: it is kept in

@@ -11,7 +11,7 @@ import torch
 _CHOSEN = "OMP_NUM_THREADS"
 
 
-def answer_threads() -> int:
+def prediction_threads() -> int:
     """For runs whose answers must not depend on the machine: one, unless OMP_NUM_THREADS is set.
 
     The last digits of a sum depend on the number of threads.

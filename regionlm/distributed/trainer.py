@@ -1,4 +1,4 @@
-"""Run an `AnswerModule` on any number of processes, and tell all of them how it ended."""
+"""Run an `PredictModule` on any number of processes, and tell all of them how it ended."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from regionlm.distributed.compat import interruptible, mistakes_named
-from regionlm.distributed.predict_module import USERS_ERRORS, AnswerModule
+from regionlm.distributed.predict_module import USERS_ERRORS, PredictModule
 from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import note_rank
 from regionlm.distributed.run_folder import held
 from regionlm.distributed.signals import StopSignals
-from regionlm.distributed.thread_counts import answer_threads, threads_restored
+from regionlm.distributed.thread_counts import prediction_threads, threads_restored
 from regionlm.extras import extra
 
 with extra("bulk"):
@@ -31,7 +31,7 @@ _PATIENCE = timedelta(days=7)
 def new_trainer(
     accelerator: str, devices: int | list[int], *, num_nodes: int = 1, strategy: str = "auto"
 ) -> L.Trainer:
-    """Lightning's trainer for an `AnswerModule`.
+    """Lightning's trainer for an `PredictModule`.
 
     Args:
         accelerator, devices, num_nodes, strategy: as Lightning names them; strategy ``"auto"``
@@ -79,9 +79,9 @@ def device_count(accelerator: str, devices: int | str) -> int:
         ).num_devices
 
 
-def answer_all(
+def predict_items(
     trainer: L.Trainer,
-    module: AnswerModule,
+    module: PredictModule,
     finish: Callable[[], Result],
     *,
     folder: Path | None = None,
@@ -105,14 +105,16 @@ def answer_all(
     with ExitStack() as stack:
         if folder is not None and trainer.is_global_zero:
             stack.enter_context(held(folder))
-        return _answer_all(trainer, module, finish)
+        return _predict_items(trainer, module, finish)
 
 
-def _answer_all(trainer: L.Trainer, module: AnswerModule, finish: Callable[[], Result]) -> Result:
+def _predict_items(
+    trainer: L.Trainer, module: PredictModule, finish: Callable[[], Result]
+) -> Result:
     # To raise at once would leave it to Lightning to kill the other processes, and gloo's threads
     # may abort the first one when their peers are gone.
     signals = StopSignals(lambda: trainer.local_rank == 0, module.interrupt)
-    module.threads = answer_threads()
+    module.threads = prediction_threads()
     with threads_restored(), signals, interruptible(trainer):
         trainer.predict(module, return_predictions=False)
     broadcast = trainer.strategy.broadcast

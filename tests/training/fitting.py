@@ -4,8 +4,8 @@ import torch
 
 from training.curve import read_curve
 from training.fit import fit_pairs
-from training.run_folder import RunFolder
-from training.settings import Recipe
+from training.fit_settings import Recipe
+from training.training_folder import TrainingFolder
 
 from .tiny import pairs
 
@@ -14,7 +14,7 @@ OPTIONS = {"accelerator": "cpu", "log_every_n_steps": 1, "enable_progress_bar": 
 
 
 def fit_tiny(model, folder, recipe=RECIPE, validation=None, **options):
-    run = RunFolder(folder, {})
+    run = TrainingFolder(folder, {})
     fit_pairs(model, recipe, pairs(), validation, run, {**OPTIONS, **options})
     return run
 

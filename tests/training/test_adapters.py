@@ -21,8 +21,8 @@ from regionlm import RegionCaptioner
 from regionlm.cli.main import main
 from regionlm.errors import InputError
 from tests.prefix_models.lm.adapted import TOKENIZER, adapter_folder, plain, scores, settings
-from training.run import fit
-from training.settings import Fit, PairSet, Recipe, Start
+from training.fit_settings import Fit, PairSet, Recipe, Start
+from training.pipeline import fit
 from training.start import load_start
 
 ROOT = Path(__file__).parents[2]

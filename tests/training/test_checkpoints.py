@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from regionlm.errors import InputError
 from training.curve import read_curve
 from training.fit import fit_pairs
-from training.run_folder import RunFolder
+from training.training_folder import TrainingFolder
 
 from .fitting import OPTIONS, RECIPE, fit_tiny, losses, same_weights
 from .tiny import pairs, tiny_clipcap
@@ -45,7 +45,7 @@ ALL = replace(RECIPE, trains="all", validate_every=4, steps=14)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     whole = tiny_clipcap(dropout=0.1)
     expected = fit_tiny(whole, tmp_path / "whole", ALL, validation=pairs())
-    killed = RunFolder(tmp_path / "killed", {})
+    killed = TrainingFolder(tmp_path / "killed", {})
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(ROOT), str(killed.folder)])
     try:
         deadline = time.monotonic() + 240
@@ -83,7 +83,7 @@ class Evil:
 
 def test_a_checkpoint_that_holds_code_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = RunFolder(tmp_path / "run", {})
+    run = TrainingFolder(tmp_path / "run", {})
     run.checkpoints.mkdir()
     torch.save({"state_dict": Evil()}, run.checkpoints / "step=000000004.ckpt")
     with pytest.raises(InputError, match="does not continue this run"):
@@ -108,7 +108,7 @@ def test_a_full_disk_is_one_line(tmp_path):
     command = [sys.executable, "-c", FULL, str(ROOT), str(tmp_path / "run")]
     done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
     assert "cannot be written: File too large" in done.stdout
-    assert RunFolder(tmp_path / "run", {}).last_checkpoint() is None
+    assert TrainingFolder(tmp_path / "run", {}).last_checkpoint() is None
 
 
 def test_averaged_weights_resume_too(tmp_path):
@@ -213,7 +213,7 @@ class _EndAt(_StopAt):
 )
 def test_an_ended_run_trains_no_further(tmp_path, ended_by, validation, steps):
     recipe = replace(RECIPE, validate_every=2, checkpoint_every=3, steps=14)
-    folder, models, curves = RunFolder(tmp_path, {}), [], []
+    folder, models, curves = TrainingFolder(tmp_path, {}), [], []
     for _ in range(2):
         models.append(tiny_clipcap())
         trained = _Trained()

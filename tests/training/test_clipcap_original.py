@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from prefix_models import PrefixModelError
-from training.batches import Split, StepBatches
+from training.fit_settings import Recipe
 from training.objectives import OriginalClipCapLoss, original_max_tokens
 from training.optimizers import OriginalAdamW, new_optimizer
-from training.settings import Recipe
+from training.step_batches import Split, StepBatches
 
 from .tiny import DIM, tiny_clipcap, tiny_projector
 

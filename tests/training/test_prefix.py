@@ -14,12 +14,12 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from prefix_models import PrefixModelError, add_lora
 from regionlm.distributed.journal import Journal
-from regionlm.distributed.predict_module import AnswerModule
-from regionlm.distributed.trainer import answer_all, new_trainer
+from regionlm.distributed.predict_module import PredictModule
+from regionlm.distributed.trainer import new_trainer, predict_items
 from regionlm.errors import InputError
 from training.curve import read_curve
-from training.prefix import PrefixTrainer
-from training.run_folder import RunFolder
+from training.prefix import PrefixTrainingModule
+from training.training_folder import TrainingFolder
 
 from .fitting import RECIPE, fit_tiny, losses, same_weights
 from .tiny import pairs, tiny_clipcap, tiny_projector
@@ -81,8 +81,8 @@ def test_checkpoints_hold_averages_of_what_is_trained_and_nothing_else(tmp_path)
     run = fit_tiny(tiny_clipcap(), tmp_path, callbacks=[EMAWeightAveraging(decay=0.5)])
     checkpoint = torch.load(run.last_checkpoint(), weights_only=True)
     sets = [set(one) for one in checkpoint.values() if isinstance(one, dict) and _weights(one)]
-    trained = {name for name, _ in PrefixTrainer(tiny_clipcap(), RECIPE, pairs()).named_parameters()
-               if name.startswith("model.mappers.")}  # fmt: skip
+    module = PrefixTrainingModule(tiny_clipcap(), RECIPE, pairs())
+    trained = {name for name, _ in module.named_parameters() if name.startswith("model.mappers.")}
     assert sets == [trained, trained]
 
 
@@ -93,7 +93,7 @@ def _weights(values):
 def test_weights_that_are_split_over_processes_are_stored_whole(tmp_path):
     """FSDP puts wrappers between the modules, and finds its own way through their state."""
     model = tiny_clipcap()
-    module = PrefixTrainer(model, RECIPE, pairs())
+    module = PrefixTrainingModule(model, RECIPE, pairs())
     module.setup("fit")
     required = {name: p.requires_grad for name, p in module.named_parameters()}
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -167,7 +167,7 @@ def test_two_processes_are_one(tmp_path):
         timeout=400,
         env=environment,
     )
-    pair = RunFolder(both, {})
+    pair = TrainingFolder(both, {})
     assert losses(pair) == pytest.approx(losses(alone), abs=1e-6)
     validated = [row["val_loss"] for row in read_curve(pair.curve) if "val_loss" in row]
     expected = [row["val_loss"] for row in read_curve(alone.curve) if "val_loss" in row]
@@ -188,8 +188,8 @@ def test_it_uses_the_cores_that_an_embedding_run_has_left_alone(tmp_path, monkey
 
     torch.set_num_threads(6)
     try:
-        module = AnswerModule([0], lambda device: lambda *_: {}, Journal(tmp_path / "run", {}))
-        answer_all(new_trainer("cpu", 1), module, lambda: None)
+        module = PredictModule([0], lambda device: lambda *_: {}, Journal(tmp_path / "run", {}))
+        predict_items(new_trainer("cpu", 1), module, lambda: None)
         fit_tiny(tiny_clipcap(), tmp_path / "fit", callbacks=[Watch()])
     finally:
         torch.set_num_threads(before)
@@ -226,9 +226,9 @@ def test_a_loss_that_is_not_finite_after_a_step_asks_for_another_folder(tmp_path
 )
 def test_recipes_that_fit_no_data_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        PrefixTrainer(tiny_clipcap(), replace(RECIPE, **change), pairs())
+        PrefixTrainingModule(tiny_clipcap(), replace(RECIPE, **change), pairs())
 
 
 def test_epochs_count_full_batches():
     recipe = replace(RECIPE, steps=None, epochs=3, batch_size=10)
-    assert PrefixTrainer(tiny_clipcap(), recipe, pairs()).steps == 9
+    assert PrefixTrainingModule(tiny_clipcap(), recipe, pairs()).steps == 9

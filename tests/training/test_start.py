@@ -8,8 +8,8 @@ import torch
 
 from regionlm import RegionCaptioner
 from regionlm.errors import InputError
-from training.run import fit
-from training.settings import Fit, PairSet, Recipe, Start
+from training.fit_settings import Fit, PairSet, Recipe, Start
+from training.pipeline import fit
 from training.start import load_start
 
 MANIFEST = Path(__file__).parents[2] / "training/first_hour/images.jsonl"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from training.run_folder import RunFolder
+from training.training_folder import TrainingFolder
 
 from .fitting import RECIPE, fit_tiny, same_weights
 from .tiny import pairs, tiny_clipcap
@@ -54,7 +54,7 @@ def test_a_signal_saves_the_step(tmp_path, number, options):
     ):
         fit_tiny(tiny_clipcap(dropout=0.1), tmp_path / "run", RARELY, **stop)
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == before
-    assert RunFolder(tmp_path / "run", {}).last_checkpoint().name == "step=000000006.ckpt"
+    assert TrainingFolder(tmp_path / "run", {}).last_checkpoint().name == "step=000000006.ckpt"
     run = fit_tiny(again, tmp_path / "run", RARELY, **stop)
     assert run.curve.read_text() == expected.curve.read_text()
     same_weights(again, whole, rtol=0, atol=0)
@@ -89,7 +89,7 @@ def test_checkpoints_are_saved_by_time_too(tmp_path):
 
     class Watch(L.Callback):
         def on_train_batch_start(self, trainer, *args):
-            last = RunFolder(tmp_path, {}).last_checkpoint()
+            last = TrainingFolder(tmp_path, {}).last_checkpoint()
             steps.append(last and last.name)
 
     fit_tiny(tiny_clipcap(), tmp_path, replace(RARELY, checkpoint_minutes=0), callbacks=[Watch()])

@@ -21,8 +21,8 @@ from regionlm.errors import InputError
 from regionlm.files import reading
 from regionlm.pretrained.file_digests import file_digest
 from training.data.example import check_text
-from training.data.options import ClipCapPairsOptions
 from training.data.pairs import Pairs
+from training.data.source_options import ClipCapPairsOptions
 
 
 def clipcap_pairs(

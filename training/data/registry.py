@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from training.data.caption_manifest import CaptionManifest
 from training.data.clipcap import clipcap_pairs
-from training.data.coco import CocoCaptions
+from training.data.coco_captions import CocoCaptions
 from training.data.example import Source
-from training.data.manifest import CaptionManifest
-from training.data.options import read_source_options
 from training.data.pairs import Pairs
-from training.data.phrasecut import PhraseCutExamples
+from training.data.phrasecut_examples import PhraseCutExamples
+from training.data.source_options import read_source_options
 from training.data.visual_genome import VisualGenome
 from training.data.webdataset import WebDataset
 

@@ -17,7 +17,7 @@ from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
 from regionlm.pretrained.file_digests import file_digest
 from training.data.example import Example, Parts
-from training.data.options import VisualGenomeOptions
+from training.data.source_options import VisualGenomeOptions
 
 _DOWNLOAD = "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html"
 

@@ -23,9 +23,9 @@ from regionlm.errors import InputError
 from regionlm.files import reading
 from regionlm.inputs.images import open_image_bytes
 from regionlm.inputs.json_lines import without_nulls
+from training.data.caption_manifest import check_said, read_said
 from training.data.example import Example, Parts
-from training.data.manifest import check_said, read_said
-from training.data.options import WebDatasetOptions
+from training.data.source_options import WebDatasetOptions
 from training.data.tar_members import tar_members
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")

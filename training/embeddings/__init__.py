@@ -20,7 +20,7 @@ from training.data.pairs import PairPart, Pairs
 from training.embeddings.key import backbone_key, embedder_key, store_folder
 from training.embeddings.predict import Embed, compute_shards, whole_and_regions
 from training.embeddings.shards import Shards
-from training.settings import PairSet
+from training.fit_settings import PairSet
 
 
 class PairSets(ConcatDataset[tuple[Tensor, str]]):
@@ -67,7 +67,7 @@ def open_pairs(
     return PairSets([_open(one, backbone, store, machines, progress, check) for one in sets])
 
 
-def embed(
+def embed_source(
     source: Source,
     name: str,
     embedder: str,
@@ -138,7 +138,7 @@ def _open(
             one.source, one.options, dim=backbone.dim, limit=one.limit, skip_bad=one.skip_bad
         )
     check_choice("data.source", one.source, [*SOURCES, *PAIR_SOURCES], InputError)
-    return embed(
+    return embed_source(
         open_source(one.source, one.options, skip_bad=one.skip_bad), one.source,
         one.embedder, one.embedder_options, backbone, store, machines,
         limit=one.limit, skip_bad=one.skip_bad, workers=one.workers, progress=progress,
@@ -146,4 +146,4 @@ def _open(
     )  # fmt: skip
 
 
-__all__ = ["PairSets", "Pairs", "Shards", "embed", "open_pairs"]
+__all__ = ["PairSets", "Pairs", "Shards", "embed_source", "open_pairs"]

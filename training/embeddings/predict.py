@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from regionlm.distributed.predict_module import AnswerModule
-from regionlm.distributed.trainer import answer_all, device_count, new_trainer
+from regionlm.distributed.predict_module import PredictModule
+from regionlm.distributed.trainer import device_count, new_trainer, predict_items
 from regionlm.embedders.embedder import Embedder
 from regionlm.errors import InputError
 from regionlm.files import writing
@@ -67,7 +67,7 @@ def compute_shards(
         embed = prepare(device)
         return lambda number, read: _answer(embed, number, read, check)
 
-    module = AnswerModule(
+    module = PredictModule(
         groups,
         prepare_answer,
         _ShardJournal(folder, len(groups)),
@@ -77,7 +77,7 @@ def compute_shards(
         images_per_item=TOGETHER,
     )
     trainer = new_trainer(**_concrete(machines))
-    answer_all(trainer, module, lambda: None)
+    predict_items(trainer, module, lambda: None)
     return shards
 
 
@@ -139,7 +139,7 @@ def _answer(
 
 
 class _ShardJournal:
-    """What `AnswerModule` asks of a journal, with shards for its lines."""
+    """What `PredictModule` asks of a journal, with shards for its lines."""
 
     def __init__(self, folder: Path, groups: int) -> None:
         self.folder, self.groups = folder, groups

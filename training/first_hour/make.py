@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from regionlm.extras import extra
-from training.world.batches import scene_rng
 from training.world.render import render
+from training.world.scene_batches import scene_rng
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import TRAINING_STYLES, SpriteBook
 

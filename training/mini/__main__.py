@@ -18,13 +18,13 @@ def main() -> None:
         return
     from jsonargparse import auto_cli
 
-    from training.mini import bundle, decoder, examples, export
+    from training.mini import assemble, decoder, examples, export
 
     functions = {
         "export": export.export_clip,
         "decoder": decoder.train_decoder,
         "adapt": decoder.adapt_decoder,
-        "bundle": bundle.make_bundle,
+        "bundle": assemble.make_bundle,
         "examples": examples.draw_examples,
     }
     auto_cli(functions[step], args=args, as_positional=False)
@@ -33,13 +33,13 @@ def main() -> None:
 def _clip(args: list[str]) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-    from training.mini.clip import CaptionData, ContrastiveClip
+    from training.mini.clip import CaptionData, ContrastiveClipModule
 
     class ClipCLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.link_arguments("data.stages", "model.stages")
 
-    ClipCLI(ContrastiveClip, CaptionData, args=args, save_config_callback=None)
+    ClipCLI(ContrastiveClipModule, CaptionData, args=args, save_config_callback=None)
 
 
 if __name__ == "__main__":

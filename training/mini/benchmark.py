@@ -12,9 +12,9 @@ import numpy as np
 
 from regionlm.datasets.mini import FOLDER, in_held_out_style
 from regionlm.extras import extra
-from training.world.batches import scene_rng
 from training.world.names import phrase, pictograms
 from training.world.render import render
+from training.world.scene_batches import scene_rng
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import HELD_OUT_STYLES, TRAINING_STYLES, SpriteBook
 

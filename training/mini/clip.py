@@ -17,7 +17,7 @@ from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
 from regionlm.backbones.loading import WEIGHT_FILES
 from regionlm.extras import extra
 from training.muon import MuonAdamW
-from training.world.batches import CaptionBatches, Stage
+from training.world.scene_batches import CaptionBatches, Stage
 
 with extra("train"):
     import lightning as L
@@ -47,7 +47,7 @@ class CaptionData(L.LightningDataModule):
         return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
 
 
-class ContrastiveClip(L.LightningModule):
+class ContrastiveClipModule(L.LightningModule):
     """An open_clip model under the softmax contrastive loss; equal captions are all positives.
 
     Args:

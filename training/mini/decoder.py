@@ -12,9 +12,9 @@ from regionlm.backbones.loading import load_backbone
 from regionlm.extras import extra
 from training.embeddings import Shards
 from training.fit import fit_pairs
-from training.mini.pairs import PairSource, image_pairs, region_pairs
-from training.run_folder import RunFolder
-from training.settings import Recipe
+from training.fit_settings import Recipe
+from training.mini.scene_pairs import PairSource, image_pairs, region_pairs
+from training.training_folder import TrainingFolder
 from training.world.names import words
 
 with extra("train"):
@@ -102,4 +102,4 @@ def _fit(
     train, validation = pairs
     settings = {"recipe": vars(recipe), "pairs": len(train), **data}
     options = {"accelerator": "cpu", "gradient_clip_val": 1.0, "enable_progress_bar": False}
-    fit_pairs(model, recipe, train, validation, RunFolder(folder, settings), options)
+    fit_pairs(model, recipe, train, validation, TrainingFolder(folder, settings), options)

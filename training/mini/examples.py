@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.world.batches import scene_rng
 from training.world.render import render
+from training.world.scene_batches import scene_rng
 from training.world.scenes import sample_scene
 from training.world.sprites import TRAINING_STYLES, SpriteBook
 

@@ -17,7 +17,7 @@ PREFIX = "clip."
 
 
 def export_clip(checkpoint: Path, output: Path) -> None:
-    """Write weights, config and tokenizer of a Lightning checkpoint of `ContrastiveClip`.
+    """Write weights, config and tokenizer of a Lightning checkpoint of `ContrastiveClipModule`.
 
     Args:
         checkpoint: .ckpt file.

@@ -7,7 +7,7 @@ import pytest
 from eval.run_settings import EmbedderSource
 from eval.runs.evaluate import evaluate
 from eval.runs.results import ImageAnswer, write_results
-from regionlm.distributed.thread_counts import answer_threads
+from regionlm.distributed.thread_counts import prediction_threads
 from regionlm.errors import InputError
 from tests.eval.runs.whole_runs import a_run
 
@@ -53,7 +53,7 @@ def test_the_machine_is_told_and_decides_nothing(tmp_path):
     first = evaluate(a_run(tmp_path / "run"))
     assert first["machine"] == {
         "accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "device": "cpu",
-        "threads": answer_threads(), "workers": 0, "skip_bad": False,
+        "threads": prediction_threads(), "workers": 0, "skip_bad": False,
     }  # fmt: skip
     other = a_run(tmp_path / "run", skip_bad=True)
     other.data.workers = 2

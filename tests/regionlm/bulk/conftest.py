@@ -19,6 +19,11 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Pictures 0.png to 6.png of 40 x 30 pixels of noise, a mask m.png, a label map labels.png."""
     folder = tmp_path / "data"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from regionlm.bulk.items import BadRegion, Pictures
 from regionlm.bulk.manifest import Manifest
-from regionlm.bulk.pictures import BadRegion, Pictures
 from regionlm.errors import InputError
 
 GOOD = {"image": "0.png", "regions": [{"box": [0, 0, 9, 9]}]}

@@ -9,7 +9,7 @@ import pytest
 
 from eval.run_settings import Run
 from regionlm.cli.flags import UsageError, expected, option_kinds, read_words
-from training.settings import Fit
+from training.fit_settings import Fit
 
 
 @dataclass

@@ -11,7 +11,7 @@ from eval.run_settings import Run
 from regionlm.cli.flags import group_of, option_kinds
 from regionlm.cli.help import Section, command_help, commands_help
 from regionlm.cli.main import main
-from training.settings import Fit, PairSet
+from training.fit_settings import Fit, PairSet
 
 
 @dataclass

@@ -9,8 +9,8 @@ import pytest
 
 from regionlm.distributed.compat import interruptible, mistakes_named
 from regionlm.distributed.journal import Journal
-from regionlm.distributed.predict_module import AnswerModule
-from regionlm.distributed.trainer import answer_all, new_trainer
+from regionlm.distributed.predict_module import PredictModule
+from regionlm.distributed.trainer import new_trainer, predict_items
 from regionlm.errors import InputError
 
 
@@ -77,7 +77,7 @@ def test_lightning_has_nothing_to_remark_on(workers, tmp_path):
         warnings.filterwarnings("error", category=UserWarning, module=r"lightning\.")
         for _ in range(2):
             journal = Journal(tmp_path / "run", {})
-            module = AnswerModule(np.arange(3), prepare, journal, workers=workers)
-            answer_all(new_trainer("cpu", 1), module, lambda: None)
+            module = PredictModule(np.arange(3), prepare, journal, workers=workers)
+            predict_items(new_trainer("cpu", 1), module, lambda: None)
             assert journal.done().tolist() == [0, 1, 2]
     assert len(loaded) == 1, "no model is loaded where nothing is left to do"

@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from regionlm.distributed.journal import Journal
-from regionlm.distributed.predict_module import AnswerModule
-from regionlm.distributed.thread_counts import answer_threads, threads_restored, training_threads
-from regionlm.distributed.trainer import answer_all, new_trainer
+from regionlm.distributed.predict_module import PredictModule
+from regionlm.distributed.thread_counts import (
+    prediction_threads,
+    threads_restored,
+    training_threads,
+)
+from regionlm.distributed.trainer import new_trainer, predict_items
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +31,7 @@ def test_trainings_share_the_cores():
 
 def test_what_the_user_has_chosen_stands(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
-    assert training_threads(2) == answer_threads() == 6
+    assert training_threads(2) == prediction_threads() == 6
 
 
 def test_what_lightning_sets_goes_with_the_block():
@@ -48,8 +52,8 @@ def test_answers_do_not_depend_on_the_cores(chosen, tmp_path, monkeypatch):
         seen.append(torch.get_num_threads())
         return lambda number, item: {"threads": torch.get_num_threads()}
 
-    module = AnswerModule([0, 1], prepare, Journal(tmp_path / "run", {}))
-    answer_all(new_trainer("cpu", 1), module, lambda: None)
+    module = PredictModule([0, 1], prepare, Journal(tmp_path / "run", {}))
+    predict_items(new_trainer("cpu", 1), module, lambda: None)
     answers = [answer["threads"] for _, answer in Journal(tmp_path / "run", {}).answers()]
     assert seen + answers == [6 if chosen else 1] * 3
     assert torch.get_num_threads() == 6

@@ -184,7 +184,7 @@ def test_options_are_checked_without_torch():
         "import sys\n"
         "from regionlm.datasets.dataset_options import check_request\n"
         "from regionlm.embedders.options import check_embedder\n"
-        "from training.data.options import read_source_options\n"
+        "from training.data.source_options import read_source_options\n"
         "check_embedder('ris', {'v': 0.5})\n"
         "check_request('mini', None, {'style': 'seen'})\n"
         "read_source_options('manifest', {'path': 'a.jsonl'})\n"

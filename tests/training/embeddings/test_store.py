@@ -21,7 +21,7 @@ from training import embeddings
 from training.embeddings import open_pairs, predict
 from training.embeddings.shards import Shards, shard_path, write_shard
 from training.first_hour.make import FOLDER
-from training.settings import PairSet
+from training.fit_settings import PairSet
 
 HERE = {"accelerator": "cpu", "devices": 1}
 FAST = {"steps": 1, "size": 64}

@@ -6,9 +6,9 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from regionlm.backbones.loading import load_backbone
-from training.mini.clip import CaptionData, ContrastiveClip, normalise, position_window
+from training.mini.clip import CaptionData, ContrastiveClipModule, normalise, position_window
 from training.mini.export import export_clip
-from training.world.batches import CaptionBatches, Stage
+from training.world.scene_batches import CaptionBatches, Stage
 
 STAGES = [
     Stage(2, 4, 64, (1.0,), (0.5, 0.9), patch_dropout=0.5),
@@ -26,7 +26,7 @@ def _trainer(folder, steps):
 @pytest.fixture
 def trained(world, tmp_path):
     L.seed_everything(0)
-    module = ContrastiveClip(STAGES, warmup=1)
+    module = ContrastiveClipModule(STAGES, warmup=1)
     before = module.clip.visual.proj.detach().clone()
     trainer = _trainer(tmp_path, 3)
     trainer.fit(module, CaptionData(STAGES))
@@ -37,7 +37,7 @@ def trained(world, tmp_path):
 
 def test_training_resumes_with_the_next_batch(trained):
     _, folder = trained
-    module = ContrastiveClip(STAGES, warmup=1)
+    module = ContrastiveClipModule(STAGES, warmup=1)
     seen = []
     module.on_train_batch_start = lambda batch, number: seen.append(batch["pixels"].shape[-1])
     trainer = _trainer(folder, 4)
@@ -50,7 +50,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_piece(world, tmp_path):
 
     def run(steps, checkpoint=None):
         L.seed_everything(0)
-        module, trainer = ContrastiveClip(stages, warmup=2), _trainer(tmp_path, steps)
+        module, trainer = ContrastiveClipModule(stages, warmup=2), _trainer(tmp_path, steps)
         trainer.fit(module, CaptionData(stages), ckpt_path=checkpoint, weights_only=True)
         return module, trainer
 
@@ -63,7 +63,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_piece(world, tmp_path):
 
 
 def test_patch_dropout_is_the_stages(world):
-    module = ContrastiveClip(STAGES).train()
+    module = ContrastiveClipModule(STAGES).train()
     module.log_dict = lambda *args, **options: None
     batch = next(iter(CaptionBatches([Stage(1, 4, 192)], 0)))
     for share, same in ((0.5, False), (0.0, True)):
@@ -87,7 +87,7 @@ def test_exported_folder_gives_the_same_vectors(trained):
 def test_training_goes_on_from_exported_weights(trained):
     module, folder = trained
     export_clip(folder / "some.ckpt", folder / "backbone")
-    further = ContrastiveClip(STAGES, start=folder / "backbone")
+    further = ContrastiveClipModule(STAGES, start=folder / "backbone")
     for name, value in further.clip.state_dict().items():
         assert torch.equal(value, module.clip.state_dict()[name]), name
 
@@ -102,7 +102,7 @@ def test_texts_padded_to_the_batch_give_the_vectors_of_texts_padded_in_full(trai
 
 
 def test_position_window_is_a_rectangle_of_the_table():
-    clip = ContrastiveClip(STAGES).clip
+    clip = ContrastiveClipModule(STAGES).clip
     table = clip.visual.positional_embedding
     assert position_window(clip.visual, 192) is table
     window = position_window(clip.visual, 64)

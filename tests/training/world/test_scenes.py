@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.world.batches import CaptionBatches, Stage, scene_rng
 from training.world.names import phrase
 from training.world.render import render
+from training.world.scene_batches import CaptionBatches, Stage, scene_rng
 from training.world.scenes import Scene, Thing, sample_scene
 from training.world.sprites import TRAINING_STYLES, SpriteBook
 

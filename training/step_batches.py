@@ -69,7 +69,7 @@ class StepBatches:
         batch_size: pairs in a step.
         seed: of order and noise.
         count_tokens: texts -> how many tokens of each count in the loss.
-        noise: see `training.settings.Recipe`.
+        noise: see `training.fit_settings.Recipe`.
         first: number of the first step to yield.
         split: which rows to take.
 

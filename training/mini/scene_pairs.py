@@ -11,9 +11,9 @@ import numpy as np
 
 from regionlm.backbones.clip_vit import ClipViT
 from training.data.example import Example
-from training.embeddings import Shards, embed
-from training.world.batches import scene_rng
+from training.embeddings import Shards, embed_source
 from training.world.render import render
+from training.world.scene_batches import scene_rng
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import TRAINING_STYLES, SpriteBook
 
@@ -105,7 +105,7 @@ def _pairs(
 ) -> tuple[Shards, Shards]:
     def embedded(shards: range) -> Shards:
         scenes = Scenes(source, shards, size, regions=embedder != "cls")
-        return embed(
+        return embed_source(
             scenes, "scenes", embedder, options, backbone, store, _HERE, workers=source.workers
         )
 

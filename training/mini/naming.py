@@ -1,6 +1,6 @@
 """How well `mini` names regions of freshly composed scenes: the table in eval/MINI.md.
 
-`python -m training.mini.regions --output eval/MINI.md`
+`python -m training.mini.naming --output eval/MINI.md`
 """
 
 import itertools
@@ -18,9 +18,9 @@ from torch.nn.functional import normalize
 from regionlm.captioner import RegionCaptioner
 from regionlm.embedders import MaskInversion, make_embedder
 from training.mini.decoder import ADAPTED, ZERO_SHOT
-from training.world.batches import scene_rng
 from training.world.names import pictograms
 from training.world.render import render
+from training.world.scene_batches import scene_rng
 from training.world.scenes import Scene, sample_scene
 from training.world.sprites import HELD_OUT_STYLES, TRAINING_STYLES, SpriteBook
 
@@ -32,7 +32,7 @@ Embed = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
-class Example:
+class DrawnScene:
     """A scene, drawn."""
 
     scene: Scene
@@ -40,17 +40,17 @@ class Example:
     masks: np.ndarray
 
 
-def examples(count: int, styles: tuple[str, ...], seed: int) -> list[Example]:
+def draw_scenes(count: int, styles: tuple[str, ...], seed: int) -> list[DrawnScene]:
     """Scenes of three things, none hidden; seeds of training are never used here."""
     sprites = SpriteBook(styles)
-    found: list[Example] = []
+    found: list[DrawnScene] = []
     numbers = itertools.count()
     while len(found) < count:
         number = next(numbers)
         scene = sample_scene(scene_rng(seed, number), THINGS, styles=styles)
         picture, masks = render(scene, sprites, CANVAS)
         if masks.any((1, 2)).all():
-            found.append(Example(scene, picture, masks))
+            found.append(DrawnScene(scene, picture, masks))
     return found
 
 
@@ -82,7 +82,7 @@ def baseline(captioner: RegionCaptioner, name: str, **options: object) -> Embed:
     return embed
 
 
-def score(captioner: RegionCaptioner, data: Sequence[Example], embed: Embed) -> list[float]:
+def score(captioner: RegionCaptioner, data: Sequence[DrawnScene], embed: Embed) -> list[float]:
     """One row of the table: the means of `COLUMNS` over all regions."""
     rows: list[Tensor] = []
     for example in data:
@@ -97,14 +97,16 @@ def score(captioner: RegionCaptioner, data: Sequence[Example], embed: Embed) -> 
     return torch.cat(rows, dim=1).mean(1).tolist()
 
 
-def _named(captioner: RegionCaptioner, prefix: str, embeddings: Tensor, example: Example) -> Tensor:
+def _named(
+    captioner: RegionCaptioner, prefix: str, embeddings: Tensor, example: DrawnScene
+) -> Tensor:
     captions = captioner.prefix_model.with_prefix(prefix).generate(embeddings, max_new_tokens=40)
     names = [thing.name for thing in example.scene.things]
     pairs = zip(captions, names, strict=True)
     return torch.tensor([float(noun(caption.text) == name) for caption, name in pairs])
 
 
-def end_to_end(captioner: RegionCaptioner, data: Sequence[Example]) -> float:
+def end_to_end(captioner: RegionCaptioner, data: Sequence[DrawnScene]) -> float:
     """Share of regions that `RegionCaptioner.caption` names right, as a user calls it."""
     hits = [
         noun(found.text) == thing.name
@@ -155,7 +157,7 @@ def measure(
         (f"Styles seen in training ({', '.join(TRAINING_STYLES)})", TRAINING_STYLES),
         (f"Held-out style ({', '.join(HELD_OUT_STYLES)})", HELD_OUT_STYLES),
     ):
-        data = examples(scenes, styles, seed)
+        data = draw_scenes(scenes, styles, seed)
         lines += [f"## {title}: {scenes} scenes, {THINGS * scenes} regions", "", *_header()]
         for name, embed in (
             ("MaskInversion", localized(captioner)),
@@ -166,7 +168,7 @@ def measure(
             lines.append(_row(name, score(captioner, data, embed)))
         lines += ["", f"`RegionCaptioner.caption` names the right thing in "
                   f"{100 * end_to_end(captioner, data):.1f} % of the regions.", ""]  # fmt: skip
-    data = examples(sweep_scenes, TRAINING_STYLES, seed + 1)
+    data = draw_scenes(sweep_scenes, TRAINING_STYLES, seed + 1)
     lines += [f"## Sweeps: {sweep_scenes} scenes, {THINGS * sweep_scenes} regions", "", *_header()]
     for options in sweeps(defaults):
         changed = {k: v for k, v in options.items() if v != defaults[k]}

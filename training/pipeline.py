@@ -14,6 +14,7 @@ from regionlm.pretrained.hub import check_access
 from training.card import Facts, write_card
 from training.embeddings import PairSets, open_pairs
 from training.fit import Fitted, fit_pairs
+from training.fit_settings import Fit, PairSet
 from training.lightning_options import (
     check_callbacks,
     check_loggers,
@@ -22,10 +23,9 @@ from training.lightning_options import (
     trainer_options,
 )
 from training.prefix import trained_names
-from training.run_folder import RunFolder
-from training.settings import Fit, PairSet
 from training.start import load_start
 from training.texts import keep_usable, text_room
+from training.training_folder import TrainingFolder
 
 with extra("train"):
     import lightning as L
@@ -50,7 +50,7 @@ def fit(settings: Fit) -> RegionCaptioner:
     name = settings.name or settings.output.resolve().name
     captioner = RegionCaptioner(backbone, model, name=name)  # refuses parts that do not fit
     train, validation = _pairs(settings, captioner, options)
-    folder = RunFolder(settings.output, _deciding(settings, train, validation))
+    folder = TrainingFolder(settings.output, _deciding(settings, train, validation))
     names = set(trained_names(model, settings.recipe.trains))
     trained = sum(p.numel() for name, p in model.named_parameters() if name in names)
     L.seed_everything(settings.recipe.seed, verbose=False)
@@ -76,7 +76,7 @@ def fit(settings: Fit) -> RegionCaptioner:
     return captioner
 
 
-def embed(settings: Fit) -> None:
+def compute_embeddings(settings: Fit) -> None:
     """Only compute the embeddings that `fit` would; raises as it does."""
     note_rank()
     options = trainer_options(settings.trainer)

@@ -12,7 +12,7 @@ from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
 from regionlm.pretrained.file_digests import file_digest
 from training.data.example import Example, Parts
-from training.data.options import CocoCaptionsOptions
+from training.data.source_options import CocoCaptionsOptions
 
 _DOWNLOAD = "http://images.cocodataset.org/annotations/annotations_trainval2014.zip"
 

@@ -9,7 +9,7 @@ from regionlm.datasets.phrasecut import PhraseCut
 from regionlm.errors import InputError
 from regionlm.pretrained.file_digests import file_digest
 from training.data.example import Example, Parts
-from training.data.options import PhraseCutSourceOptions
+from training.data.source_options import PhraseCutSourceOptions
 
 
 class PhraseCutExamples:

@@ -6,8 +6,8 @@ import torch
 from torch.nn.functional import normalize
 
 from regionlm import RegionCaptioner
-from training.mini import regions
-from training.mini.regions import baseline, examples, localized, measure, noun, score, sweeps
+from training.mini import naming
+from training.mini.naming import baseline, draw_scenes, localized, measure, noun, score, sweeps
 from training.world.sprites import TRAINING_STYLES
 
 DEFAULTS = {"lr": 0.5, "alpha": 0.0, "size": 192, "steps": 10}
@@ -20,7 +20,7 @@ def mini():
 
 @pytest.fixture
 def data(world):
-    return examples(2, TRAINING_STYLES, seed=7)
+    return draw_scenes(2, TRAINING_STYLES, seed=7)
 
 
 def test_noun_is_the_first_thing_and_the_longest_of_its_names():
@@ -31,13 +31,13 @@ def test_noun_is_the_first_thing_and_the_longest_of_its_names():
 
 
 def test_examples_show_three_things_and_are_the_same_again(data, world):
-    again = examples(2, TRAINING_STYLES, seed=7)
+    again = draw_scenes(2, TRAINING_STYLES, seed=7)
     for one, other in zip(data, again, strict=True):
         assert len(one.scene.things) == 3 and one.masks.shape == (3, 256, 256)
         assert one.masks.any((1, 2)).all() and one.picture.size == (256, 256)
         assert one.scene == other.scene and np.array_equal(one.masks, other.masks)
     assert data[0].scene != data[1].scene
-    assert examples(1, TRAINING_STYLES, seed=8)[0].scene != data[0].scene
+    assert draw_scenes(1, TRAINING_STYLES, seed=8)[0].scene != data[0].scene
 
 
 def test_score_is_the_mean_over_regions(mini, data):
@@ -61,7 +61,7 @@ def test_score_is_the_mean_over_regions(mini, data):
 def test_names_are_counted_as_the_captions_have_them(mini, data):
     embed = localized(mini, steps=2)
     counted = score(mini, data, embed)
-    for column, prefix in ((1, regions.ADAPTED), (2, regions.ZERO_SHOT)):
+    for column, prefix in ((1, naming.ADAPTED), (2, naming.ZERO_SHOT)):
         model = mini.prefix_model.with_prefix(prefix)
         hits = [
             noun(text.text) == thing.name
@@ -92,7 +92,7 @@ def test_sweeps_change_one_option_at_a_time():
 
 
 def test_measure_writes_a_table(world, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(regions, "sweeps", lambda defaults: [defaults, {**defaults, "steps": 1}])
+    monkeypatch.setattr(naming, "sweeps", lambda defaults: [defaults, {**defaults, "steps": 1}])
     measure(scenes=1, sweep_scenes=1, output=tmp_path / "MINI.md")
     text = (tmp_path / "MINI.md").read_text()
     assert text in capsys.readouterr().out

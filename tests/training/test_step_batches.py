@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionlm.errors import InputError
-from training.batches import Split, StepBatches, ValidationBatches
+from training.step_batches import Split, StepBatches, ValidationBatches
 
 
 class Numbered:

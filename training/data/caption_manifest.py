@@ -22,7 +22,7 @@ from regionlm.inputs.images import open_image
 from regionlm.inputs.json_lines import JsonLines, without_nulls
 from regionlm.inputs.regions import check_region, read_region
 from training.data.example import Example, Parts
-from training.data.options import ManifestOptions
+from training.data.source_options import ManifestOptions
 
 _SAID = ("caption", "captions")
 

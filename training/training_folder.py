@@ -14,7 +14,7 @@ from training.curve import read_curve
 CURVE, CHECKPOINTS, BUNDLE = "curve.csv", "checkpoints", "bundle"
 
 
-class RunFolder:
+class TrainingFolder:
     """A new folder, or that of the same run, stopped before.
 
     All processes of a run may open it at once.

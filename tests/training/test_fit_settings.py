@@ -18,7 +18,7 @@ from regionlm import RegionCaptioner
 from regionlm.cli.main import main
 from regionlm.cli.settings import build
 from regionlm.errors import InputError
-from training.settings import Fit, PairSet, Recipe, Start
+from training.fit_settings import Fit, PairSet, Recipe, Start
 from training.start import load_start
 
 from .tiny import tiny_lm
