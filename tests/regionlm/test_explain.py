@@ -1,5 +1,6 @@
 """Relevance of an image to texts and regions, in Python and on the command line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
