@@ -19,7 +19,7 @@ from regionlm.errors import InputError, ModelError
 from regionlm.inputs.images import as_image
 
 _T = TypeVar("_T")
-_MOST_DERIVED = 16  # grids and merged weights remembered per backbone
+_MOST_DERIVED = 64  # grids and merged weights remembered per backbone
 
 Pooling = Literal["cls", "mean"]
 
@@ -68,7 +68,8 @@ class EncodedImages:
     ``embeddings [B, d]`` unnormalised; ``block_input [B, N, D]`` of the last block; ``residual
     [B, N, D]`` the stream after its attention; ``values [B, heads, N, dh]`` of that attention;
     ``pre_activation [B, N, F]`` of its MLP; ``score_mean [B, D]`` the mean of its output over
-    ``head.score_tokens``.
+    ``head.score_tokens``. ``earlier``: the same of the blocks before the last one, the first of
+    them first, each as if its output were the model's; none unless asked for.
     """
 
     embeddings: Tensor
@@ -80,6 +81,7 @@ class EncodedImages:
     grid: tuple[int, int]
     patch_size: tuple[int, int]
     head: Head
+    earlier: tuple[EncodedImages, ...] = ()
 
     def __len__(self) -> int:
         return self.embeddings.shape[0]
@@ -87,8 +89,13 @@ class EncodedImages:
     def split(self) -> list[EncodedImages]:
         """Each image by itself, B = 1; they share the tensors' memory."""
         tensors = [one.name for one in fields(self) if isinstance(getattr(self, one.name), Tensor)]
+        earlier = [one.split() for one in self.earlier]
         return [
-            replace(self, **{name: getattr(self, name)[index, None] for name in tensors})
+            replace(
+                self,
+                earlier=tuple(images[index] for images in earlier),
+                **{name: getattr(self, name)[index, None] for name in tensors},
+            )
             for index in range(len(self))
         ]
 
@@ -185,35 +192,28 @@ class VisionBackbone(ABC):
         mean, std = (torch.tensor(values, device="cpu") for values in (self.mean, self.std))
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
-    def encode(self, pixels: Tensor) -> EncodedImages:
-        """Run the trunk once for ``pixels [B, 3, H, W]`` (normalised); see ``EncodedImages``.
+    def encode(self, pixels: Tensor, *, layers: int = 1) -> EncodedImages:
+        """Run the model once for ``pixels [B, 3, H, W]`` (normalised); see ``EncodedImages``.
+
+        ``layers``: how many of the last blocks are to be explained; all where there are fewer.
 
         Raises:
             InputError: wrong shape, a size that is no multiple of the patch, or non-finite pixels.
         """
+        earlier = []
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            x, grid = self.trunk(pixels)
-        return self.encode_tokens(x, grid)
+            blocks = self.blocks()[-layers:] if layers > 1 else [self.head().block]
+            x, grid = self.trunk(pixels, without=len(blocks))
+            for block in blocks[:-1]:
+                seen = self._encode_block(x, grid, replace(self.head(), block=block))
+                earlier.append(seen)
+                x = block.after_mlp(seen.residual)
+        return replace(self.encode_tokens(x, grid), earlier=tuple(earlier))
 
     def encode_tokens(self, x: Tensor, grid: tuple[int, int]) -> EncodedImages:
         """`encode` from the trunk's tokens ``[B, 1 + gh * gw, D]`` on, where you have them."""
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            head = self.head()
-            residual, values = head.block.attend(x)
-            pre_activation = head.block.mlp_input(residual)
-            # The MLP's last layer is affine, so the mean of its outputs needs one row, not N.
-            activated = head.block.activation(pre_activation)
-            tokens = head.score_tokens
-            score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(
-                activated[:, tokens].mean(1)
-            )
-            pooled = score_mean
-            if self.pooling == "cls":
-                pooled = residual[:, 0] + head.block.mlp_output(activated[:, 0])
-            return EncodedImages(
-                head.readout(pooled), x, residual, values, pre_activation, score_mean,
-                grid, self.patch_size, head,
-            )  # fmt: skip
+            return self._encode_block(x, grid, self.head())
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Image embeddings ``[B, d]``, unnormalised, of ``pixels [B, 3, H, W]``; no gradient.
@@ -248,6 +248,23 @@ class VisionBackbone(ABC):
                     self._derived.clear()
                 self._derived[key] = (state, make())
             return self._derived[key][1]
+
+    def _encode_block(self, x: Tensor, grid: tuple[int, int], head: Head) -> EncodedImages:
+        residual, values = head.block.attend(x)
+        pre_activation = head.block.mlp_input(residual)
+        # The MLP's last layer is affine, so the mean of its outputs needs one row, not N.
+        activated = head.block.activation(pre_activation)
+        tokens = head.score_tokens
+        score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(
+            activated[:, tokens].mean(1)
+        )
+        pooled = score_mean
+        if self.pooling == "cls":
+            pooled = residual[:, 0] + head.block.mlp_output(activated[:, 0])
+        return EncodedImages(
+            head.readout(pooled), x, residual, values, pre_activation, score_mean,
+            grid, self.patch_size, head,
+        )  # fmt: skip
 
     def _exact(self) -> torch.autocast:
         """The model's own dtype decides; a surrounding autocast must not."""

@@ -41,8 +41,8 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     Args:
         backbone: which model to explain.
         **options: the fields of ``MaskInversionOptions``: ``steps``, ``lr``, ``alpha``,
-            ``weight_decay``, ``size``, ``score`` and ``relevance``. What is None or left out takes
-            the backbone's ``inversion_defaults``, else ``MASKINVERSION_DEFAULTS``.
+            ``weight_decay``, ``size``, ``score``, ``relevance`` and ``layers``. What is None or
+            left out takes the backbone's ``inversion_defaults``, else ``MASKINVERSION_DEFAULTS``.
 
     Raises:
         InputError: an option out of range.
@@ -62,6 +62,12 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.weight_decay: float = used["weight_decay"]
         self.score: Score | None = used["score"]
         self.relevance: RelevanceName = used["relevance"]
+        self.layers: int = used["layers"]
+        if self.layers > 1 and self.relevance != "legrad":
+            raise InputError(
+                f"layers: expected 1 with relevance {self.relevance}, got {self.layers}; only"
+                " legrad sums the maps of several layers"
+            )
 
     def invert(
         self, encoded: EncodedImages, masks_per_image: Sequence[np.ndarray | Tensor]
@@ -105,7 +111,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     # ------------------------------------------------------------------------------------------
 
     def _encode(self, pixels: Tensor) -> list[EncodedImages]:
-        encoded = self.backbone.encode(pixels)
+        encoded = self.backbone.encode(pixels, layers=self.layers)
         self._check_finite(encoded.embeddings)
         return encoded.split()
 
@@ -114,7 +120,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
 
     @property
     def _key(self) -> tuple[Hashable, ...]:
-        return (EncodedImages,)
+        return (EncodedImages, self.layers)
 
     def _invert(self, encoded: EncodedImages, masks: Tensor) -> Localized:
         method, start = self._method(encoded, len(masks))

@@ -61,6 +61,8 @@ class MaskInversionOptions(EmbedderOptions):
             embedding, and the map is all zeros.
         relevance: Whose map is matched: `legrad`, or, as in the paper's Table 8, `gradcam`,
             `gradcam_no_relu` or `chefer` [legrad].
+        layers: Over how many of the last layers LeGrad's maps are summed, >= 1; all if the model
+            has fewer [1, as in MaskInversion; LeGrad's own code takes all].
     """
 
     steps: Steps | None = None
@@ -69,6 +71,7 @@ class MaskInversionOptions(EmbedderOptions):
     weight_decay: Weight | None = None
     score: Score | None = None
     relevance: RelevanceName | None = None
+    layers: PositiveCount | None = None
 
     def or_else(self, defaults: Mapping[str, Any]) -> MaskInversionOptions:
         """The same, with what is None taken from ``defaults``, where it is there."""
@@ -83,6 +86,7 @@ MASKINVERSION_DEFAULTS: Mapping[str, Any] = {
     "weight_decay": 0.0,
     "size": 448,
     "relevance": "legrad",
+    "layers": 1,
 }
 """On a backbone that brings none of its own; size is the nearest multiple of the patch."""
 

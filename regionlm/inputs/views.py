@@ -42,7 +42,7 @@ class ImageView:
         return self._seen[key]
 
     def keep(self, key: Hashable, seen: Any) -> Any:
-        """Keep a tensor, or a dataclass of tensors, under a key; returns what was kept.
+        """Keep a tensor, or a dataclass of tensors and of tuples of such, under a key; returns it.
 
         What is a part of a larger tensor, such as one image of a batch, is copied, so that the
         view does not hold the whole batch in memory.
@@ -65,6 +65,8 @@ def _alone(seen: Any) -> Any:
         return seen.clone() if is_part else seen
     if is_dataclass(seen) and not isinstance(seen, type):
         parts = {one.name: getattr(seen, one.name) for one in fields(seen)}
-        tensors = {name: _alone(part) for name, part in parts.items() if isinstance(part, Tensor)}
-        return replace(seen, **tensors)
-    return seen
+        return replace(
+            seen,
+            **{n: _alone(p) for n, p in parts.items() if isinstance(p, Tensor | tuple)},
+        )
+    return tuple(map(_alone, seen)) if isinstance(seen, tuple) else seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,3 +21,7 @@ class Budget:
         if device.type == "cpu":
             return cls(chunk=4_000_000, piece=700_000, keep=64_000_000)
         return cls(chunk=400_000_000, piece=200_000_000, keep=400_000_000)
+
+    def shared_by(self, count: int) -> Budget:
+        """The budget of each of several maps that exist at once."""
+        return replace(self, chunk=self.chunk // count, keep=self.keep // count)

@@ -9,8 +9,10 @@ from torch import Tensor
 from prefix_models.checks import check_choice
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.errors import InputError
+from regionlm.relevance.budget import Budget
 from regionlm.relevance.chefer import CheferCam
 from regionlm.relevance.gradcam import GradCam
+from regionlm.relevance.layers import LayeredMap
 from regionlm.relevance.legrad import LeGrad
 from regionlm.relevance.query_map import MergedWeights
 from regionlm.relevance.score import Score
@@ -50,7 +52,7 @@ def make_relevance(
     Args:
         name: of the method.
         backbone: what encoded the images; it remembers merged weights between calls.
-        images: what ``backbone.encode`` returned.
+        images: what ``backbone.encode`` returned; of LeGrad, maps of all its layers are summed.
         index: which image of the batch.
         score: ``"cosine"`` or ``"dot"`` (``relevance.score``); default: what suits the pooling.
         masks: how many tokens will be asked for at most.
@@ -61,9 +63,27 @@ def make_relevance(
     check_choice("relevance", name, RELEVANCE, InputError)
     if name in ("gradcam", "gradcam_no_relu"):
         return GradCam(images, index, relu=name == "gradcam", score=score, masks=masks)
+    if name == "chefer":
+        weights = _merged_weights(backbone, images, 0)
+        return CheferCam(images, index, score=score, weights=weights, masks=masks)
+    layers = (*images.earlier, images)
+    shared = Budget.for_device(images.residual.device).shared_by(len(layers))
+    maps = [
+        LeGrad(
+            one,
+            index,
+            score=score,
+            weights=_merged_weights(backbone, one, number),
+            masks=masks,
+            budget=shared,
+        )
+        for number, one in enumerate(reversed(layers))
+    ]
+    return maps[0] if len(maps) == 1 else LayeredMap(maps)
+
+
+def _merged_weights(backbone: VisionBackbone, images: EncodedImages, number: int) -> MergedWeights:
+    """Those of a block, counted from the last; remembered by the backbone."""
     block = images.head.block
-    weights = backbone.derived(
-        "merged weights", MergedWeights.sources(block), lambda: MergedWeights.of(block)
-    )
-    method = CheferCam if name == "chefer" else LeGrad
-    return method(images, index, score=score, weights=weights, masks=masks)
+    sources = MergedWeights.sources(block)
+    return backbone.derived(f"merged weights {number}", sources, lambda: MergedWeights.of(block))

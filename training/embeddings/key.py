@@ -18,6 +18,7 @@ from regionlm.files import write_text, writing
 from regionlm.pretrained.file_digests import file_digest
 
 _LAYOUT = 2  # of shards; another number makes all of them anew
+_NEWER = {"layers": 1}  # options that keys had not from the start: left out at these values
 
 
 def backbone_key(backbone: ClipViT) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def embedder_key(name: str, embedder: Embedder) -> dict[str, Any]:
         if option.name == "size":
             continue
         value = getattr(embedder.options, option.name)
+        if option.name in _NEWER and value == _NEWER[option.name]:
+            continue
         if isinstance(value, str | Path) and Path(value).is_file():
             value = {"file": file_digest(Path(value))}
         found[option.name] = value

@@ -1,5 +1,6 @@
 """What every relevance method must do."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -152,5 +153,30 @@ def test_methods_by_name(case, name):
 
 
 def test_unknown_names_are_refused(case):
-    with pytest.raises(InputError, match="legrad, gradcam, gradcam_no_relu, chefer; got 'cam'"):
+    with pytest.raises(InputError, match="legrad, gradcam, gradcam_no_relu, chefer; found 'cam'"):
         make_relevance("cam", *case[:2])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 99])
+@pytest.mark.parametrize("score", ["cosine", "dot"])
+def test_layers_are_summed_as_autograd_sums_them(case, layers, score):
+    """LeGrad's own code: each block as if it were the last, norm and projection the model's."""
+    backbone, _, _, grid = case
+    pixels = torch.randn(2, 3, 24, 40, dtype=torch.float64)
+    encoded = backbone.encode(pixels, layers=layers)
+    blocks = backbone.blocks()[-layers:]
+    assert len(encoded.earlier) == len(blocks) - 1
+    tokens = unit_tokens(3).requires_grad_()
+    wanted = 0
+    for count, block in enumerate(reversed(blocks), start=1):
+        with torch.no_grad():
+            inputs, _ = backbone.trunk(pixels, without=count)
+        head = replace(backbone.head(), block=block)
+        wanted = wanted + legrad_autograd(head, inputs[1], grid, tokens, score)
+    weights = torch.randn_like(wanted)
+    (gradient,) = torch.autograd.grad((wanted * weights).sum(), tokens)
+    for one, index in ((encoded, 1), (encoded.split()[1], 0)):
+        method = make_relevance("legrad", backbone, one, index, score=score, masks=3)
+        assert method.chunk == 3
+        close(method.forward(tokens.detach()), wanted)
+        close(method.backward(weights), gradient)
