@@ -1,4 +1,4 @@
-"""What every prefix model can do: the contract that training, bundles and captioners rely on."""
+"""The interface of every prefix model, on which training, bundles and captioners rely."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,51 +16,51 @@ from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.adapters import check_adapters
 from prefix_models.lm.calling import last_scores
 
-_NO_TARGET = -100  # cross_entropy leaves it out
+_NO_TARGET = -100  # ignored by cross_entropy
 
 
 class PrefixModelConfig(Protocol):
-    """Settings that every prefix model has; saved beside its weights."""
+    """Settings that every prefix model has; saved with its weights."""
 
     @property
     def embedding_dim(self) -> int:
-        """Width d of the embeddings it reads."""
+        """Width d of the input embeddings."""
 
     @property
     def encoder(self) -> str:
-        """Whose embeddings it was trained on; empty when unknown."""
+        """Name of the encoder it was trained on; empty if unknown."""
 
     @property
     def prompt(self) -> str:
-        """Text that stands with the embedding before a caption."""
+        """Text that precedes each caption, together with the embedding."""
 
 
 class PrefixModel(PrefixGenerator, ABC):
     """Embeddings [M, d] -> M texts, and the loss that teaches it; see PrefixGenerator.
 
     Raises:
-        PrefixModelError: also for adapters on the language model that can't be kept in a folder;
-            see `prefix_models.lm.adapters`.
+        PrefixModelError: as PrefixGenerator; also if the language model has adapters that can't be
+            saved, see `prefix_models.lm.adapters`.
     """
 
     config: PrefixModelConfig
 
     def __init__(self, lm: Any, tokenizer: Any, stop: Stop) -> None:
-        check_adapters(lm)  # what could not be saved is refused before it is trained
+        check_adapters(lm)  # better refused now than after training
         super().__init__(lm, tokenizer, stop)
 
     @property
     @abstractmethod
     def mapper(self) -> nn.Module:
-        """What is trained first: [M, d] -> prefix vectors [M, P, hidden]."""
+        """The trainable map from embeddings [M, d] to prefix vectors [M, P, hidden]."""
 
     @abstractmethod
     def scale_input(self, embeddings: Tensor) -> Tensor:
-        """Bring embeddings [M, d] to the norm that the mapper was trained on."""
+        """Scale embeddings [M, d] to the norm that the mapper was trained on."""
 
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model to a folder, whole or not at all."""
+        """Write the model to a folder, completely or not at all."""
 
     def prefix(self, embeddings: Tensor) -> Tensor:
         """Map embeddings [M, d], any float dtype and device, to prefix vectors [M, P, hidden].
@@ -76,16 +76,16 @@ class PrefixModel(PrefixGenerator, ABC):
 
     @property
     def text_room(self) -> int:
-        """Most tokens of a text in training, its end token not counted."""
+        """Maximum number of tokens of a training text, without its end token."""
         return self.room - (self._stop == "eos")
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokenize as training sees it: ids and mask [M, T], right-padded, on the model's device.
+        """Tokenize texts as in training: ids and mask [M, T], right-padded, on the model's device.
 
-        With stop "eos" the end token is appended; with "period" a text should end with "." itself.
+        With stop "eos" an end token is appended; with "period" the texts should end in ".".
 
         Raises:
-            PrefixModelError: a text without tokens, or one too long for the language model.
+            PrefixModelError: a text has no tokens or is too long for the language model.
         """
         rows = [torch.tensor(row) for row in self._token_rows(texts, [self.room] * len(texts))]
         mask = pad_sequence([torch.ones_like(row).bool() for row in rows], batch_first=True)
@@ -102,7 +102,8 @@ class PrefixModel(PrefixGenerator, ABC):
             texts: M texts.
 
         Raises:
-            PrefixModelError: shapes or numbers differ, or a text does not fit.
+            PrefixModelError: the numbers of embeddings and texts differ, embeddings have the wrong
+                shape, or a text does not fit.
         """
         context = self.context(embeddings)
         if len(texts) != len(context):
@@ -123,7 +124,7 @@ class PrefixModel(PrefixGenerator, ABC):
             for context, row in zip(contexts, ids.split(lengths), strict=True)
         ]
         attention = [torch.ones_like(row) for row in targets]
-        # Scores of the last position before a text, and of all after it but the very last.
+        # The logits that predict text: from the last context position to the one before the last.
         first = min(map(len, contexts))
         count = max(map(len, inputs)) - first + 1
         logits = last_scores(
@@ -136,7 +137,7 @@ class PrefixModel(PrefixGenerator, ABC):
         return F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten())
 
     def _token_rows(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
-        """Token ids of each text and its end token, as many as its room at most."""
+        """Token ids of each text with its end token; each must fit into its room."""
         if isinstance(texts, str):
             raise PrefixModelError("expected a list of texts, one for each embedding, got one text")
         if not len(texts):

@@ -1,4 +1,4 @@
-"""Any kind of prefix model from its folder."""
+"""Load a prefix model of any kind from its folder."""
 
 import json
 from pathlib import Path
@@ -18,18 +18,19 @@ def load_prefix_model(
     dtype: torch.dtype | None = None,
     offline: bool = False,
 ) -> PrefixModel:
-    """Read what any prefix model's `save_pretrained` wrote, in eval mode.
+    """Load a prefix model that `save_pretrained` wrote, in eval mode.
 
     Args:
-        folder: a local folder; its config.json says of which kind it is.
-        prefix: name of the mapper to use, for kinds that hold several; None means the default.
+        folder: a local folder; its config.json names the kind of model.
+        prefix: name of the mapper to use, if the model has several; None means the default.
         device: where to put the model.
         dtype: of all weights; None means as saved.
-        offline: never touch the network. Only a folder that names its language model instead of
-            holding it ever does.
+        offline: never use the network. It is needed only if the folder refers to a language model
+            instead of containing it.
 
     Raises:
-        PrefixModelError: unknown kind; a file is missing, damaged or does not fit the others.
+        PrefixModelError: the kind is unknown, or a file is missing, damaged or inconsistent with
+            the others.
     """
     from prefix_models.clipcap.folder import CLIPCAP
     from prefix_models.clipcap.model import ClipCap
@@ -46,15 +47,15 @@ def load_prefix_model(
         return ProjectorModel.from_pretrained(folder, device=device, dtype=dtype, offline=offline)
     if kind not in (None, CLIPCAP.format):
         raise PrefixModelError(
-            f"{folder / CONFIG} has the format {kind!r}, no prefix model's; known ones are "
-            f"{CLIPCAP.format!r} and {PROJECTOR.format!r}"
+            f"{folder / CONFIG} has the format {kind!r}, which is no prefix model's; expected "
+            f"{CLIPCAP.format!r} or {PROJECTOR.format!r}"
         )
-    # None, too: that reader says what is wrong with the folder.
+    # Also for None: ClipCap's reader reports what is wrong with the folder.
     return ClipCap.from_pretrained(folder, prefix=prefix, device=device, dtype=dtype)
 
 
 def _format(folder: Path) -> object:
-    """Return what config.json says; None where it says nothing or cannot be read."""
+    """Return the format in config.json; None if there is none or the file can't be read."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Errors and warnings a user can cause, of all packages; this one's kinds of them.
+"""Base classes for errors and warnings that users can cause, and those of this package.
 
-A message is one line: what was expected, what was found, what to do. The command line knows the
-two bases alone.
+A message is one line: what was expected, what was found, and what to do. The command line catches
+the two base classes.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Something a user gave cannot be used; further packages have kinds of their own."""
+    """Input that cannot be used; each package has its own subclasses."""
 
 
 class DoubtWarning(UserWarning):
-    """Something can be used, but perhaps not as it was meant, so results may be wrong."""
+    """Input that can be used, but maybe not as intended, so results may be wrong."""
 
 
 class PrefixModelError(UserError):
@@ -21,25 +21,25 @@ class PrefixModelError(UserError):
 
 
 class PrefixModelWarning(DoubtWarning):
-    """A language model that can be used, but not as it should be."""
+    """A language model that works, but not in the usual way."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error of anybody's says, for a message; else its kind."""
+    """First line of any error's message, or its class name if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def kind_and_line(error: Exception) -> str:
-    """What kind of error it is, and the first line of what it says, if it says anything."""
+    """An error's class name, followed by the first line of its message, if any."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"
 
 
 @contextmanager
 def within(place: object, kind: type[UserError] | None = None) -> Iterator[None]:
-    """Put where it happened in front of a user's error: a file, a line of it, an option.
+    """Put the place in front of a user's error message: a file, a line, or an option.
 
-    kind: of error to make of it; None leaves it as it is.
+    kind: the type of error to raise; None keeps the type.
     """
     try:
         yield
@@ -53,9 +53,9 @@ def refusing(
     message: str,
     causes: type[Exception] | tuple[type[Exception], ...] = Exception,
 ) -> Iterator[None]:
-    """Make a user's error of a library's: a message, and the first line of the cause.
+    """Turn a library's error into a user's: a message, then the first line of the cause.
 
-    causes: of which types; by default of any, as damaged files surface as many.
+    causes: types of errors to turn; by default all, because damaged files cause many types.
     """
     try:
         yield

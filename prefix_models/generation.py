@@ -1,4 +1,4 @@
-"""Text generation shared by every model that puts a prefix before a causal language model."""
+"""Text generation, shared by all models that put a prefix before a causal language model."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from prefix_models.lm.calling import calling_of
 
 
 class PrefixGenerator(nn.Module):
-    """A language model that writes after a context made from embeddings.
+    """A language model that continues a context made from embeddings.
 
-    Subclasses say how the context is made (`context`) and how long it is (`context_length`).
+    Subclasses define how the context is made (`context`) and how long it is (`context_length`).
 
     Args:
-        lm: Hugging Face causal language model that takes `inputs_embeds` and keeps what it has read
-            in a cache. Held, not changed.
+        lm: Hugging Face causal language model that takes `inputs_embeds` and has a key-value or
+            state cache. It is not copied and not changed.
         tokenizer: its Hugging Face tokenizer.
         stop: what ends a text, see ClipCapConfig.
 
     Raises:
-        PrefixModelError: the tokenizer does not fit the language model, or lacks what `stop` needs;
-            or the language model keeps no cache that can be used (RWKV, RecurrentGemma).
+        PrefixModelError: the tokenizer does not fit the language model or lacks the token that
+            `stop` needs; or the language model has no usable cache (RWKV, RecurrentGemma).
     """
 
     context_length: int  # positions before the text
 
     def __init__(self, lm: Any, tokenizer: Any, stop: Stop) -> None:
         super().__init__()
-        calling_of(lm)  # raises for one that can't be decoded
+        calling_of(lm)  # raises if it can't be decoded
         vocabulary = lm.get_input_embeddings().weight.shape[0]
-        # Many published models have more rows than tokens, to fill up a round number.
+        # Many published models pad their vocabulary to a round number of rows.
         self._tokens = tokens_of(tokenizer)
         if self._tokens > vocabulary:
             raise PrefixModelError(
@@ -58,24 +58,24 @@ class PrefixGenerator(nn.Module):
         self.stop_id = _stop_id(tokenizer, stop)
 
     def context(self, embeddings: Tensor) -> Tensor:
-        """Return what stands before the text, [M, context_length, hidden]."""
+        """Return the vectors before the text, [M, context_length, hidden]."""
         raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
-        """Where the language model is."""
+        """The language model's device."""
         device: torch.device = self.lm.get_input_embeddings().weight.device
         return device
 
     @property
     def positions(self) -> int:
-        """Most positions the language model can read; very large where it has no limit."""
+        """Maximum number of positions the language model can read; very large if unlimited."""
         config = self.lm.config.get_text_config()
         return getattr(config, "max_position_embeddings", None) or 2**31
 
     @property
     def room(self) -> int:
-        """Most tokens of text after the context."""
+        """Maximum number of text tokens after the context."""
         return self.positions - self.context_length
 
     @torch.no_grad()
@@ -85,12 +85,12 @@ class PrefixGenerator(nn.Module):
         A row's text does not depend on what else is in the batch.
 
         Args:
-            embeddings: [M, d], finite; on any device, of any float dtype.
+            embeddings: [M, d], finite, on any device and of any float dtype.
             **options: fields of `prefix_models.decoding.DecodeOptions`.
 
         Raises:
-            PrefixModelError: an option unknown or out of range, embeddings of another shape or not
-                finite, or options that leave no token to write.
+            PrefixModelError: an option is unknown or out of range, the embeddings have the wrong
+                shape or are not finite, or the options leave no token to generate.
         """
         return self._write(self.context(embeddings), DecodeOptions.from_dict(options))
 
@@ -116,8 +116,9 @@ class PrefixGenerator(nn.Module):
     def beams(self, embeddings: Tensor, **options: Any) -> list[list[Generation]]:
         """Return all `beam_size` hypotheses for each embedding, best first; see `generate`.
 
-        "Best" is the highest mean log-probability of the tokens at the search's temperature, where
-        a repetition penalty counts. Logits processors may leave fewer hypotheses, but at least one.
+        Hypotheses are ranked by the mean log-probability of their tokens at the search's
+        temperature, after a repetition penalty. Logits processors may leave fewer than `beam_size`
+        hypotheses, but at least one.
         """
         checked = DecodeOptions.from_dict({"decoding": "beam", **options})
         if checked.decoding != "beam":
@@ -127,14 +128,14 @@ class PrefixGenerator(nn.Module):
         return self._beams(self.context(embeddings), checked)
 
     def stream(self, embeddings: Tensor, **options: Any) -> Iterator[str]:
-        """Yield the text of one embedding [1, d] in pieces, about a word each, as it is written.
+        """Yield the text of one embedding [1, d] piece by piece, about a word at a time.
 
-        The pieces put together are `generate`'s text under the same options (and a seed).
+        Joined, the pieces are the text that `generate` returns with the same options (and seed).
 
         Raises:
-            PrefixModelError: at the call, not at the first piece; as `generate`, and for beams,
-                whose text is known only at the end, or more than one embedding. That the
-                options leave no token shows only while the text is written.
+            PrefixModelError: as `generate`, and for beam search, whose text is known only at the
+                end, or for more than one embedding. It is raised at the call, not at the first
+                piece, unless the options leave no token in the course of generation.
         """
         checked = DecodeOptions.from_dict(options)
         with torch.no_grad():
@@ -146,16 +147,16 @@ class PrefixGenerator(nn.Module):
     ) -> Iterator[str]:
         if options.decoding == "beam":
             raise PrefixModelError(
-                "a beam's text is known only at the end; stream greedy or sample"
+                "beam search knows its text only at the end; stream with greedy or sample"
             )
         if len(context) != 1:
-            raise PrefixModelError(f"stream writes one text, got {len(context)} embeddings")
+            raise PrefixModelError(f"stream takes one embedding, got {len(context)}")
         steps = decode_rows(self.lm, self._request(context, options, mask))
         tokens = (token.id for step in steps for token in step)
         return text_pieces(tokens, lambda ids: self._text(ids, options))
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of generated tokens: without the end token, or with the final period."""
+        """Return the text of generated tokens, without the end token but with a final period."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=self._stop == "eos"))
 
     def _beams(
@@ -175,7 +176,7 @@ class PrefixGenerator(nn.Module):
     def _request(
         self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
     ) -> DecodeRequest:
-        """Check what needs the language model and its tokenizer."""
+        """Check the options that depend on the language model and its tokenizer."""
         embed = self.lm.get_input_embeddings()
         if options.caption_start:
             ids = known_ids(options.caption_start, self.tokenizer)
@@ -200,7 +201,7 @@ class PrefixGenerator(nn.Module):
         return DecodeRequest(context, end_ids, limit, options, processors, mask)
 
     def _limit(self, context: Tensor, options: DecodeOptions) -> int:
-        """Return the most new tokens after a context [M, C, hidden]."""
+        """Return the maximum number of new tokens after a context [M, C, hidden]."""
         room = self.positions - context.shape[1]
         limit = options.max_new_tokens or min(DEFAULT_MAX_NEW_TOKENS, max(room, 1))
         if limit > room:
@@ -211,14 +212,14 @@ class PrefixGenerator(nn.Module):
             )
         if options.min_new_tokens > limit:
             raise PrefixModelError(
-                f"min_new_tokens={options.min_new_tokens} is more than the most new tokens, "
-                f"{limit}; lower it, or raise max_new_tokens to at most {room}"
+                f"min_new_tokens={options.min_new_tokens} exceeds the maximum of {limit} new "
+                f"tokens; lower it, or raise max_new_tokens to at most {room}"
             )
         return limit
 
 
 def tokens_of(tokenizer: Any) -> int:
-    """Return how many rows an embedding must have for all of the tokenizer's ids."""
+    """Return the number of embedding rows that the tokenizer's ids need."""
     return 1 + max(tokenizer.get_vocab().values())
 
 

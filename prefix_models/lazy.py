@@ -1,4 +1,4 @@
-"""Names that a package hands on, imported on first use; standard library only."""
+"""Names that a package re-exports and imports on first use; standard library only."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import Any
 def on_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a package's `__getattr__`.
 
-    homes: of each name the module that has it, from the package on.
+    homes: for each name, the module that defines it, relative to the package.
     """
 
     def get(name: str) -> Any:

@@ -1,8 +1,7 @@
-"""The language model of an existing LLaVA-1.5, reading patch tokens that are chosen and weighted.
+"""The language model of an existing LLaVA-1.5, given selected and weighted patch tokens.
 
-Nothing is trained and nothing is changed: the tokens are what the model's own projector made, the
-chat format is its own, and where all of them are there with weight 1 its answer is the ordinary
-one.
+Nothing is trained or changed: the tokens come from the model's own projector, the chat format is
+its own, and with all tokens at weight 1 its answer is the ordinary one.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ _PLAIN_FORMAT = "USER: {image}\n{prompt} ASSISTANT:"
 
 
 class LlavaReader(PrefixGenerator):
-    """Patch tokens in the image's place of a prompt -> text.
+    """A prompt with patch tokens in the image's place -> text.
 
     Args:
-        model: transformers' `LlavaForConditionalGeneration`; held, not changed.
+        model: transformers' `LlavaForConditionalGeneration`; it is not changed.
         processor: its `LlavaProcessor`.
 
     Raises:
-        PrefixModelError: another kind of model, or the two do not fit.
+        PrefixModelError: another kind of model, or the two do not match.
     """
 
     def __init__(self, model: Any, processor: Any) -> None:
@@ -50,7 +49,7 @@ class LlavaReader(PrefixGenerator):
         if processor.image_token_id != self._image_id:
             raise PrefixModelError(
                 f"the processor writes the image as token {processor.image_token_id}, the model "
-                f"expects {self._image_id}; they are of different models"
+                f"expects {self._image_id}; they belong to different models"
             )
 
     @torch.no_grad()
@@ -61,10 +60,10 @@ class LlavaReader(PrefixGenerator):
             pixels: [1, 3, H, W], as the processor makes them.
 
         Returns:
-            What the model makes of the image, [T, hidden] of its language model: which layers of
-            the tower are read, and whether [CLS] is among the tokens, says its config. And the
-            tower's hidden states, [1, 1 + patches, D] each: the blocks' inputs and, last, the last
-            block's output.
+            The image's tokens [T, hidden] for the language model; the model's config decides which
+            layers of the tower they come from and whether [CLS] is among them. And the tower's
+            hidden states, [1, 1 + patches, D] each: the input of each block, then the output of the
+            last.
         """
         tower = next(self.lm.model.vision_tower.parameters())
         with in_eval_mode(self.lm):
@@ -82,22 +81,21 @@ class LlavaReader(PrefixGenerator):
         weights: Sequence[Tensor],
         **decoding: Any,
     ) -> list[Generation]:
-        """Answer one prompt about each of M sets of patch tokens.
+        """Answer a prompt about each of M sets of patch tokens.
 
         Args:
             prompt: words only; the chat format and the image's place are the model's own.
-            tokens: of each, [T_i, hidden], T_i >= 1: those that are to be seen.
-            weights: how much each counts, [T_i] in (0, 1], see
-                `prefix_models.decoding.cached_lm.CachedLM`.
-            **decoding: the fields of DecodeOptions. Unless `eos_token_id` says otherwise, what
-                ends a text is what the model's generation config says.
+            tokens: for each set, the visible tokens [T_i, hidden], T_i >= 1.
+            weights: their weights [T_i] in (0, 1], see `prefix_models.decoding.cached_lm.CachedLM`.
+            **decoding: fields of DecodeOptions. Unless `eos_token_id` is given, the end tokens are
+                those of the model's generation config.
 
         Raises:
             PrefixModelError: as `generate`.
         """
         options = self._options(decoding)
         written: list[Generation | None] = [None] * len(tokens)
-        # Rows that need no weights are decoded as the model itself would decode them, to the bit.
+        # Rows without weights are decoded exactly as the model itself would, to the bit.
         whole = [bool((one == 1).all()) for one in weights]
         for kind in (True, False):
             rows = [row for row, is_whole in enumerate(whole) if is_whole is kind]
@@ -113,7 +111,7 @@ class LlavaReader(PrefixGenerator):
     def stream_answer(
         self, prompt: str, tokens: Tensor, weights: Tensor, **decoding: Any
     ) -> Iterator[str]:
-        """Yield `answer`'s text about one set of tokens [T, hidden] in pieces."""
+        """Yield `answer`'s text about one set of tokens [T, hidden] piece by piece."""
         options = self._options(decoding)
         with torch.no_grad():
             context, mask = self._contexts(prompt, [tokens], [weights])
@@ -129,7 +127,7 @@ class LlavaReader(PrefixGenerator):
     def _contexts(
         self, prompt: str, tokens: Sequence[Tensor], weights: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Contexts [M, C, hidden], padded on the left, and CachedLM's mask [M, C] of them."""
+        """Contexts [M, C, hidden], left-padded, with their mask [M, C] for CachedLM."""
         before, after = (self._words(ids) for ids in self._around_image(prompt))
         rows = [torch.cat((before, one.to(before), after)) for one in tokens]
         counts = [
@@ -142,20 +140,20 @@ class LlavaReader(PrefixGenerator):
         return context, None if bool((mask == 1).all()) else mask
 
     def _around_image(self, prompt: str) -> tuple[list[int], list[int]]:
-        """Token ids before and after the image's place."""
+        """Token ids before and after the image."""
         if not isinstance(prompt, str) or not prompt.strip():
             raise PrefixModelError(f"prompt must be a text that is not blank, got {prompt!r}")
         if self.processor.image_token in prompt:
             raise PrefixModelError(
-                f"prompt must hold words only, got {prompt!r}: {self.processor.image_token} is put "
-                "before them"
+                f"prompt must be words only, got {prompt!r}: {self.processor.image_token} is added "
+                "in front"
             )
         text = llava_prompt(self.processor, prompt)
         ids: list[int] = self.tokenizer(text)["input_ids"]
         if ids.count(self._image_id) != 1:
             raise PrefixModelError(
-                f"the chat template must have the image once, got it {ids.count(self._image_id)} "
-                f"times: {text!r}"
+                f"the chat template must contain the image once, got it "
+                f"{ids.count(self._image_id)} times: {text!r}"
             )
         place = ids.index(self._image_id)
         return ids[:place], ids[place + 1 :]
@@ -168,9 +166,9 @@ class LlavaReader(PrefixGenerator):
 
 
 def llava_prompt(processor: Any, prompt: str) -> str:
-    """Return a prompt about one image in the model's chat format, as its processor takes it.
+    """Return a prompt about one image in the model's chat format, ready for its processor.
 
-    That is the processor's chat template; without one, LLaVA-1.5's "USER: ... ASSISTANT:".
+    The format is the processor's chat template or, without one, LLaVA-1.5's "USER: ... ASSISTANT:".
     """
     if not processor.chat_template:
         return _PLAIN_FORMAT.format(image=processor.image_token, prompt=prompt)
@@ -196,7 +194,7 @@ def load_llava(
         offline: use files of this machine only.
 
     Raises:
-        PrefixModelError: a file is missing, damaged or does not fit the others.
+        PrefixModelError: a file is missing, damaged or inconsistent with the others.
     """
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
@@ -211,7 +209,7 @@ def load_llava(
 
 
 def _of_rows(options: DecodeOptions, rows: Sequence[int], count: int) -> DecodeOptions:
-    """The options of some rows of a batch: theirs of the seeds, where each has its own."""
+    """The options for some rows of a batch, with their own seeds if each row has one."""
     if options.seed is None or isinstance(options.seed, int):
         return options
     if len(options.seed) != count:

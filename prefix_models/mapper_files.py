@@ -1,4 +1,4 @@
-"""A mapper's weights as a safetensors file: written, read strictly, compared."""
+"""A mapper's weights in a safetensors file: write, read strictly, compare."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def save_mapper(mapper: nn.Module, path: Path) -> None:
 
 
 def load_mapper(mapper: nn.Module, path: Path) -> None:
-    """Fill a mapper from a safetensors file; names and shapes must match exactly."""
+    """Load a mapper's weights from a safetensors file; names and shapes must match exactly."""
     require_file(path)
     with refusing(
         PrefixModelError, f"{path} is damaged or not a safetensors file", (SafetensorError, OSError)
@@ -30,15 +30,15 @@ def load_mapper(mapper: nn.Module, path: Path) -> None:
 
 
 def check_same_weights(read: nn.Module, written: nn.Module, path: Path) -> None:
-    """Raise PrefixModelError unless a mapper was read as it was written."""
+    """Raise PrefixModelError unless a mapper's weights were read back exactly."""
     kept = read.state_dict()
     for name, value in written.state_dict().items():
         if value.dtype != kept[name].dtype or not torch.equal(value.cpu(), kept[name]):
-            raise PrefixModelError(f"{path}: {name} is not what was to be written")
+            raise PrefixModelError(f"{path}: {name} was not written correctly")
 
 
 def check_weights(module: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Raise PrefixModelError unless `weights` has the module's names and shapes."""
+    """Raise PrefixModelError unless `weights` has exactly the module's names and shapes."""
     expected = module.state_dict()
     missing, unexpected = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or unexpected:
@@ -49,6 +49,6 @@ def check_weights(module: nn.Module, weights: dict[str, Tensor], origin: str) ->
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             raise PrefixModelError(
-                f"{origin}: {name} has shape {list(weights[name].shape)}, the model's settings ask "
-                f"for {list(tensor.shape)}"
+                f"{origin}: {name} has shape {list(weights[name].shape)}, the model's settings "
+                f"need {list(tensor.shape)}"
             )

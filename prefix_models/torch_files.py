@@ -1,4 +1,4 @@
-"""Files of torch.save: the state dict in what they hold, and what they name besides tensors."""
+"""Files of torch.save: find the state dict in them, and name what else they hold."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import IO, Any
 
 import torch
 
-#: Under which training scripts put the state dict; the first that is there is taken.
+#: Keys under which training scripts save the state dict; the first one found is used.
 WRAPPINGS = ("state_dict", "model_state_dict", "model")
-# Before every name, if there: DataParallel's, and what most call the model in a LightningModule.
+# In front of all names: DataParallel's, and the usual attribute of a LightningModule.
 _WRAPPERS = ("module.", "model.")
-_COMPILED = "_orig_mod."  # torch.compile's, wherever a module was compiled
-_LEGACY = 4  # pickles of torch's old format; the last of them is what was saved
+_COMPILED = "_orig_mod."  # torch.compile's, in front of the names in each compiled module
+_LEGACY = 4  # pickles in a file of torch's old format; the last one holds what was saved
 
 
 def bare_state_dict(loaded: Any) -> Any:
-    """Return the state dict in what was loaded, under the names that the model itself gives.
+    """Return the state dict in a loaded object, with the names that the model itself uses.
 
-    It may be bare or under one of WRAPPINGS; of DataParallel, torch.compile or a LightningModule
-    whose only part is `self.model`. Anything else comes back as it is.
+    It may be bare or under one of the keys in WRAPPINGS, and saved from DataParallel, torch.compile
+    or a LightningModule that holds nothing but `self.model`. Other objects are returned unchanged.
     """
     if isinstance(loaded, dict):
         wrapped = (loaded[key] for key in WRAPPINGS if isinstance(loaded.get(key), dict))
@@ -34,13 +34,13 @@ def _unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
     names = [str(name).replace(_COMPILED, "") for name in state]
     for wrapper in _around(names):
         names = [name.removeprefix(wrapper) for name in names]
-    if len(set(names)) < len(state):  # two of one name: neither is certain to be meant
+    if len(set(names)) < len(state):  # two tensors of one name: it is unclear which is meant
         return state
     return dict(zip(names, state.values(), strict=True))
 
 
 def _around(names: list[str]) -> Iterator[str]:
-    """The wrappers before all names, from the outside in."""
+    """The wrappers in front of all names, outermost first."""
     before = ""
     while names:
         found = [one for one in _WRAPPERS if all(n.startswith(before + one) for n in names)]
@@ -51,15 +51,15 @@ def _around(names: list[str]) -> Iterator[str]:
 
 
 def foreign_names(path: Path) -> list[str]:
-    """Objects that a file names besides what tensors are made of: ``["pathlib.Path", ...]``.
+    """Names of the objects in a file that are not needed for tensors: ``["pathlib.Path", ...]``.
 
-    Learnt by disassembling it: nothing in it is imported, called or made.
+    The pickle is disassembled; nothing in it is imported, called or created.
 
     Args:
-        path: a file of `torch.save`, of its format in a zip or the old one, or any pickle.
+        path: a file of `torch.save`, in its zip format or the old one, or any pickle.
 
     Returns:
-        Names in the order of the file; none of a file that is no pickle, or breaks off early.
+        Names in the order of the file; none if the file is no pickle or is truncated.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -77,20 +77,20 @@ def foreign_names(path: Path) -> list[str]:
 
 
 def _names_of_several(stream: IO[bytes]) -> list[tuple[str, str]]:
-    """Those in the pickles of torch's old format, or as many as there are, at least one."""
+    """Names in the pickles of torch's old format, as many as there are, but at least one."""
     found = _names(stream)
     for _ in range(_LEGACY - 1):
         try:
             found += _names(stream)
-        except Exception:  # a plain pickle has ended, or a file of torch is cut off
+        except Exception:  # a plain pickle ends here, or a file of torch is truncated
             break
     return found
 
 
 def _names(stream: IO[bytes]) -> list[tuple[str, str]]:
-    """Modules and names in the pickle that a stream goes on with; an exception if it is damaged."""
+    """Modules and names in the next pickle of a stream; raises if it is damaged."""
     found: list[tuple[str, str]] = []
-    texts: list[str] = []  # as they were laid on the stack
+    texts: list[str] = []  # in the order they were pushed on the stack
     memo: dict[Any, Any] = {}
     top: Any = None
     for operation, argument, _ in pickletools.genops(stream):
@@ -119,7 +119,7 @@ def _is_of_tensors(module: str, name: str) -> bool:
         return name.startswith("_rebuild_")
     return (module, name) in {
         ("__builtin__", "set"),
-        ("_codecs", "encode"),  # how old protocols spell bytes
+        ("_codecs", "encode"),  # how old protocols store bytes
         ("builtins", "set"),
         ("collections", "OrderedDict"),
         ("torch.nn.parameter", "Parameter"),

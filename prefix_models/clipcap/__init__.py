@@ -1,1 +1,1 @@
-"""ClipCap (Mokady et al. 2021): an embedding, mapped to a prefix before the text."""
+"""ClipCap (Mokady et al. 2021): an embedding is mapped to a prefix in front of the text."""

@@ -1,8 +1,8 @@
 """A ClipCap model as a folder.
 
 ```
-config.json               settings, names of the prefixes, which is the default; which tokenizer and
-                          language model they belong to
+config.json               settings, the names of the prefixes and the default; the tokenizer and
+                          language model that they belong to
 language_model/           see prefix_models.lm.folder
 mappers/<prefix>.safetensors
 ```
@@ -36,22 +36,22 @@ CLIPCAP = FolderKind("ClipCap model", "regionlm/clipcap", 1, PrefixModelError)
 MAPPERS = "mappers"
 
 Mappers = Mapping[str, nn.Module]
-"""By the names of their prefixes."""
+"""Mappers by the names of their prefixes."""
 
 
 class ClipCapParts(NamedTuple):
-    """What a folder holds besides the weights of the mappers; for those, see `read_mappers`."""
+    """The contents of a folder except the mappers' weights; for those see `read_mappers`."""
 
     lm: Any
     tokenizer: Any
     config: ClipCapConfig
     prefixes: list[str]
     default: str
-    """Name of the mapper to use."""
+    """Name of the prefix whose mapper to use."""
 
 
 def write_folder(parts: ClipCapParts, mappers: Mappers, folder: Path) -> None:
-    """Write a model to `folder`, whole or not at all; see ClipCap.save_pretrained."""
+    """Write a model to `folder`, completely or not at all; see ClipCap.save_pretrained."""
     with CLIPCAP.replacing(folder, lambda staging: _read_back(parts, mappers, staging)) as staging:
         _write(parts, mappers, staging)
 
@@ -86,7 +86,7 @@ def _write(parts: ClipCapParts, mappers: Mappers, folder: Path) -> None:
 def read_mappers(
     folder: Path, lm: Any, settings: ClipCapConfig, prefixes: list[str]
 ) -> dict[str, nn.Module]:
-    """Read the mapper of each prefix; PrefixModelError where its weights do not fit the others."""
+    """Read the mapper of each prefix; PrefixModelError if its weights do not fit the settings."""
     mappers = {}
     for name in prefixes:
         mappers[name] = empty_mapper(lm, settings)
@@ -95,18 +95,18 @@ def read_mappers(
 
 
 def empty_mapper(lm: Any, settings: ClipCapConfig) -> nn.Module:
-    """Return a mapper without weights, which would only be drawn to be overwritten."""
+    """Return a mapper on the meta device, to be filled with weights."""
     width = lm.get_input_embeddings().weight.shape[1]
     with torch.device("meta"):
         return build_mapper(settings, width)
 
 
 def _read_back(parts: ClipCapParts, mappers: Mappers, folder: Path) -> None:
-    """Raise PrefixModelError unless `read_folder` would find the same model in a folder."""
+    """Raise PrefixModelError unless `read_folder` would read the same model."""
     metadata = CLIPCAP.read_config(folder)
     settings, prefixes, default = _settings(metadata, folder / CONFIG)
     if (settings, prefixes, default) != (parts.config, parts.prefixes, parts.default):
-        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+        raise PrefixModelError(f"{folder / CONFIG} was not written correctly")
     read_tokenizer(folder / LANGUAGE_MODEL, metadata.get("tokenizer"))
     check_language_model(parts.lm, None, folder / LANGUAGE_MODEL)
     for name, mapper in read_mappers(folder, parts.lm, settings, prefixes).items():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from prefix_models.clipcap.config import ClipCapConfig
 from prefix_models.errors import PrefixModelError
 
-# Of the transformer; its weights do not say how many heads it has.
+# The transformer's; its weights do not tell the number of heads.
 PUBLISHED_LAYERS, PUBLISHED_HEADS = 8, 8
 
 
@@ -40,7 +40,7 @@ class MLPMapper(nn.Module):
 
 
 class LinearMapper(nn.Module):
-    """One affine map; what the published predict.py has for prefixes of more than 10 vectors.
+    """One affine map, as the published predict.py uses for prefixes of more than 10 vectors.
 
     Args:
         embedding_dim: width d of the input.
@@ -61,22 +61,22 @@ class LinearMapper(nn.Module):
 
 
 class TransformerMapper(nn.Module):
-    """The transformer of ClipCap (Mokady et al. 2021, section 3.3), made for a frozen GPT-2.
+    """The transformer of ClipCap (Mokady et al. 2021, section 3.3), designed for a frozen GPT-2.
 
-    The embedding becomes `clip_length` tokens as wide as the language model. They and P learned
-    constants attend to each other in all directions; what becomes of the constants is the prefix.
-    Normalised before each half of a layer, not after the last; ReLU; no dropout.
+    The embedding becomes `clip_length` tokens of the language model's width. These and P learned
+    constants attend to each other without a mask; the outputs of the constants are the prefix.
+    Pre-norm layers without a final norm; ReLU; no dropout.
 
     Args:
         embedding_dim: width d of the input.
         prefix_length: number P of output vectors.
         hidden_size: width of the language model.
-        clip_length: tokens made of the embedding; None means P, as in both published settings.
-        layers, heads: of the transformer.
-        width: of the feed-forward halves; None means the published choice, 2 * hidden_size.
+        clip_length: tokens made from the embedding; None means P, as in both published settings.
+        layers, heads: numbers of layers and of attention heads.
+        width: of the MLPs; None means the published choice, 2 * hidden_size.
 
     Raises:
-        PrefixModelError: hidden_size is no multiple of heads.
+        PrefixModelError: hidden_size is not a multiple of heads.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TransformerMapper(nn.Module):
 
 
 class _TransformerLayer(nn.Module):
-    """Attention of all tokens to all, then a feed-forward half: [M, T, hidden] -> the same."""
+    """Unmasked self-attention, then an MLP: [M, T, hidden] -> [M, T, hidden]."""
 
     def __init__(self, hidden_size: int, heads: int, width: int) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ def _transformer(config: ClipCapConfig, hidden_size: int) -> nn.Module:
 
 
 def _refuse(config: ClipCapConfig, *names: str) -> None:
-    """Raise for a setting that this kind of mapper would leave unread."""
+    """Raise if there is a setting that this kind of mapper does not use."""
     for name in names:
         if getattr(config, name) is not None:
             raise PrefixModelError(
@@ -175,7 +175,7 @@ def _refuse(config: ClipCapConfig, *names: str) -> None:
             )
 
 
-# A new kind is a module [M, d] -> [M, P, hidden] and one line here.
+# To add a kind, write a module [M, d] -> [M, P, hidden] and add a line here.
 MAPPERS: dict[str, Callable[[ClipCapConfig, int], nn.Module]] = {
     "linear": _linear,
     "mlp": _mlp,
@@ -184,7 +184,7 @@ MAPPERS: dict[str, Callable[[ClipCapConfig, int], nn.Module]] = {
 
 
 def build_mapper(config: ClipCapConfig, hidden_size: int) -> nn.Module:
-    """Build an untrained mapper [M, d] -> [M, P, hidden_size] of the kind `config.mapper` names."""
+    """Build an untrained mapper [M, d] -> [M, P, hidden_size] of the kind `config.mapper`."""
     if config.mapper not in MAPPERS:
         raise PrefixModelError(
             f"unknown mapper {config.mapper!r}; this version has {sorted(MAPPERS)}"

@@ -1,4 +1,4 @@
-"""ClipCap: an embedding, mapped to a prefix, in front of any Hugging Face causal language model."""
+"""ClipCap: a prefix made from an embedding, in front of any Hugging Face causal language model."""
 
 import copy
 from pathlib import Path
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 class ClipCap(PrefixModel):
     """A mapper and a language model: embeddings [M, d] -> M texts (Mokady et al. 2021).
 
-    One language model may carry several mappers under names ("prefixes"), which share everything
-    but the mapper: `model.with_prefix("zero-shot")`.
+    A model may hold several mappers for one language model, each called by the name of its prefix:
+    `model.with_prefix("zero-shot")`.
 
     Args:
-        lm: Hugging Face causal language model that takes `inputs_embeds`. Held, not changed.
+        lm: Hugging Face causal language model that takes `inputs_embeds`. It is not changed.
         tokenizer: its Hugging Face tokenizer.
         config: see ClipCapConfig.
-        prefix: name of the first mapper.
-        mapper: what that is; None draws a new, untrained one.
+        prefix: name of the first mapper's prefix.
+        mapper: the first mapper; None creates a new, untrained one.
 
     Raises:
-        PrefixModelError: tokenizer, language model and config do not fit each other.
+        PrefixModelError: tokenizer, language model and config do not match.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ClipCap(PrefixModel):
         self._add(prefix, build_mapper(config, width) if mapper is None else mapper)
         self.prefix_name = prefix
 
-    # --- sizes and prefixes
+    # --- mappers and their prefixes
 
     @property
     def mapper(self) -> nn.Module:
@@ -77,14 +77,14 @@ class ClipCap(PrefixModel):
 
     @property
     def prefixes(self) -> list[str]:
-        """Names of all mappers."""
+        """Names of the prefixes, one for each mapper."""
         return list(self.mappers)
 
     def with_prefix(self, name: str) -> "Self":
-        """Return this model with another of its mappers in use; all weights are shared.
+        """Return a view of this model that uses another of its mappers; all weights are shared.
 
         Raises:
-            PrefixModelError: no mapper of that name.
+            PrefixModelError: there is no prefix of that name.
         """
         if name not in self.mappers:
             raise PrefixModelError(
@@ -95,10 +95,11 @@ class ClipCap(PrefixModel):
         return view
 
     def add_prefix(self, name: str) -> "Self":
-        """Add a copy of the mapper in use under a new name; return the model that uses the copy.
+        """Add a copy of the mapper in use under a new name; return a view that uses the copy.
 
         Raises:
-            PrefixModelError: the name is taken, or not made of letters, digits, "-" and "_".
+            PrefixModelError: the name is taken, or has other characters than letters, digits, "-"
+                and "_".
         """
         self._add(name, copy.deepcopy(self.mapper))
         return self.with_prefix(name)
@@ -112,11 +113,11 @@ class ClipCap(PrefixModel):
     # --- from embeddings to vectors
 
     def scale_input(self, embeddings: Tensor) -> Tensor:
-        """Scale embeddings [M, d] to unit norm where the config says so."""
+        """Scale embeddings [M, d] to unit norm if the config says so."""
         return F.normalize(embeddings, dim=-1) if self.config.normalize_input else embeddings
 
     def context(self, embeddings: Tensor) -> Tensor:
-        """Return what stands before the text, [M, P + prompt, hidden]."""
+        """Return the vectors before the text, [M, P + prompt, hidden]."""
         embed = self.lm.get_input_embeddings()
         context = self.prefix(embeddings).to(embed.weight.device, embed.weight.dtype)
         if self._prompt_ids:
@@ -127,12 +128,12 @@ class ClipCap(PrefixModel):
     # --- folders
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model with all its prefixes to a folder; the one in use becomes the default.
+        """Write the model with all its mappers to a folder; the one in use becomes the default.
 
-        The folder appears complete or not at all; an older ClipCap folder is replaced.
+        The folder is written completely or not at all; an older ClipCap folder is replaced.
 
         Raises:
-            PrefixModelError: the folder holds something else, or cannot be written.
+            PrefixModelError: the folder holds something else or can't be written.
         """
         parts = ClipCapParts(self.lm, self.tokenizer, self.config, self.prefixes, self.prefix_name)
         write_folder(parts, dict(self.mappers.items()), Path(folder))
@@ -146,17 +147,17 @@ class ClipCap(PrefixModel):
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
     ) -> "Self":
-        """Read what `save_pretrained` wrote, in eval mode. Never touches the network.
+        """Load a model that `save_pretrained` wrote, in eval mode, without using the network.
 
         Args:
             folder: a local folder.
-            prefix: name of the mapper to use; None means the folder's default.
+            prefix: which mapper to use, by its prefix's name; None means the folder's default.
             device: where to put the model.
             dtype: of all weights; None means as saved.
 
         Raises:
-            PrefixModelError: a file is missing, damaged or does not fit the others, or there is no
-                such prefix or device.
+            PrefixModelError: a file is missing, damaged or inconsistent with the others, or there
+                is no such prefix or device.
         """
         device, folder = check_device(device), Path(folder)
         lm, tokenizer, config, prefixes, default = read_folder(folder, dtype)

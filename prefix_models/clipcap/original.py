@@ -1,7 +1,7 @@
-"""The published ClipCap checkpoints: `coco_weights.pt`, `conceptual_weights.pt` and their like.
+"""The published ClipCap checkpoints: `coco_weights.pt`, `conceptual_weights.pt` and the like.
 
-State dicts of the original training code (github.com/rmokady/CLIP_prefix_caption): a GPT-2 under
-`gpt.` and the mapper under `clip_project.`; captions end with ".".
+They are state dicts of the original training code (github.com/rmokady/CLIP_prefix_caption), with a
+GPT-2 under `gpt.` and a mapper under `clip_project.`; captions end with ".".
 """
 
 import logging
@@ -32,14 +32,14 @@ from prefix_models.torch_files import bare_state_dict, foreign_names
 log = logging.getLogger(__name__)
 
 GPT2_HUB_ID = "openai-community/gpt2"
-# The original training code knows two CLIPs; their embeddings differ in width.
+# The original training code supports two CLIPs, whose embeddings differ in width.
 PUBLISHED_ENCODERS = {512: "ViT-B-32-quickgelu/openai", 640: "RN50x4-quickgelu/openai"}
 
-# Causal masks that older transformers kept in the state dict; transformers 5 has no such buffers.
+# Causal masks that older releases of transformers saved; transformers 5 has no such buffers.
 _OLD_BUFFER = re.compile(r"gpt\.transformer\.h\.\d+\.attn\.(masked_)?bias")
-# Every published GPT-2 has heads of this width; weights do not say how many there are.
+# Every published GPT-2 has heads of this width; the weights do not tell their number.
 _HEAD_WIDTH = 64
-# What transformers did to decoded text when the checkpoints were published, in its order.
+# What transformers replaced in decoded text when the checkpoints were published, in order.
 _TIDIED = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
     (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
@@ -56,36 +56,36 @@ def load_original(
     mapper_heads: int | None = None,
     language_model: GPT2LMHeadModel | None = None,
 ) -> ClipCap:
-    """Read a checkpoint of the original code, with any of its mappers and a GPT-2 of any size.
+    """Load a checkpoint of the original code, with any of its mappers and a GPT-2 of any size.
 
-    All sizes come from the weights. Nothing in the file is executed. Old GPT-2 mask buffers are
-    dropped (and logged), then every name and shape must match. The state dict may be bare, or
-    under ``state_dict``, ``model_state_dict`` or ``model``, and saved from DataParallel.
+    All sizes are taken from the weights. Nothing in the file is executed. Old GPT-2 mask buffers
+    are dropped (and logged); all other names and shapes must match. The state dict may be wrapped
+    as `prefix_models.torch_files.bare_state_dict` says.
 
     Args:
         path: a local .pt file.
         tokenizer: GPT-2's, see `gpt2_tokenizer`.
-        encoder: whose embeddings it was trained on; for the record. None means the one of that
-            width in the original code: OpenAI's ViT-B/32 (512), RN50x4 (640), else unknown.
-        normalize_input: whether they were scaled to unit norm; None means as published:
-            transformer mappers yes, others no.
-        heads: attention heads of the GPT-2; None means 64-wide heads, as in all published ones.
-        mapper_heads: attention heads of a transformer mapper; None means 8, as the original has.
-        language_model: what the mapper was trained in front of, for a file of a mapper alone; it
-            becomes the model's own.
+        encoder: name of the encoder it was trained on. None means the one of that width in the
+            original code: OpenAI's ViT-B/32 (512) or RN50x4 (640), otherwise unknown.
+        normalize_input: whether embeddings were scaled to unit norm; None means as published: yes
+            for transformer mappers, no for others.
+        heads: attention heads of the GPT-2; None means heads of width 64, as in all published ones.
+        mapper_heads: attention heads of a transformer mapper; None means 8, as in the original.
+        language_model: the GPT-2 that the mapper was trained with, for a file that holds only a
+            mapper. The returned model uses this object.
 
     Raises:
-        PrefixModelError: the file is missing, truncated, holds anything but tensors, is of another
-            kind, or does not fit the tokenizer.
+        PrefixModelError: the file is missing, truncated or no such checkpoint, holds more than
+            tensors, or does not fit the tokenizer.
     """
     path = Path(path)
     kind, mapper_weights, gpt_weights = _split(_read(path), path, language_model is not None)
     if language_model is None:
         lm = _build_gpt2(gpt_weights, path, heads, tokenizer)
     elif gpt_weights or heads is not None:
-        found = "a GPT-2 in the file" if gpt_weights else "heads, which it has of its own"
+        found = "a GPT-2 in the file" if gpt_weights else "heads, which that model knows itself"
         raise PrefixModelError(
-            f"{path}: expected a mapper alone for the language model given, found {found}; leave"
+            f"{path}: expected a mapper alone for the given language model, found {found}; leave"
             " one of them out"
         )
     else:
@@ -119,24 +119,24 @@ def load_original(
 def original_state_dict(model: ClipCap, *, mask_buffers: bool = False) -> dict[str, Tensor]:
     """Return the weights under the original code's names, for use there; tensors are shared.
 
-    Normalisation, prompt and end of text are no part of such a file: the original takes them from
+    Normalisation, prompt and end of text are not part of such a file: the original takes them from
     its command line or has them built in.
 
     Args:
-        model: a GPT-2 behind any of the original's mappers.
-        mask_buffers: add GPT-2's causal masks, without which transformers below 4.30 (the
-            original pins 4.11) does not load the file; newer ones refuse them.
+        model: a GPT-2 with any of the original's mappers.
+        mask_buffers: add GPT-2's causal masks, which transformers below 4.30 (the original pins
+            4.11) needs to load the file and newer releases refuse.
 
     Raises:
         PrefixModelError: the original code has no such model.
     """
     if model.lm.config.model_type != "gpt2" or model.config.mapper not in KINDS:
         raise PrefixModelError(
-            f"the original code has GPT-2 behind one of the mappers {list(KINDS)}; this is "
-            f"{model.lm.config.model_type!r} behind {model.config.mapper!r}"
+            f"the original code has a GPT-2 with one of the mappers {list(KINDS)}; this is "
+            f"{model.lm.config.model_type!r} with {model.config.mapper!r}"
         )
     heads = model.config.mapper_heads or PUBLISHED_HEADS
-    if heads != PUBLISHED_HEADS:  # it would load there, and compute something else
+    if heads != PUBLISHED_HEADS:  # it would load there, but compute something else
         raise PrefixModelError(
             f"the original code's transformer mapper has {PUBLISHED_HEADS} heads, this one {heads}"
         )
@@ -151,15 +151,15 @@ def original_state_dict(model: ClipCap, *, mask_buffers: bool = False) -> dict[s
 def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -> Any:
     """Load GPT-2's tokenizer for a published checkpoint.
 
-    Decoding tidies spaces before punctuation, as transformers did when those were published; a
-    part of its tokenizer.json, which is stored and read again with it.
+    Decoding removes spaces before punctuation, as transformers did when the checkpoints were
+    published. This is part of the tokenizer and is saved with it, in tokenizer.json.
 
     Args:
         source: a local folder with tokenizer.json, or vocab.json and merges.txt; or a hub id.
-        offline: use only files already in the hub's local cache.
+        offline: use only files in the hub's local cache.
 
     Raises:
-        PrefixModelError: files are missing; the message says which and where to put them.
+        PrefixModelError: files are missing; the message says which ones and where to put them.
     """
     folder, kind = Path(source), AutoTokenizer
     if folder.is_dir():
@@ -178,7 +178,7 @@ def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -
         tidy = [decoders.Replace(*pair) for pair in _TIDIED]
         tokenizer.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), *tidy])
         return tokenizer
-    except Exception as error:  # hub, file and tokenizers errors have no common type
+    except Exception as error:  # errors of hub, files and tokenizers have no common type
         raise PrefixModelError(
             f"no usable GPT-2 tokenizer at {source!r} ({type(error).__name__}); put vocab.json and "
             f"merges.txt of {GPT2_HUB_ID} in a folder and give its path"
@@ -186,12 +186,12 @@ def gpt2_tokenizer(source: str | Path = GPT2_HUB_ID, *, offline: bool = False) -
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read a dict of tensors without executing anything in the file."""
+    """Read a state dict without executing anything in the file."""
     if not path.is_file():
         raise PrefixModelError(f"missing file: {path}; download the checkpoint and put it there")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on old pickle protocols; what matters is the outcome
+            warnings.simplefilter("ignore")  # about old pickle protocols, which do not matter here
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in torch's reader
         foreign = foreign_names(path)
@@ -219,7 +219,7 @@ def _damaged(path: Path) -> PrefixModelError:
 def _split(
     weights: dict[str, Tensor], path: Path, has_lm: bool
 ) -> tuple[str, dict[str, Tensor], dict[str, Tensor]]:
-    """Return the kind of mapper, its weights under our names and GPT-2's under transformers'."""
+    """Return the kind of mapper, its weights under our names, and GPT-2's under transformers'."""
     old = [name for name in weights if _OLD_BUFFER.fullmatch(name)]
     if old:
         log.info("%s: dropped %d old GPT-2 mask buffers (%s, ...)", path, len(old), old[0])
@@ -231,8 +231,8 @@ def _split(
     lacking = [name for name in names if name not in kept]
     if not lacking and not gpt and not has_lm:
         raise PrefixModelError(
-            f"{path} holds a mapper alone, without the GPT-2 behind it: give the one that it was"
-            " trained with, as language_model=GPT2LMHeadModel.from_pretrained(...)"
+            f"{path} holds a mapper without its GPT-2: give the one that it was trained with, as"
+            " language_model=GPT2LMHeadModel.from_pretrained(...)"
         )
     if gpt and "transformer.wte.weight" not in gpt:
         lacking.append("gpt.transformer.wte.weight")
@@ -261,7 +261,7 @@ def _mask_buffers(layers: int, positions: int) -> dict[str, Tensor]:
 def _build_gpt2(
     weights: dict[str, Tensor], path: Path, heads: int | None, tokenizer: Any
 ) -> GPT2LMHeadModel:
-    """Build a GPT-2 of the sizes its weights have."""
+    """Build a GPT-2 of the weights' sizes."""
     token, inner = weights["transformer.wte.weight"], weights.get("transformer.h.0.mlp.c_fc.weight")
     position = weights.get("transformer.wpe.weight")
     if inner is None or position is None or not token.dim() == position.dim() == inner.dim() == 2:
@@ -269,7 +269,7 @@ def _build_gpt2(
     if not torch.equal(weights.get("lm_head.weight", token), token):
         raise PrefixModelError(
             f"{path}: gpt.lm_head.weight differs from gpt.transformer.wte.weight; in GPT-2 they "
-            "are one"
+            "are the same"
         )
     vocabulary, width = token.shape
     heads = heads or width // _HEAD_WIDTH

@@ -1,7 +1,7 @@
-"""How the original ClipCap code names, shapes and settles its mappers.
+"""Names, shapes and settings of mappers in the original ClipCap code.
 
-Facts about the state dicts of github.com/rmokady/CLIP_prefix_caption: train.py writes "mlp" and
-"transformer", predict.py also knows "linear".
+They describe the state dicts of github.com/rmokady/CLIP_prefix_caption: train.py writes "mlp" and
+"transformer" mappers, predict.py also knows "linear" ones.
 """
 
 import re
@@ -44,21 +44,21 @@ KINDS = ("linear", "mlp", "transformer")
 
 
 def find_kind(names: Collection[str]) -> str:
-    """Return which of KINDS a state dict's names tell of; "mlp" where they tell of none."""
+    """Return which of KINDS a state dict's names belong to; "mlp" if they belong to none."""
     if any(name.startswith(("clip_project.transformer.", "clip_project.prefix")) for name in names):
         return "transformer"
     return "linear" if "clip_project.weight" in names else "mlp"
 
 
 def count_layers(names: Iterable[str]) -> int:
-    """Return how many layers names like layers.3.inner.bias or h.3.ln_1.bias speak of."""
+    """Return the number of layers in names like layers.3.inner.bias or h.3.ln_1.bias."""
     return len({found[1] for found in map(_LAYER_NUMBER.search, names) if found})
 
 
 def mapper_names(kind: str, layers: int) -> dict[str, str]:
-    """Return the original's name -> ours for every weight of a mapper of one of KINDS.
+    """Return {original name: our name} for every weight of a mapper of one of KINDS.
 
-    `layers` counts only for a transformer, which has at least one.
+    `layers` is used only for a transformer, which has at least one.
     """
     names = dict({"linear": _LINEAR, "mlp": _MLP, "transformer": _TRANSFORMER}[kind])
     for i in range(max(layers, 1) if kind == "transformer" else 0):
@@ -72,7 +72,7 @@ def mapper_names(kind: str, layers: int) -> dict[str, str]:
 def mapper_settings(
     kind: str, weights: Mapping[str, Tensor], hidden: int, origin: str
 ) -> dict[str, Any]:
-    """Return the ClipCapConfig settings that a mapper's weights, under our names, show.
+    """Return the ClipCapConfig settings that follow from a mapper's weights under our names.
 
     Args:
         kind: one of KINDS.
@@ -81,7 +81,7 @@ def mapper_settings(
         origin: the file, for messages.
 
     Raises:
-        PrefixModelError: the weights are no matrices, or not made for that width.
+        PrefixModelError: the weights have the wrong dimensions, or do not fit that width.
     """
     for name, tensor in weights.items():
         dimensions = 1 if name.endswith("bias") or "_norm." in name else 2
@@ -94,7 +94,7 @@ def mapper_settings(
         constants, first = weights["constants"], weights["tokens.weight"]
         if constants.shape[1] != hidden:
             raise PrefixModelError(
-                f"{origin}: the mapper writes vectors of width {constants.shape[1]}, GPT-2's is "
+                f"{origin}: the mapper makes vectors of width {constants.shape[1]}, GPT-2's is "
                 f"{hidden}"
             )
         return {
@@ -111,10 +111,10 @@ def mapper_settings(
 
 
 def _vectors(weight: Tensor, hidden: int, origin: str) -> int:
-    """Return how many vectors of the language model's width a linear map's outputs make."""
+    """Return the number of vectors of the language model's width that a linear map makes."""
     outputs = len(weight)
     if outputs % hidden or not outputs:
         raise PrefixModelError(
-            f"{origin}: the mapper's {outputs} outputs are no multiple of GPT-2's width {hidden}"
+            f"{origin}: the mapper's {outputs} outputs are not a multiple of GPT-2's width {hidden}"
         )
     return outputs // hidden

@@ -1,4 +1,4 @@
-"""Text from a prefix: greedy, sampled and beam decoding, batched over regions and KV-cached.
+"""Text from a prefix: greedy decoding, sampling and beam search, batched and with a cache.
 
 Names are imported on first use, so that the options can be read before torch is loaded.
 """

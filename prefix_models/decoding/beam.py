@@ -11,7 +11,7 @@ from prefix_models.decoding.processors import nothing_left
 from prefix_models.decoding.request import DecodeRequest
 from prefix_models.errors import PrefixModelError
 
-# What an ended hypothesis is continued with while others in its beam go on; never part of a result.
+# Continues a finished hypothesis while others in its beam go on; never part of a result.
 FILLER = 0
 
 
@@ -24,14 +24,14 @@ class Hypothesis(NamedTuple):
 
 @dataclass
 class _Beams:
-    """State of n rows with B hypotheses each, all t tokens long (ended ones filled up)."""
+    """State of n rows with B hypotheses each, all t tokens long (finished ones are padded)."""
 
     rows: Tensor  # [n], which row of the full batch
     tokens: Tensor  # [n, B, t]
     logprobs: Tensor  # [n, B, t], at temperature 1
     scores: Tensor  # [n, B], sum of log-probabilities at the search's temperature
     lengths: Tensor  # [n, B], float: tokens up to and including the stop token
-    stopped: Tensor  # [n, B], by an end token or because nothing may follow
+    stopped: Tensor  # [n, B], by an end token or because no token may follow
     ruled_out: Tensor  # [n, B], by logits processors; never part of a result
 
     def keep(self, rows: Tensor) -> None:
@@ -43,22 +43,22 @@ class _Beams:
 def beam_search(lm: Any, request: DecodeRequest) -> list[list[Hypothesis]]:
     """Return for each row `beam_size` hypotheses, best first, as `generate_beam` would.
 
-    Not the usual beam search: hypotheses are ranked by their *mean* log-probability at every step;
-    ended ones stay in the beam, compete there with unfinished ones, and can be pushed out for good.
-    Arithmetic follows the published code operation by operation (softmax, then log; mean times
-    length), because rounding decides near ties. A row leaves the batch when all its hypotheses have
-    ended, which is when the published loop, run on this row alone, stops.
+    This is not the usual beam search: hypotheses are ranked by their *mean* log-probability at
+    every step; finished ones stay in the beam, compete with unfinished ones, and can be dropped for
+    good. The arithmetic follows the published code operation by operation (softmax, then log; mean
+    times length), because rounding decides near ties. A row leaves the batch when all its
+    hypotheses are finished, which is when the published loop, run on this row alone, stops.
 
-    Logits processors change the log-probabilities that are ranked, not those that are returned.
-    Where they allow fewer hypotheses than the beam holds, only these are returned.
+    Logits processors change the log-probabilities used for ranking, not those that are returned. If
+    they allow fewer hypotheses than the beam holds, only these are returned.
 
     Args:
         lm: a Hugging Face causal language model.
-        request: beam_size (at most the vocabulary) and temperature are read from its options.
+        request: of its options, beam_size (at most the vocabulary size) and temperature are used.
 
     Raises:
-        PrefixModelError: beam_size is too large, or the logits processors leave a row no
-            hypothesis.
+        PrefixModelError: beam_size is too large, or the logits processors leave no hypothesis for
+            a row.
     """
     context, beam_size = request.context, request.options.beam_size
     results: list[list[Hypothesis]] = [[] for _ in range(len(context))]
@@ -106,11 +106,11 @@ def _first(logits: Tensor, request: DecodeRequest) -> _Beams:
 
 
 def _ranked(logits: Tensor, written: Tensor, request: DecodeRequest) -> Tensor:
-    """Return what the search ranks [..., vocabulary], after the tokens `written` [..., t]."""
+    """Return the log-probabilities to rank [..., vocabulary], after tokens `written` [..., t]."""
     logits = logits / request.options.temperature
     if request.processors is None:
         return logits.softmax(-1).log()
-    # softmax makes unlikely tokens impossible, and they may be all that the processors leave.
+    # softmax rounds unlikely tokens to 0, but they may be all that the processors leave.
     allowed: Tensor = request.processors(
         written.flatten(0, -2), logits.log_softmax(-1).flatten(0, -2)
     )
@@ -118,12 +118,12 @@ def _ranked(logits: Tensor, written: Tensor, request: DecodeRequest) -> Tensor:
 
 
 def _ruled_out(scores: Tensor, request: DecodeRequest) -> Tensor:
-    # Without processors an impossible token is a rounding matter, and kept as published.
+    # Without processors minus infinity is only a matter of rounding, and kept as published.
     return torch.zeros_like(scores).bool() if request.processors is None else scores.isneginf()
 
 
 def _advance(beams: _Beams, logits: Tensor, request: DecodeRequest) -> Tensor:
-    """Choose the next token of every beam; return which hypothesis each continues, [n, B]."""
+    """Choose the next tokens; return which hypothesis each of them continues, [n, B]."""
     vocabulary = logits.shape[-1]
     logp = _ranked(logits, beams.tokens, request)  # [n, B, vocabulary]
     logp[beams.stopped] = -torch.inf

@@ -1,4 +1,4 @@
-"""A causal language model read step by step, with its key-value cache."""
+"""A causal language model run step by step with its cache."""
 
 from typing import Any
 
@@ -11,23 +11,22 @@ from prefix_models.lm.calling import call, calling_of, display_name, reads_paddi
 
 
 class CachedLM:
-    """The state of a batch of unfinished texts in a Hugging Face causal language model.
+    """A batch of unfinished texts in a Hugging Face causal language model.
 
     Args:
-        lm: any causal model that takes `inputs_embeds` and keeps what it has read in a cache. It is
-            not changed.
-        context: [N, C, hidden], what stands before the text.
-        mask: bool [N, C], for rows of unequal length: False on the left of a shorter row's context,
-            where it is padded. None: all rows have C positions, as always in ClipCap. Or float in
-            [0, 1]: 0 where padded, elsewhere how much a position counts. A position of weight w is
-            to every attention what w positions with its key and value would be: log w is added to
-            its scores, in all heads and layers.
+        lm: any causal model that takes `inputs_embeds` and has a cache. It is not changed.
+        context: [N, C, hidden], the vectors before the text.
+        mask: bool [N, C] for rows of unequal length: False where a shorter row is padded, on the
+            left. None if all rows have C positions, as always in ClipCap. Or float in [0, 1]: 0
+            where padded, otherwise the weight of a position. Every attention treats a position of
+            weight w like w positions with the same key and value: log w is added to its scores, in
+            all heads and layers.
 
-    `logits` holds the scores [N, vocabulary] of the next token after the context.
+    `logits` are the scores [N, vocabulary] of the next token after the context.
 
     Raises:
-        PrefixModelError: a float mask, and attention that takes no such addition; or padding, and
-            a language model that can't be told where a padded row begins.
+        PrefixModelError: the mask is float, but the model's attention takes no additive mask; or
+            rows are padded, but the model can't be told where a padded row begins.
     """
 
     def __init__(self, lm: Any, context: Tensor, mask: Tensor | None = None) -> None:
@@ -35,7 +34,7 @@ class CachedLM:
         self._calling = calling_of(lm)
         self._embed = lm.get_input_embeddings()
         self._cache: Any = None
-        self._read = context[:, :0]  # what a model without a cache has to read again
+        self._read = context[:, :0]  # read again at every step by a model without a cache
         self._length = 0
         self._mask = None if mask is None else (mask > 0).long()
         self._log_weights: Tensor | None = None
@@ -47,7 +46,7 @@ class CachedLM:
         self.logits = self._forward(context)
 
     def feed(self, tokens: Tensor) -> Tensor:
-        """Append one token a row, [N]; return the scores [N, vocabulary] of the one after it."""
+        """Append one token per row, [N]; return the scores [N, vocabulary] of the next one."""
         if self._mask is not None:
             self._mask = F.pad(self._mask, (0, 1), value=1)
         if self._log_weights is not None:
@@ -55,7 +54,7 @@ class CachedLM:
         return self._forward(self._embed(tokens)[:, None])
 
     def reorder(self, rows: Tensor) -> None:
-        """Make row i what row rows[i] was: reorders, drops or repeats rows."""
+        """Make row i the former row rows[i]: reorder, drop or repeat rows."""
         if self._cache is None:
             self._read = self._read[rows]
         else:
@@ -76,14 +75,14 @@ class CachedLM:
             self._cache,
             **self._places(*embeddings.shape[:2]),
         )
-        # Probabilities of a large vocabulary need more than half precision; float64 stays.
+        # Half precision is too little for the probabilities of a large vocabulary; float64 stays.
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
     def _places(self, rows: int, count: int) -> dict[str, Tensor]:
-        """Say which positions are padding and where the last `count` ones stand.
+        """The forward's mask, and the position ids of the last `count` positions.
 
-        A forward does not derive positions from the mask; only transformers' `generate` does. Nor
-        does every forward (Bamba) count what is in the cache.
+        Only transformers' `generate` derives positions from the mask, a model's forward does not.
+        Nor does every forward (Bamba) count the positions in its cache.
         """
         if self._mask is None:
             start, device = self._length - count, self._embed.weight.device
@@ -96,10 +95,10 @@ class CachedLM:
         return {"attention_mask": mask, "position_ids": positions}
 
     def _added_scores(self, count: int) -> Tensor:
-        """What is added to attention scores [N, 1, count, positions] of the last `count` ones."""
+        """The additive mask [N, 1, count, positions] of the last `count` positions."""
         assert self._log_weights is not None
         dtype = self._embed.weight.dtype
-        lowest = torch.finfo(dtype).min  # not -inf: rows of padding would give NaN
+        lowest = torch.finfo(dtype).min  # not -inf, which would give NaN in rows of padding
         length = self._log_weights.shape[1]
         ahead = torch.ones(count, length, dtype=torch.bool, device=self._log_weights.device)
         ahead = ahead.triu(length - count + 1)
@@ -112,8 +111,8 @@ def _check_reads_padding(lm: Any, mask: Tensor) -> None:
     if int(counts.min()) < mask.shape[1] and not reads_padding(lm):
         raise PrefixModelError(
             f"expected contexts of equal length, since {display_name(lm)} can't be told where a"
-            f" padded one begins, found {int(counts.min())} to {mask.shape[1]} positions; write"
-            " after those of another length in another call"
+            f" padded one begins, found {int(counts.min())} to {mask.shape[1]} positions; call once"
+            " for each length"
         )
 
 

@@ -1,4 +1,4 @@
-"""What may be written at a step: transformers' logits processors, built from our options."""
+"""transformers' logits processors, built from decoding options."""
 
 from typing import Any
 
@@ -25,23 +25,23 @@ def logits_processors(
     vocabulary: int,
     tokens: int | None = None,
 ) -> LogitsProcessorList | None:
-    """Build what turns (tokens so far [n, t], scores [n, vocabulary]) into allowed scores.
+    """Build the map from tokens so far [n, t] and scores [n, vocabulary] to processed scores.
 
-    The order is that of transformers' `generate`. Forbidden tokens get minus infinity.
+    The order is that of transformers' `generate`. Forbidden tokens score minus infinity.
 
     Args:
-        options: what was asked for.
+        options: decoding options.
         tokenizer: of the language model.
         end_ids: [E], tokens that end a text, on the language model's device.
-        vocabulary: number of rows of the language model.
-        tokens: how many of them the tokenizer knows; None means all. Many models have more, to fill
-            up a round number: those stand for no text and are never written.
+        vocabulary: number of rows of the language model's embedding.
+        tokens: how many of these rows the tokenizer uses; None means all. Many models pad their
+            vocabulary to a round number; the padding stands for no text and is never generated.
 
     Returns:
-        None where nothing is forbidden or changed.
+        None if no score changes.
 
     Raises:
-        PrefixModelError: a forbidden token is unknown, or ends the text.
+        PrefixModelError: a forbidden token is unknown or ends the text.
     """
     processors = LogitsProcessorList()
     if tokens is not None and tokens < vocabulary:
@@ -64,10 +64,10 @@ def logits_processors(
 
 
 class _BadWords(NoBadWordsLogitsProcessor):
-    """Forbids sequences from the first token of a text on.
+    """Forbids sequences from the first token of a text onwards.
 
-    Releases of transformers (5.6, say) pass over a sequence that is one token longer than what is
-    written. In front of the text there is always one here, which is no token of any sequence.
+    Some releases of transformers (5.6, for example) skip a sequence that is one token longer than
+    the text so far. So the text is padded in front with a token that no sequence contains.
     """
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -77,15 +77,15 @@ class _BadWords(NoBadWordsLogitsProcessor):
 
 
 def nothing_left(step: int) -> PrefixModelError:
-    """The error for a text that no token may continue; `step` counts from 0."""
+    """The error if no token is left to continue a text; `step` counts from 0."""
     return PrefixModelError(
-        f"the decoding options leave no token to choose as number {step + 1} of a text: loosen "
+        f"the decoding options leave no token to choose as number {step + 1} of a text: relax "
         "min_new_tokens, repetition_penalty, no_repeat_ngram_size, bad_words or bad_words_ids"
     )
 
 
 def known_ids(text: str, tokenizer: Any) -> list[int] | None:
-    """Return the tokens of a text, or None if the tokenizer does not know all of it."""
+    """Return the token ids of a text, or None if the tokenizer does not know all of it."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return None if tokenizer.unk_token_id in ids else ids
 
@@ -93,12 +93,12 @@ def known_ids(text: str, tokenizer: Any) -> list[int] | None:
 def _forbidden(
     options: DecodeOptions, tokenizer: Any, end_ids: list[int], vocabulary: int
 ) -> list[list[int]]:
-    """Return the token sequences of `bad_words` and `bad_words_ids`, each once."""
+    """Return the token sequences of `bad_words` and `bad_words_ids`, without duplicates."""
     sequences = [("bad_words_ids", list(ids)) for ids in options.bad_words_ids]
     for text in options.bad_words:
         for spelling in (text.strip(), f" {text.strip()}"):
             ids = known_ids(spelling, tokenizer)
-            if ids:  # what the tokenizer does not know can't be written anyway
+            if ids:  # what the tokenizer does not know can't be generated anyway
                 sequences.append((f"bad_words: {text!r}", ids))
     for name, ids in sequences:
         if max(ids) >= vocabulary:
@@ -107,7 +107,7 @@ def _forbidden(
             )
         if len(ids) == 1 and ids[0] in end_ids:
             raise PrefixModelError(
-                f"{name}: token {ids[0]} ends a text; to keep texts from ending early use "
-                "min_new_tokens, to end them otherwise eos_token_id"
+                f"{name}: token {ids[0]} ends a text; to make texts longer use "
+                "min_new_tokens, to end them with another token eos_token_id"
             )
     return [list(ids) for ids in dict.fromkeys(tuple(ids) for _, ids in sequences)]

@@ -1,4 +1,4 @@
-"""What a decoder is given besides the language model."""
+"""What a decoder needs besides the language model."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from prefix_models.decoding.options import DecodeOptions
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """A batch of N texts to write.
+    """A batch of N texts to generate.
 
-    `context` [N, C, hidden] stands before each text (prefix, prompt); `mask` [N, C] says where
-    contexts have unequal lengths, or how much each position counts, see CachedLM. A text ends with
-    its first token of `end_ids` [E], or after `max_new_tokens`. `processors` say which tokens are
-    allowed; None where all are.
+    `context` [N, C, hidden] precedes each text (prefix and prompt). `mask` [N, C] marks padding
+    where contexts differ in length, or weighs their positions, see CachedLM. A text ends with its
+    first token of `end_ids` [E], or after `max_new_tokens`. `processors` restrict the tokens; None
+    allows all.
     """
 
     context: Tensor

@@ -1,4 +1,4 @@
-"""Greedy decoding and sampling: every row of a batch is decoded on its own."""
+"""Greedy decoding and sampling; each row of a batch is decoded independently."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from prefix_models.errors import PrefixModelError
 
 
 class Token(NamedTuple):
-    """A token chosen for a row, with its natural-log probability at temperature 1."""
+    """The token chosen for a row, with its natural-log probability at temperature 1."""
 
     row: int
     id: int
@@ -25,22 +25,22 @@ class Token(NamedTuple):
 Choice = Callable[[Tensor, Tensor, int], Tensor]
 
 
-# The decorator keeps gradients off while this generator runs, but not in its caller's loop body.
+# The decorator disables gradients while this generator runs, not in its caller's loop body.
 @torch.no_grad()
 def decode_rows(lm: Any, request: DecodeRequest) -> Iterator[list[Token]]:
-    """Yield, step by step, the tokens of all rows that have not ended.
+    """Yield, step by step, the tokens of all unfinished rows.
 
-    A row ends with its first end token (yielded) or at the most new tokens; ended rows leave the
-    batch. Greedy decoding picks what `generate2` of the published ClipCap code picks: its top-p
-    filter never removes the most probable token, which it then takes.
+    A row ends with its first end token, which is yielded, or after the maximum number of new
+    tokens; finished rows leave the batch. Greedy decoding chooses the same tokens as `generate2` of
+    the published ClipCap code, whose top-p filter never removes the most probable token.
 
     Args:
         lm: a Hugging Face causal language model.
-        request: `decoding` is "greedy" or "sample"; the latter reads temperature, top_k, top_p and
-            seed.
+        request: its options' `decoding` is "greedy" or "sample"; sampling also uses temperature,
+            top_k, top_p and seed.
 
     Raises:
-        PrefixModelError: the logits processors leave a row no token to choose.
+        PrefixModelError: the logits processors leave no token for a row.
     """
     context, processors = request.context, request.processors
     if not len(context):
@@ -49,7 +49,7 @@ def decode_rows(lm: Any, request: DecodeRequest) -> Iterator[list[Token]]:
     state = CachedLM(lm, context, request.mask)
     logits = state.logits
     rows = torch.arange(len(context), device=logits.device)
-    written = rows.new_empty(len(rows), 0)  # kept up for the logits processors only
+    written = rows.new_empty(len(rows), 0)  # updated for the logits processors only
     for step in range(request.max_new_tokens):
         scores = logits
         if processors is not None:
@@ -86,10 +86,10 @@ def _chooser(options: DecodeOptions, rows: int, steps: int) -> Choice:
 
 
 def _uniforms(seed: int | Sequence[int] | None, rows: int, steps: int) -> Tensor:
-    """Draw the random numbers [rows, steps] in [0, 1) that all sampling uses.
+    """Draw the uniform random numbers [rows, steps] in [0, 1) for sampling.
 
-    Each row has its own generator, on the CPU, so a text depends on neither the batch around it nor
-    the kind of device. Without a seed, torch's global generator gives every row its own.
+    Each row has its own generator on the CPU, so that a text depends neither on the rest of the
+    batch nor on the device. Without a seed, torch's global generator seeds every row.
     """
     if seed is None:
         seeds = torch.randint(2**63 - 1, (rows,)).tolist()
@@ -109,13 +109,13 @@ def _uniforms(seed: int | Sequence[int] | None, rows: int, steps: int) -> Tensor
 
 
 def _inverse_cdf(logits: Tensor, top_p: float, draws: Tensor) -> Tensor:
-    """Sample [n] from the smallest set of most probable tokens that holds `top_p` of the mass."""
-    # float64, because a float32 running sum over 50k tokens is off by more than rare tokens weigh.
+    """Sample [n] from the smallest set of tokens with at least `top_p` of the probability."""
+    # float64: the error of a float32 sum over 50k tokens exceeds the probability of rare tokens.
     mass, order = logits.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
     reached = mass.cumsum(-1)
     mass = mass.masked_fill(reached - mass >= top_p, 0.0)  # the first token always stays
     reached = mass.cumsum(-1)
     place = torch.searchsorted(reached, draws[:, None] * reached[:, -1:], right=True)
-    # Rounding may put the draw at the very end of the sum: the last token with any mass, then.
+    # Rounding may put the draw at the very end of the sum; then take the last token with any mass.
     last = (mass > 0).sum(-1, keepdim=True) - 1
     return order.gather(1, torch.minimum(place, last))[:, 0]

@@ -1,4 +1,4 @@
-"""Text of a growing list of tokens, piece by piece."""
+"""The text of a growing list of tokens, piece by piece."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 def text_pieces(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
     """Yield non-empty pieces whose concatenation is decode(all tokens).
 
-    What stands after the last space is held back: later bytes may complete a character, later
-    letters a word, and tokenizers that tidy punctuation take the space before it away again.
+    The text after the last space is held back: later tokens may complete a character or a word, and
+    tokenizers that tidy punctuation remove the space before it.
     """
     ids: list[int] = []
     sent = 0

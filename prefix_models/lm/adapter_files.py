@@ -1,4 +1,4 @@
-"""Adapters as files, as peft writes them: a folder of their own, or a repository on the hub."""
+"""Adapters in peft's format: in a folder of their own, or a repository on the hub."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ def write_adapter(lm: nn.Module, folder: Path) -> None:
     """
     folder.mkdir(exist_ok=True)
     _settings_to_write(lm).save_pretrained(str(folder))
-    # Clones, as safetensors takes no two names of one tensor.
+    # Cloned, because safetensors does not accept one tensor under two names.
     weights = {name: value.detach().clone() for name, value in adapter_state(lm).items()}
     weights = {name: value.contiguous() for name, value in weights.items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def read_adapter(lm: Any, folder: Path, dtype: torch.dtype | None = None) -> Any:
-    """Return the language model with the adapters of a folder, ready to be trained further.
+    """Return the language model with the adapters in a folder, ready for further training.
 
-    As with `add_lora`, peft puts them into `lm` itself, once it is clear that they fit.
+    As with `add_lora`, peft modifies `lm` itself, but only after the adapters are known to fit.
 
     Args:
         lm: a Hugging Face causal language model without adapters.
-        folder: as peft writes it.
+        folder: in peft's format.
         dtype: the adapters' precision; None means as saved.
 
     Raises:
-        PrefixModelError: peft is not installed; a file is missing or damaged; names or shapes of
-            weights are others than the adapters' settings ask for.
+        PrefixModelError: peft is not installed; a file is missing or damaged; or the weights do
+            not have the names and shapes that the adapters' settings need.
     """
     settings, weights = _read(folder)
     if is_adapted(lm):
         raise PrefixModelError(
-            f"{folder}: expected a language model without adapters for these, found some on it"
+            f"{folder}: expected a language model without adapters, found some on it"
         )
     check_fit(lm, settings, shapes_of(weights), _fit(folder))
     with within(folder):
@@ -65,23 +65,23 @@ def read_adapter(lm: Any, folder: Path, dtype: torch.dtype | None = None) -> Any
 
 
 def check_written(lm: nn.Module, folder: Path) -> None:
-    """Raise PrefixModelError unless a folder's adapters are read as those of the language model."""
+    """Raise PrefixModelError unless a folder has exactly the language model's adapters."""
     settings, weights = _read(folder)
     check_fit(lm, settings, shapes_of(weights), _fit(folder))
     if settings != _settings_to_write(lm):
-        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+        raise PrefixModelError(f"{folder / CONFIG} was not written correctly")
     for name, value in adapter_state(lm).items():
         if value.dtype != weights[name].dtype or not torch.equal(value.cpu(), weights[name]):
-            raise PrefixModelError(f"{folder / WEIGHTS}: {name} is not what was to be written")
+            raise PrefixModelError(f"{folder / WEIGHTS}: {name} was not written correctly")
 
 
 def find_adapter(source: str, *, offline: bool) -> Path | None:
-    """Return the folder of the adapters that a folder or hub id holds; None for any other name.
+    """Return the folder with the adapters of a folder or hub id; None if it has none.
 
-    Those of the hub are downloaded, with a tokenizer that may lie beside them.
+    Adapters on the hub are downloaded, together with a tokenizer if there is one.
 
     Raises:
-        PrefixModelError: a language model lies beside them, or the download failed.
+        PrefixModelError: the folder also holds a language model, or the download failed.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
@@ -91,13 +91,13 @@ def find_adapter(source: str, *, offline: bool) -> Path | None:
             return None
         if any(folder.glob("model*.safetensors")):
             raise PrefixModelError(
-                f"{folder} holds a language model and adapters ({CONFIG}); put them in two folders,"
-                " and name the adapters'"
+                f"{folder} holds a language model and adapters ({CONFIG}); put them in two folders"
+                " and give that of the adapters"
             )
         return folder
     try:
         hf_hub_download(source, CONFIG, local_files_only=offline)
-    except Exception:  # no adapters, no such name, no network: who reads it as another says so
+    except Exception:  # no adapters, name or network: reported when it is loaded as a model
         return None
     files = [CONFIG, WEIGHTS, "*token*", "*.jinja"]
     with refusing(PrefixModelError, f"cannot read the adapters {source}"):
@@ -105,7 +105,7 @@ def find_adapter(source: str, *, offline: bool) -> Path | None:
 
 
 def adapted_by(folder: Path) -> tuple[str, str | None]:
-    """Return the language model that a folder's adapters are for: source, and revision on the hub.
+    """Return the language model that a folder's adapters belong to: source and hub revision.
 
     Raises:
         PrefixModelError: the folder does not say, or is damaged.
@@ -117,19 +117,19 @@ def adapted_by(folder: Path) -> tuple[str, str | None]:
         source, revision = settings.get("base_model_name_or_path"), settings.get("revision")
     if not isinstance(source, str) or not source:
         raise PrefixModelError(
-            f"{folder / CONFIG}: expected the language model that they are for, a folder or hub id,"
-            f" under base_model_name_or_path; found {source!r}"
+            f"{folder / CONFIG}: expected the adapters' language model, a folder or hub id, under"
+            f" base_model_name_or_path; found {source!r}"
         )
     if Path(source).is_absolute() and not Path(source).is_dir():
         raise PrefixModelError(
-            f"{folder / CONFIG}: the language model that they are for was in {source}, which is no "
-            "folder now; write under base_model_name_or_path where it is"
+            f"{folder / CONFIG}: the adapters' language model was in {source}, which no longer "
+            "exists; correct base_model_name_or_path"
         )
     return source, revision
 
 
 def _settings_to_write(lm: nn.Module) -> Any:
-    # Adapters that changed the weights under them must not do so again when they are read.
+    # Adapters that changed the original weights must not do so again when they are read.
     settings = untrained(adapters_of(lm).settings)
     settings.inference_mode = True  # as peft writes it
     return settings

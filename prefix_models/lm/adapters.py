@@ -1,8 +1,8 @@
-"""Low-rank adapters on a language model: the only module that knows how peft puts them there.
+"""Low-rank adapters on a language model: the only module that knows how peft attaches them.
 
-They come as peft's wrapper of a language model (`PeftModel`), or inside its own layers, where
+They are in peft's wrapper of a language model (`PeftModel`) or in its own layers, where
 `peft.inject_adapter_in_model` and transformers (`load_adapter`, `add_adapter`, `from_pretrained` of
-an adapter's folder) put them. Both are the same here.
+an adapter's folder) put them. This module treats both alike.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from torch import Tensor, nn
 from prefix_models.errors import PrefixModelError, refusing
 from prefix_models.lm.outline import base_of, no_random_numbers, outline_of
 
-_NEW = "default"  # name of the one set that we make
-_WRAPPED = "base_model.model."  # names in peft's files are those of its wrapper
-# Options of LoRA by which what is in memory can't be what is read again.
+_NEW = "default"  # name of the set that this module makes
+_WRAPPED = "base_model.model."  # before the names in peft's files, which are those of its wrapper
+# Options of LoRA with which saved adapters can't be read back as they were.
 _REFUSED = {
-    "layer_replication": "which makes another language model of it; save that, and load it as such",
-    "alora_invocation_tokens": "which are looked for among token ids, where a prefix has none",
+    "layer_replication": "which changes the language model itself; save the changed model instead",
+    "alora_invocation_tokens": "which are searched for among token ids, and a prefix has none",
 }
 
 
-# --- what is on a language model
+# --- adapters on a language model
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """One set of LoRA on a language model.
+    """One set of LoRA adapters on a language model.
 
     Args:
         holder: peft's wrapper, or the model whose own layers hold the adapters.
@@ -49,15 +49,15 @@ class Adapters:
 
 
 def is_adapted(lm: nn.Module) -> bool:
-    """Whether any part of the language model is one of peft's."""
+    """Whether any part of the language model belongs to peft."""
     return any(type(part).__module__.partition(".")[0] == "peft" for part in lm.modules())
 
 
 def check_adapters(lm: nn.Module) -> None:
-    """Raise PrefixModelError unless the language model's adapters, if any, can be kept in a folder.
+    """Raise PrefixModelError unless the language model's adapters, if any, can be saved.
 
-    They can if they are one set of LoRA (with DoRA, rsLoRA, modules_to_save and the like), switched
-    on and not merged, whose settings make the same layers again.
+    They can if they are a single set of LoRA (including DoRA, rsLoRA, modules_to_save and so on),
+    enabled and not merged, whose settings rebuild the same layers.
     """
     if is_adapted(lm):
         found = adapters_of(lm)
@@ -66,10 +66,10 @@ def check_adapters(lm: nn.Module) -> None:
 
 
 def adapters_of(lm: nn.Module) -> Adapters:
-    """Return what is on an adapted language model.
+    """Return the adapters of an adapted language model.
 
     Raises:
-        PrefixModelError: adapters of another kind than LoRA, several sets, merged or switched off.
+        PrefixModelError: they are of another kind than LoRA, several sets, merged or disabled.
     """
     peft, base = peft_package(), base_of(lm)
     holders = [part for part in lm.modules() if isinstance(part, peft.PeftModel)]
@@ -84,26 +84,26 @@ def adapters_of(lm: nn.Module) -> Adapters:
             f"{sorted({*sets, *state.available_adapters})}; merge or delete the others with peft"
         )
     ((name, settings),) = sets.items()
-    if state.merged_adapters:  # their names, or a word for "in some layers"
+    if state.merged_adapters:  # their names, or "irregular" if only in some layers
         raise PrefixModelError(
-            "expected adapters beside the language model's weights, found them merged into the "
-            "weights, too, so that they would count twice; call unmerge_adapter or merge_and_unload"
+            "expected adapters beside the language model's weights, found them also merged into "
+            "the weights, so that they would count twice; call unmerge_adapter or merge_and_unload"
         )
     if state.enabled is not True or state.active_adapters != [name]:
         raise PrefixModelError(
-            "expected adapters that are switched on in all layers of the language model, found "
-            "them off; switch them on, or remove them (peft's unload)"
+            "expected adapters that are enabled in all layers of the language model, found them "
+            "disabled; enable them, or remove them (peft's unload)"
         )
     return Adapters(holder, base, name, settings)
 
 
 def check_kind(settings: Any, where: str) -> None:
-    """Raise PrefixModelError for peft's settings of anything but LoRA."""
+    """Raise PrefixModelError unless peft's settings are those of LoRA."""
     kind = str(getattr(settings.peft_type, "value", settings.peft_type))
     if kind != "LORA":
         raise PrefixModelError(
             f"expected adapters of peft's kind LORA on {where}, found {kind}, which a prefix model "
-            "can't keep; use LoRA, or make them part of its weights (peft's merge_and_unload)"
+            "can't save; use LoRA, or merge them into the weights (peft's merge_and_unload)"
         )
     for option, why in _REFUSED.items():
         if getattr(settings, option, None) is not None:
@@ -114,9 +114,9 @@ def check_kind(settings: Any, where: str) -> None:
 
 
 def adapter_state(lm: nn.Module) -> dict[str, Tensor]:
-    """Return what peft would write of the adapters, by the names of its files.
+    """Return the adapters' weights under the names that peft saves them with.
 
-    They are the parameters and buffers themselves; none where there are no adapters.
+    They are the parameters and buffers themselves; empty if there are no adapters.
     """
     if not is_adapted(lm):
         return {}
@@ -126,7 +126,7 @@ def adapter_state(lm: nn.Module) -> dict[str, Tensor]:
 
 
 def plain_state(lm: nn.Module) -> dict[str, Tensor]:
-    """Return the weights under the adapters, if any, by the names they have without; not copied."""
+    """Return the weights without adapters, under their original names; they are not copied."""
     base = base_of(lm)
     inside = _wrappers(base) if is_adapted(lm) else {}
     named = ((_plain_name(name, inside), value) for name, value in base.state_dict().items())
@@ -134,25 +134,24 @@ def plain_state(lm: nn.Module) -> dict[str, Tensor]:
 
 
 def without_adapters(lm: nn.Module) -> Any:
-    """Return the language model under the adapters in an object of its own, which shares weights.
+    """Return the language model without its adapters, as another object that shares weights.
 
     Raises:
-        PrefixModelError: its weights are kept in another way than its class does (quantised), or
-            elsewhere than in memory (offloaded).
+        PrefixModelError: its weights are quantised or offloaded.
     """
     plain, state = outline_of(lm), plain_state(lm)
     if any(value.is_meta for value in state.values()):
         raise PrefixModelError(
-            "the weights under the adapters can't be stored, as they are not all in memory; name "
-            "the language model (language_model='reference') or load it whole"
+            "the weights under the adapters can't be stored because not all are in memory; refer "
+            "to the language model (language_model='reference') or load it completely"
         )
     try:
         plain.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise PrefixModelError(
-            "the weights under the adapters can't be stored, as they are not those that the "
-            f"{type(plain).__name__}'s settings ask for; if they are quantised, name the language "
-            "model (language_model='reference') or load it as it was"
+            "the weights under the adapters can't be stored because they differ from what the "
+            f"{type(plain).__name__}'s settings need; if they are quantised, refer to the language "
+            "model (language_model='reference') or load it unquantised"
         ) from error
     plain.generation_config = base_of(lm).generation_config
     return plain
@@ -163,14 +162,14 @@ def _state(holder: Any, name: str, *, embeddings: bool = False) -> dict[str, Ten
         holder,
         state_dict=holder.state_dict(keep_vars=True),
         adapter_name=name,
-        # "auto" would ask the hub whether the embedding was resized.
+        # "auto" would ask the hub if the embedding was resized.
         save_embedding_layers=embeddings,
     )
     return found
 
 
 def _wrappers(base: nn.Module) -> dict[str, str]:
-    """Where peft's layers are: path of each -> name of its child that holds the original layer."""
+    """Paths of peft's layers -> names of their children that hold the original layers."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils import AuxiliaryTrainingWrapper
 
@@ -191,7 +190,7 @@ def _wrappers(base: nn.Module) -> dict[str, str]:
 
 
 def _plain_name(name: str, inside: Mapping[str, str]) -> str | None:
-    """Return a weight's name without peft's layers; None for a weight of adapters."""
+    """Return a weight's name without peft's layers; None for an adapter's weight."""
     path, kept = "", []
     for part in name.split("."):
         if path not in inside:
@@ -202,23 +201,23 @@ def _plain_name(name: str, inside: Mapping[str, str]) -> str | None:
     return ".".join(kept)
 
 
-# --- the same adapters again
+# --- rebuilding adapters
 
 
 def put_on(lm: Any, settings: Any, weights: Mapping[str, Tensor], dtype: torch.dtype | None) -> Any:
-    """Return the language model in peft's wrapper, with adapters of these weights, to be trained.
+    """Return the language model in peft's wrapper, with trainable adapters of these weights.
 
-    peft puts its layers into `lm` itself; `check_fit` says beforehand whether they fit.
+    This changes `lm` itself; `check_fit` says beforehand whether the adapters fit.
 
     Args:
-        lm: without adapters.
+        lm: a language model without adapters.
         settings: peft's.
-        weights: by the names of peft's files.
+        weights: under the names that peft saves them with.
         dtype: of the adapters; None means as given.
 
     Raises:
-        PrefixModelError: peft can't use the settings; or there are embeddings among the weights,
-            other than the language model's.
+        PrefixModelError: peft can't use the settings, or the weights include embeddings that
+            differ from the language model's.
     """
     adapted = _adapt(lm, settings)
     own = _state(adapted, _NEW)
@@ -227,8 +226,8 @@ def put_on(lm: Any, settings: Any, weights: Mapping[str, Tensor], dtype: torch.d
         for name in weights.keys() - own.keys():
             if not torch.equal(whole[name].cpu(), weights[name].to(whole[name].dtype)):
                 raise PrefixModelError(
-                    f"the adapters bring embeddings other than those of the language model ({name})"
-                    "; merge them into it with peft (merge_and_unload), and give that"
+                    f"the adapters include embeddings other than the language model's ({name})"
+                    "; merge them into it with peft (merge_and_unload) and use the result"
                 )
     for name, value in own.items():
         value.data = value.data.to(dtype or weights[name].dtype)
@@ -240,8 +239,8 @@ def put_on(lm: Any, settings: Any, weights: Mapping[str, Tensor], dtype: torch.d
 def check_fit(lm: nn.Module, settings: Any, found: Mapping[str, list[int]], whose: str) -> None:
     """Raise PrefixModelError unless the settings make adapters of exactly these names and shapes.
 
-    Embeddings that peft may write beside them are let through. It is tried on an outline of the
-    language model, so that `lm` stays as it is.
+    Embeddings that peft may save with them are accepted. The check uses an outline of the language
+    model, so `lm` is not changed.
     """
     outline = outline_of(lm)
     with torch.device("meta"):
@@ -257,33 +256,33 @@ def check_fit(lm: nn.Module, settings: Any, found: Mapping[str, list[int]], whos
 
 def _adapt(lm: Any, settings: Any) -> Any:
     settings = copy.deepcopy(settings)
-    settings.inference_mode = False  # peft writes True; it would freeze the adapters
-    settings.base_model_name_or_path = None  # peft warns where `lm` came from elsewhere
+    settings.inference_mode = False  # peft saves True, which would freeze the adapters
+    settings.base_model_name_or_path = None  # peft warns if `lm` has another name
     with (
         refusing(PrefixModelError, "the adapters' settings can't be used on this language model"),
         no_random_numbers(),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # said already to whoever made the adapters
+        warnings.simplefilter("ignore")  # shown already when the adapters were made
         return peft_package().get_peft_model(
             lm, settings, adapter_name=_NEW, autocast_adapter_dtype=False
         )
 
 
 def untrained(settings: Any) -> Any:
-    """Return a copy of the settings by which new adapters do not change the weights under them."""
+    """Return a copy of the settings with which new adapters leave the original weights alone."""
     settings = copy.deepcopy(settings)
     settings.init_lora_weights = True
     return settings
 
 
 def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    """Return the shape of each."""
+    """Return the shape of each weight."""
     return {name: list(value.shape) for name, value in weights.items()}
 
 
 def peft_package() -> Any:
-    """Return peft; raise PrefixModelError where it is not installed."""
+    """Return the peft package; raise PrefixModelError if it is not installed."""
     try:
         import peft
     except ImportError as error:

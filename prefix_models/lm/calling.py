@@ -1,9 +1,10 @@
-"""How a causal language model of transformers is called: found out by trying it, once a model.
+"""How to call a causal language model of transformers, found out by trying it once per model.
 
-The only module that knows how a forward takes and returns its cache, scores of the last positions
-only, positions of tokens, padding, and what is added to attention scores. Releases of transformers
-rename these (5.24: `past_key_values` became `cache`), and models differ in which they have, so no
-name or signature is asked: a few tokens are read, and what comes out is compared with what should.
+This is the only module that knows how a forward takes and returns its cache, how it is asked for
+the last scores only, and how it takes position ids, padding and additive attention masks. Releases
+of transformers rename these (in 5.24, `past_key_values` became `cache`) and models differ in which
+they have. So names and signatures are not relied on: a few tokens are read in different ways, and
+the results are compared.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from prefix_models.errors import PrefixModelError, PrefixModelWarning, kind_and_
 
 _T = TypeVar("_T")
 
-# Where caches were found until today; another name is found by what the value can do.
+# Known names of caches; one of another name is recognised by its methods.
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
-# Rows before the steps of a trial: in another order, then one of them twice.
+# Row orders for the steps of a trial: swapped, then with one row repeated.
 _ORDERS = ((1, 0), (1, 0, 1))
-# How far scores may be from those wanted, as a share of the largest. Half precision and quantised
-# weights round more than that; there, right is what is much nearer to them than a wrong answer.
+# Tolerance of scores, relative to the largest. Half precision and quantised weights round more than
+# that; for them a result counts as right if it is much nearer to the right answer than a wrong one.
 _CLOSE, _NEARER = 1e-3, 0.5
 
 _found: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
@@ -41,16 +42,16 @@ class Calling:
     """How one language model's forward is called."""
 
     cache: str | None
-    """Name of the cache, as argument and in the output; None: every pass reads all again."""
+    """Name of the cache, as an argument and in the output; None: every call reads everything."""
     takes_positions: bool
-    """Whether it is told the positions of tokens."""
+    """Whether it takes position ids."""
     keeps_last: bool
-    """Whether it can be asked for the scores of the last positions only."""
+    """Whether it can return the scores of the last positions only."""
 
 
 @contextmanager
 def in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Switch dropout and the like off inside the block, then restore every flag as it was."""
+    """Switch dropout and the like off inside the block, then restore every flag."""
     training = [part for part in module.modules() if part.training]
     for part in training:
         part.training = False
@@ -62,20 +63,20 @@ def in_eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def trust(lm: nn.Module) -> None:
-    """Note that this language model could be decoded when it was saved.
+    """Remember that this language model could be decoded when it was saved.
 
-    Where a trial fails today, the library has changed and not the model: such a model is read
-    without a cache, with a warning, instead of being refused.
+    If a trial fails now, the library has changed and not the model: it is then run without a cache
+    and with a warning, instead of being refused.
     """
     _trusted.add(lm)
 
 
 def calling_of(lm: nn.Module) -> Calling:
-    """How the language model is called.
+    """Return how the language model is called.
 
     Raises:
-        PrefixModelError: it reads no embeddings, or keeps what it has read in no cache whose rows
-            can be reordered (RWKV, RecurrentGemma, MiniMax): it would write nonsense.
+        PrefixModelError: it takes no `inputs_embeds`, or it has no cache whose rows can be
+            reordered (RWKV, RecurrentGemma, MiniMax) and would generate nonsense.
     """
     return _once(lm, "calling", lambda: _try_out(lm))
 
@@ -83,18 +84,18 @@ def calling_of(lm: nn.Module) -> Calling:
 def call(
     lm: nn.Module, calling: Calling, embeddings: Tensor, cache: Any = None, **arguments: Any
 ) -> tuple[Tensor, Any]:
-    """Read embeddings [N, T, hidden] after what is in `cache`.
+    """Run embeddings [N, T, hidden] through the model, after what is in `cache`.
 
     Args:
         lm: the language model, which is not changed.
-        calling: of `calling_of`.
-        embeddings: what is read.
-        cache: what an earlier call returned; None at the start.
+        calling: from `calling_of`.
+        embeddings: the model's input.
+        cache: from an earlier call; None at the start.
         **arguments: of the forward: attention_mask, position_ids.
 
     Returns:
-        Scores of the last position [N, vocabulary], and the cache that holds what was read; None
-        where the model is called without one.
+        Scores of the last position [N, vocabulary], and the new cache, or None if the model is
+        called without one.
     """
     if calling.keeps_last:
         arguments["logits_to_keep"] = 1
@@ -108,7 +109,7 @@ def call(
 def last_scores(lm: nn.Module, embeddings: Tensor, mask: Tensor, count: int) -> Tensor:
     """Scores [N, count, vocabulary] of the last `count` positions of embeddings [N, T, hidden].
 
-    For training: gradients flow, modules keep their mode. `mask` [N, T] is 0 where padded.
+    For training: gradients flow and modules keep their mode. `mask` [N, T] is 0 where padded.
     """
     only = {"logits_to_keep": count} if calling_of(lm).keeps_last else {}
     output = lm(inputs_embeds=embeddings, attention_mask=mask, use_cache=False, **only)
@@ -117,17 +118,17 @@ def last_scores(lm: nn.Module, embeddings: Tensor, mask: Tensor, count: int) -> 
 
 
 def reads_padding(lm: nn.Module) -> bool:
-    """Whether a row with padding on its left reads as it does alone."""
+    """Whether a left-padded row gives the same scores as the row alone."""
     return _once(lm, "padding", lambda: _holds(_padded_reads_alike, lm))
 
 
 def weighs_positions(lm: nn.Module) -> bool:
-    """Whether a float mask [N, 1, T, T] is added to its attention scores."""
+    """Whether the model adds a float mask [N, 1, T, T] to its attention scores."""
     return _once(lm, "weights", lambda: _holds(_twice_is_double, lm))
 
 
 def display_name(lm: nn.Module) -> str:
-    """What messages call a language model: its class; with its model type where that is wrapped."""
+    """A language model's name in messages: its class, and its model type if it is wrapped."""
     kind = type(lm).__name__
     family = str(getattr(getattr(lm, "config", None), "model_type", "") or "")
     plain = family.replace("_", "").replace("-", "")
@@ -148,13 +149,13 @@ def _once(lm: nn.Module, what: str, find: Callable[[], _T]) -> _T:
 
 @contextmanager
 def _trying(lm: nn.Module) -> Iterator[None]:
-    """Let nothing that the caller has switched on reach a trial: autocast, another device."""
+    """Shield a trial from the caller's settings, such as autocast or a default device."""
     device = lm.get_input_embeddings().weight.device
     with (
         torch.no_grad(),
         torch.device(device),
         torch.autocast(device.type, enabled=False),
-        # A compiled model would be compiled for each of the trial's shapes.
+        # A compiled model would be compiled again for each shape of the trial.
         torch.compiler.set_stance("force_eager"),
     ):
         yield
@@ -168,7 +169,7 @@ def _try_out(lm: nn.Module) -> Calling:
         if isinstance(problem, str) and calling.takes_positions:
             unplaced = _try_cache(lm, replace(calling, takes_positions=False), tokens, whole)
             problem = problem if isinstance(unplaced, str) else unplaced
-    except Exception as error:  # in doubt: what was never seen before proves nothing
+    except Exception as error:  # an unknown failure does not prove that the cache is wrong
         _warn_of(lm, kind_and_line(error))
         return calling
     if isinstance(problem, Calling):
@@ -177,31 +178,31 @@ def _try_out(lm: nn.Module) -> Calling:
         _warn_of(lm, problem)
         return calling
     raise PrefixModelError(
-        "expected a language model that keeps what it has read in a cache, as attention models do,"
-        f" found {display_name(lm)}, {problem}; use another, such as Llama or Qwen"
+        "expected a language model with a usable cache, as attention models have, found"
+        f" {display_name(lm)}, {problem}; use another, such as Llama or Qwen"
     )
 
 
 def _read_whole(lm: nn.Module, tokens: Tensor) -> tuple[Calling, Tensor]:
-    """How to call without a cache, and the scores of all tokens that this gives."""
+    """How to call the model without a cache, and the scores of all tokens."""
     calling = Calling(None, True, False)
     try:
         return calling, _scores(lm, calling, tokens)
-    except Exception:  # whatever a forward without positions raises
+    except Exception:  # whatever a forward without position ids raises
         calling = replace(calling, takes_positions=False)
     try:
         return calling, _scores(lm, calling, tokens)
-    except Exception as error:  # any kind: it is a stranger's model
+    except Exception as error:  # of any type: it may be anybody's model
         raise PrefixModelError(
-            f"expected a causal language model that reads inputs_embeds, found {display_name(lm)},"
+            f"expected a causal language model that takes inputs_embeds, found {display_name(lm)},"
             f" whose forward failed ({kind_and_line(error)}); use another, such as Llama or Qwen"
         ) from error
 
 
 def _try_cache(lm: nn.Module, calling: Calling, tokens: Tensor, whole: Tensor) -> Calling | str:
-    """How to call with a cache, so that tokens [2, 4, hidden] one by one score as the whole does.
+    """How to call the model with a cache, or what is wrong with its cache.
 
-    Or else what is wrong.
+    Reading tokens [2, 4, hidden] one by one must give the scores `whole` of reading them at once.
     """
     first, calling = _with_last_only(lm, calling, tokens[:, :2])
     name = _cache_name(first)
@@ -222,7 +223,7 @@ def _try_cache(lm: nn.Module, calling: Calling, tokens: Tensor, whole: Tensor) -
 
 
 def _with_last_only(lm: nn.Module, calling: Calling, tokens: Tensor) -> tuple[Any, Calling]:
-    """Output of the first tokens, of the last scores only if the model knows how to."""
+    """Output of the first tokens, with the last scores only if the model supports that."""
     places = _places(calling, len(tokens), tokens.shape[1])
     with in_eval_mode(lm):
         try:
@@ -233,16 +234,16 @@ def _with_last_only(lm: nn.Module, calling: Calling, tokens: Tensor) -> tuple[An
 
 
 def _cache_name(output: Mapping[str, Any]) -> str | None:
-    held = list(output)  # asked for others, it would say that their names are old
+    held = list(output)  # asking for an old name would give a deprecation warning
     known = [name for name in _CACHE_NAMES if name in held]
     able = [name for name in held if hasattr(output[name], "reorder_cache")]
     return next(iter(known + able), None)
 
 
 def _padded_reads_alike(lm: nn.Module) -> bool:
-    """Whether a padded row [x, a, b], and c after it, score as [a, b, c] do."""
+    """Whether a padded row [x, a, b], followed by c, scores like [a, b, c]."""
     calling = calling_of(lm)
-    tokens = _sample(lm, 2, 4)  # the second row has no padding
+    tokens = _sample(lm, 2, 4)  # the second row is not padded
     mask = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
     places = (mask.cumsum(1) - 1).clamp(min=0)
 
@@ -262,13 +263,13 @@ def _padded_reads_alike(lm: nn.Module) -> bool:
 
 
 def _twice_is_double(lm: nn.Module) -> bool:
-    """Whether a token that counts twice scores as the same token given twice."""
+    """Whether a token of weight 2 scores like the same token given twice."""
     calling = replace(calling_of(lm), cache=None)
-    tokens = _sample(lm, 8, 3)  # attention may look elsewhere in some rows
+    tokens = _sample(lm, 8, 3)  # in some rows attention may ignore the token
     lowest = torch.finfo(tokens.dtype).min
 
     def read(shown: list[int], hidden: tuple[int, int], added: float) -> Tensor:
-        """Scores after tokens `shown`; the last one adds to its attention to the second one."""
+        """Scores after tokens `shown`; `added` goes to the last one's attention to the second."""
         mask = torch.full((len(shown), len(shown)), lowest, dtype=tokens.dtype).triu(1)
         mask[hidden] = lowest
         mask[-1, 1] += added
@@ -280,22 +281,22 @@ def _twice_is_double(lm: nn.Module) -> bool:
 
     plain = _scores(lm, calling, tokens)[:, -1]
     once, twice = read([0, 1, 2], (0, 1), 0.0), read([0, 1, 2], (0, 1), math.log(2))
-    # The second copy does not see the first, so both are the same in every layer.
+    # The second copy does not see the first, so both are equal in every layer.
     copied = read([0, 1, 1, 2], (2, 1), 0.0)
     kept = _is_close(lm, once, plain, copied) and _is_close(lm, twice, copied, plain)
-    # Where both are the same, nothing was shown.
+    # If both were the same, the trial would prove nothing.
     return kept and bool((twice - copied).norm() < _NEARER * (plain - copied).norm())
 
 
 def _holds(trial: Callable[[nn.Module], bool], lm: nn.Module) -> bool:
     try:
         return trial(lm)
-    except Exception:  # kernels that take no such mask raise anything
+    except Exception:  # kernels that take no such mask raise all kinds of errors
         return False
 
 
 def _sample(lm: nn.Module, rows: int, count: int) -> Tensor:
-    """Embeddings [rows, count, hidden] of different tokens."""
+    """Embeddings [rows, count, hidden] of distinct tokens."""
     embed = lm.get_input_embeddings()
     ids = torch.linspace(0, len(embed.weight) - 1, rows * count).long()
     sample: Tensor = embed(ids.view(rows, count))
@@ -303,7 +304,7 @@ def _sample(lm: nn.Module, rows: int, count: int) -> Tensor:
 
 
 def _scores(lm: nn.Module, calling: Calling, tokens: Tensor) -> Tensor:
-    """Scores [N, T, vocabulary] of one pass without a cache."""
+    """Scores [N, T, vocabulary] of one call without a cache."""
     places = _places(calling, len(tokens), tokens.shape[1])
     with in_eval_mode(lm):
         scores: Tensor = lm(inputs_embeds=tokens, use_cache=False, **places).logits
@@ -311,14 +312,14 @@ def _scores(lm: nn.Module, calling: Calling, tokens: Tensor) -> Tensor:
 
 
 def _places(calling: Calling, rows: int, count: int, before: int = 0) -> dict[str, Tensor]:
-    """Positions of `count` tokens a row after `before` others."""
+    """Position ids of `count` tokens per row after `before` others."""
     if not calling.takes_positions:
         return {}
     return {"position_ids": torch.arange(before, before + count).expand(rows, -1)}
 
 
 def _is_close(lm: nn.Module, found: Tensor, wanted: Tensor, wrong: Tensor) -> bool:
-    """Whether scores are those wanted; `wrong` is what a model that can't do it would say."""
+    """Whether scores are as wanted; `wrong` is what a model without the ability would return."""
     found, wanted, wrong = found.double(), wanted.double(), wrong.double()
     if lm.get_input_embeddings().weight.dtype in (torch.float32, torch.float64):
         return bool((found - wanted).abs().max() <= _CLOSE * (1 + wanted.abs().max()))
@@ -327,9 +328,9 @@ def _is_close(lm: nn.Module, found: Tensor, wanted: Tensor, wrong: Tensor) -> bo
 
 def _warn_of(lm: nn.Module, problem: str) -> None:
     warnings.warn(
-        f"{display_name(lm)} is read without a cache, which is right but slow: with transformers"
-        f" {transformers.__version__} its cache can't be used ({problem}); constraints.txt has the"
-        " versions that were tested",
+        f"{display_name(lm)} runs without a cache, which is correct but slow: with transformers"
+        f" {transformers.__version__} its cache can't be used ({problem}); constraints.txt lists"
+        " the tested versions",
         PrefixModelWarning,
         stacklevel=2,
     )

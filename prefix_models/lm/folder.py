@@ -1,8 +1,8 @@
-"""Language model, adapters and tokenizer of a prefix model as files; who they are, as metadata.
+"""Save and load a prefix model's language model, adapters and tokenizer, and identify them.
 
 ```
-language_model/           config.json, model.safetensors, tokenizer files, as transformers writes
-language_model/adapter/   LoRA weights, as peft writes, where the language model has some
+language_model/           config.json, model.safetensors, tokenizer files, in transformers' format
+language_model/adapter/   LoRA weights in peft's format, if the language model has any
 ```
 """
 
@@ -31,13 +31,13 @@ _PROBE = "A red Cat's  caf\u00e9, (2 owls) on snow .\n\tIs it? \u96ea!"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-# --- who they are
+# --- metadata
 
 
 def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
-    """Return what tells tokenizers apart: number of tokens, and a digest of what they do.
+    """Return what tells tokenizers apart: their number of tokens and a digest.
 
-    That is which id is which token, and how a text that tries their habits is split in them.
+    The digest covers the vocabulary with its ids, and the tokens of a probe text.
     """
     ids = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -46,22 +46,22 @@ def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
 
 
 def describe_language_model(lm: Any) -> dict[str, Any]:
-    """Return what a prefix model needs of its language model."""
+    """Return the properties of a language model that a prefix model depends on."""
     rows, width = lm.get_input_embeddings().weight.shape
     kind = lm.config.model_type
     return {"model_type": kind, "hidden_size": width, "vocabulary": rows, ADAPTER: is_adapted(lm)}
 
 
 def check_trained_with(what: str, wanted: object, found: Mapping[str, Any], folder: Path) -> None:
-    """Raise PrefixModelError, showing both sides, where metadata `wanted` says otherwise.
+    """Raise PrefixModelError, showing both values, if the metadata `wanted` differs from `found`.
 
-    Folders of before there was such metadata have none; only what is there is compared.
+    Old folders have no such metadata; only what is there is compared.
     """
     for name, value in found.items():
         if isinstance(wanted, dict) and wanted.get(name, value) != value:
             raise PrefixModelError(
                 f"{folder / CONFIG}: trained with another {what} ({name} {_short(wanted[name])}) "
-                f"than the one here ({name} {_short(value)}); the parts are of different models"
+                f"than the one here ({name} {_short(value)}); the parts belong to different models"
             )
 
 
@@ -70,10 +70,10 @@ def _short(value: object) -> str:
 
 
 def reference_of(lm: Any) -> dict[str, Any]:
-    """Return where transformers loaded the language model from, so that it can do so again.
+    """Return where transformers loaded the language model from, to load it again from there.
 
     Raises:
-        PrefixModelError: nowhere: it was built in memory, or the folder is gone.
+        PrefixModelError: it was built in memory, or its folder is gone.
     """
     base = base_of(lm)
     source = str(base.name_or_path or "")
@@ -82,7 +82,7 @@ def reference_of(lm: Any) -> dict[str, Any]:
     if not _HUB_ID.fullmatch(source):
         raise PrefixModelError(
             "language_model='reference' needs a language model that from_pretrained loaded from a "
-            f"hub id or a folder that is still there, got one from {source!r}; use 'store'"
+            f"hub id or an existing folder, got one from {source!r}; use 'store'"
         )
     return {"source": source, "revision": revision_of(source)}
 
@@ -91,10 +91,10 @@ def reference_of(lm: Any) -> dict[str, Any]:
 
 
 def write_language_model(lm: Any, folder: Path, *, weights: bool = True) -> None:
-    """Write the language model (unless not `weights`) and its adapters, if any.
+    """Write the language model, if `weights`, and its adapters, if any.
 
     Raises:
-        PrefixModelError: adapters that can't be kept, or on weights that can't (quantised).
+        PrefixModelError: adapters that can't be saved, or adapters on quantised weights.
     """
     folder.mkdir(exist_ok=True)
     if weights:
@@ -106,7 +106,7 @@ def write_language_model(lm: Any, folder: Path, *, weights: bool = True) -> None
 
 
 def check_storable(lm: Any, reference: dict[str, Any] | None) -> None:
-    """Raise PrefixModelError unless the language model can be written, or named by `reference`."""
+    """Raise PrefixModelError unless the model can be stored, or is the one in `reference`."""
     if reference is not None:
         check_named(lm, reference)
     elif is_adapted(lm):
@@ -114,12 +114,12 @@ def check_storable(lm: Any, reference: dict[str, Any] | None) -> None:
 
 
 def check_language_model(lm: Any, reference: dict[str, Any] | None, folder: Path) -> None:
-    """Raise PrefixModelError unless what `write_language_model` wrote is read as it is in memory.
+    """Raise PrefixModelError unless `write_language_model` wrote what is in memory.
 
     Args:
         lm: language model.
-        reference: where it comes from, if its weights are not in the folder.
-        folder: what was written.
+        reference: where it was loaded from, if the folder does not hold its weights.
+        folder: the folder that was written.
     """
     if reference is not None:
         check_named(lm, reference)
@@ -131,16 +131,16 @@ def check_language_model(lm: Any, reference: dict[str, Any] | None, folder: Path
 
 
 def read_language_model(folder: Path, dtype: torch.dtype | None = None) -> Any:
-    """Read what `write_language_model` wrote, but adapters; all names and shapes must match.
+    """Read the language model that `write_language_model` wrote, without its adapters.
 
-    `dtype` None means as saved. It is set here, since a later `.to` would also round buffers such
-    as the frequencies of rotary positions.
+    All names and shapes must match. `dtype` None means as saved; it is applied here because a later
+    `.to` would also round buffers such as the frequencies of rotary positions.
     """
     _require_weights(folder)
     noun = f"the language model in {folder}"
     weights = folder / "model.safetensors"
     lm = load_strictly(AutoModelForCausalLM, folder, noun, weights, dtype)
-    trust(lm)  # only what can be decoded is ever written
+    trust(lm)  # only models that can be decoded are ever saved
     return lm
 
 
@@ -151,18 +151,18 @@ def _require_weights(folder: Path) -> None:
 
 
 def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None = None) -> Any:
-    """Load the language model that `reference_of` named.
+    """Load the language model that a reference of `reference_of` names.
 
     Raises:
-        PrefixModelError: it is not there, or lacks weights.
+        PrefixModelError: it is missing or lacks weights.
     """
     source = reference.get("source") if isinstance(reference, dict) else None
     if not isinstance(source, str) or not source:
-        raise PrefixModelError("the language model is to be loaded from elsewhere, but no source")
+        raise PrefixModelError("the folder refers to its language model, but names no source")
     folder = Path(source)
     if folder.is_absolute() and not folder.is_dir():
         raise PrefixModelError(
-            f"the language model was in {source}, which is no folder now; give lm="
+            f"the language model was in {source}, which no longer exists; give lm="
         )
     options = {"revision": reference.get("revision")} if isinstance(reference, dict) else {}
     local = offline or folder.is_absolute()
@@ -175,18 +175,19 @@ def read_referenced(reference: object, offline: bool, dtype: torch.dtype | None 
 def restore_adapters(
     lm: Any, folder: Path, metadata: object, dtype: torch.dtype | None = None
 ) -> Any:
-    """Return the language model with the adapters that the metadata says it has."""
+    """Return the language model with its saved adapters, if the metadata says there are any."""
     if not isinstance(metadata, dict) or not metadata.get(ADAPTER):
         return lm
     if is_adapted(lm):
         raise PrefixModelError(
-            f"{folder} holds adapters, and the given language model has some; give it without"
+            f"{folder} holds adapters, but the given language model already has some; give it "
+            "without adapters"
         )
     return adapter_files.read_adapter(lm, folder / ADAPTER, dtype)
 
 
 def read_tokenizer(folder: Path, metadata: object) -> Any:
-    """Read the tokenizer in a folder; it must be the one that the metadata describes."""
+    """Read the tokenizer in a folder; it must match the metadata."""
     require_file(folder / "tokenizer.json")
     with refusing(PrefixModelError, f"cannot read the tokenizer in {folder}"):
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
@@ -195,6 +196,6 @@ def read_tokenizer(folder: Path, metadata: object) -> Any:
 
 
 def require_file(path: Path) -> None:
-    """Raise PrefixModelError unless there is a file."""
+    """Raise PrefixModelError unless the file exists."""
     if not path.is_file():
         raise PrefixModelError(f"missing file: {path}")

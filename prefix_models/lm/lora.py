@@ -16,10 +16,10 @@ class LoraOptions:
     """How LoRA layers are made.
 
     Args:
-        rank: of the update of each matrix.
+        rank: rank of each matrix's update.
         alpha: the update is scaled by alpha / rank.
         dropout: on the adapters' input in training.
-        target_modules: names of the layers to adapt; "all-linear" is all but the output layer.
+        target_modules: names of the layers to adapt; "all-linear" means all but the output layer.
     """
 
     rank: int = 16
@@ -36,13 +36,13 @@ def add_lora(
     dropout: float = LoraOptions.dropout,
     target_modules: str | list[str] = LoraOptions.target_modules,
 ) -> Any:
-    """Return the language model with untrained LoRA layers, to be given to a prefix model.
+    """Return the language model with untrained LoRA layers, for use in a prefix model.
 
-    This changes `lm` itself: peft puts its layers into the object it is given and sets
-    `requires_grad` of all other parameters to False. Untrained, they leave every output as it was.
+    This changes `lm` itself: peft adds its layers to the given object and sets `requires_grad` of
+    all other parameters to False. Untrained layers do not change any output.
 
     Args:
-        lm: a Hugging Face causal language model without adapters, in any precision that peft knows.
+        lm: a Hugging Face causal language model without adapters, in any precision peft supports.
         rank, alpha, dropout, target_modules: see LoraOptions.
 
     Raises:
@@ -57,7 +57,7 @@ def with_lora(lm: Any, options: LoraOptions) -> Any:
     if is_adapted(lm):
         raise PrefixModelError(
             "expected a language model without adapters, found some on it; train those further, or "
-            "make them part of its weights first (peft's merge_and_unload)"
+            "merge them into its weights first (peft's merge_and_unload)"
         )
     alpha, dropout = options.alpha, options.dropout
     with refusing(PrefixModelError, "these LoRA settings can't be used", (ValueError, TypeError)):
@@ -73,6 +73,6 @@ def with_lora(lm: Any, options: LoraOptions) -> Any:
             task_type="CAUSAL_LM",
         )
         with warnings.catch_warnings():
-            # GPT-2's matrices are stored transposed; peft sees that itself, and says so.
+            # GPT-2's matrices are stored transposed; peft handles that, but warns about it.
             warnings.simplefilter("ignore")
             return peft.get_peft_model(lm, settings)

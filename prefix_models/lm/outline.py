@@ -1,4 +1,4 @@
-"""A language model's outline: one of its class and settings whose weights take no memory."""
+"""A language model's outline: the same class and settings, with weights that take no memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefix_models.errors import PrefixModelError, refusing
 
 
 def base_of(lm: nn.Module) -> Any:
-    """Return transformers' model itself, without the wrappers of peft and torch.compile.
+    """Return transformers' model inside the wrappers of peft and torch.compile.
 
     Raises:
         PrefixModelError: there is none.
@@ -31,13 +31,13 @@ def outline_of(lm: nn.Module) -> Any:
     """Return a model of the language model's class and config, on "meta", without adapters.
 
     Raises:
-        PrefixModelError: its class can't be made again.
+        PrefixModelError: its class can't be instantiated again.
     """
     base = base_of(lm)
     with (
         refusing(
             PrefixModelError,
-            f"the language model, a {type(base).__name__}, can't be made again from its settings",
+            f"the language model, a {type(base).__name__}, can't be rebuilt from its settings",
         ),
         no_random_numbers(),
         torch.device("meta"),
@@ -47,6 +47,6 @@ def outline_of(lm: nn.Module) -> Any:
 
 @contextmanager
 def no_random_numbers() -> Iterator[None]:
-    """Weights that are drawn only to be replaced leave the caller's random numbers as they were."""
+    """Leave the caller's random numbers alone while weights are drawn only to be replaced."""
     with torch.random.fork_rng(devices=[]):
         yield

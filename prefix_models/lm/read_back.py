@@ -1,4 +1,4 @@
-"""Whether a language model in files is the one in memory, at no more memory than one weight's."""
+"""Compare a saved language model with the one in memory, one weight at a time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _HALF = (torch.bfloat16, torch.float16)
 def check_stored(lm: nn.Module, folder: Path) -> None:
     """Raise PrefixModelError unless a folder has the language model's weights, without adapters.
 
-    They are compared one by one. Where transformers writes them in another layout than it keeps
-    them in (experts one by one), only their number is. Quantised ones, and those that accelerate
-    keeps elsewhere than in memory, are not compared.
+    The weights are compared one by one. If transformers saves them in another layout than in memory
+    (experts separately), only their number is compared. Quantised weights, and weights that
+    accelerate keeps outside memory, are not compared.
     """
     config = _config(folder, None)
     if _quantised(config):
@@ -42,16 +42,16 @@ def check_stored(lm: nn.Module, folder: Path) -> None:
             raise PrefixModelError(f"{folder}: the weight {name} is not the one in memory")
     if count != sum({value.data_ptr(): value.numel() for value in state.values()}.values()):
         raise PrefixModelError(
-            f"{folder}: has other weights than the language model in memory (it knows no "
-            f"{some(sorted(other))})"
+            f"{folder}: the weights differ from those of the language model in memory (which has "
+            f"no {some(sorted(other))})"
         )
 
 
 def check_named(lm: nn.Module, reference: Mapping[str, Any]) -> None:
-    """Raise PrefixModelError where the language model is not the one that it is said to come from.
+    """Raise PrefixModelError if the language model differs from the one that it was loaded from.
 
-    Its weights (those under adapters) are compared with the files that are on this machine, as far
-    as they have the same names there.
+    Its weights, without adapters, are compared with those of the same names in the files on this
+    machine.
 
     Args:
         lm: language model.
@@ -63,26 +63,26 @@ def check_named(lm: nn.Module, reference: Mapping[str, Any]) -> None:
         return
     state = plain_state(lm)
     _check_outline(state, config, source)
-    above = f"{base_of(lm).base_model_prefix}."  # which older files leave out
+    above = f"{base_of(lm).base_model_prefix}."  # missing in older files
     for name, weight in _weights(_files_of(source, revision)):
         held = state.get(name, state.get(above + name))
         if held is not None and not held.is_meta and not _alike(weight, held.cpu()):
             raise PrefixModelError(
-                f"the language model is no longer that of {source} ({name} differs): it was trained"
-                ", or adapters changed it; store it instead of only naming it"
+                f"the language model is no longer that of {source} ({name} differs): it was "
+                "trained, or adapters changed it; store it instead of referring to it"
             )
 
 
 def _check_outline(state: Mapping[str, Tensor], config: Any, source: str) -> None:
-    """Raise PrefixModelError unless reading makes a model with these names and shapes."""
-    refused = refusing(PrefixModelError, f"{source}: can't be made again")
+    """Raise PrefixModelError unless the config builds a model with these names and shapes."""
+    refused = refusing(PrefixModelError, f"{source}: can't be rebuilt")
     with refused, no_random_numbers(), torch.device("meta"):
         made = AutoModelForCausalLM.from_config(config)
     wanted, found = shapes_of(made.state_dict()), shapes_of(state)
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
             raise PrefixModelError(
-                f"{source}: config.json asks for {name} with shape {wanted.get(name)}, the one in "
+                f"{source}: config.json needs {name} of shape {wanted.get(name)}, the one in "
                 f"memory has {found.get(name)}"
             )
 
@@ -102,7 +102,7 @@ def _quantised(config: Any) -> bool:
 
 
 def _files_of(source: str, revision: str | None) -> list[Path]:
-    """Return the files with weights of a folder, or of a hub id in the cache; none if not there."""
+    """Return the weight files of a folder, or of a hub id in the cache if it is there."""
     if Path(source).is_dir():
         return _files(Path(source))
     from huggingface_hub import try_to_load_from_cache
@@ -123,6 +123,6 @@ def _weights(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _alike(kept: Tensor, held: Tensor) -> bool:
-    """Whether weights are equal but for the precision that one of them was once rounded to."""
+    """Whether weights are equal up to a precision that one of them was rounded to."""
     rounded = (held.dtype, *_HALF)
     return any(torch.equal(kept.to(dtype), held.to(dtype)) for dtype in rounded)

@@ -1,6 +1,6 @@
-"""Models of transformers from folders and the hub, none of whose weights may be made up.
+"""Load models of transformers, from folders or the hub, without inventing any weight.
 
-The only module that knows what transformers reports of the weights it has read.
+This is the only module that knows how transformers reports the weights it has loaded.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ def load_strictly(
     dtype: torch.dtype | None,
     **options: Any,
 ) -> Any:
-    """Load a model of transformers, none of whose weights may be missing, unknown or misshapen.
+    """Load a model of transformers; no weight may be missing, unknown or of the wrong shape.
 
     Args:
         kind: class with `from_pretrained`.
         source: folder or hub id.
-        noun: what it is, for messages; weights: where its weights are, likewise.
+        noun: what to call the model in messages.
+        weights: what to call its weights in messages.
         dtype: None means as saved.
-        **options: of `from_pretrained`; local files only, unless they say otherwise. Weights are
-            safetensors, but for a local folder that has none: there they may be pickles, of which
-            transformers takes tensors alone.
+        **options: of `from_pretrained`; by default local files only. Weights are safetensors; only
+            in a local folder without any they may be pickles, from which transformers reads
+            nothing but tensors.
 
     Raises:
-        PrefixModelError: it is not there, is damaged, or lacks weights.
+        PrefixModelError: the model is missing or damaged, or lacks weights.
     """
     with refusing(PrefixModelError, f"cannot read {noun}"), no_progress_bars():
         model, report = kind.from_pretrained(
             source,
             dtype=dtype or "auto",
             use_safetensors=not _is_pickled(Path(source)),
-            # Reported below, with both shapes, instead of raised with a page of text.
+            # Reported below in one line; transformers would raise a page of text.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **{"local_files_only": True, **options},
@@ -59,9 +60,9 @@ def _is_pickled(folder: Path) -> bool:
 
 
 def _problem(report: Mapping[str, Any]) -> str:
-    """What is wrong with the weights that were read, in words that follow their name; or none."""
+    """What is wrong with the loaded weights, as text to follow their name; empty if nothing."""
     for name, found, wanted in sorted(report["mismatched_keys"]):
-        return f": {name} has shape {list(found)}, config.json asks for {list(wanted)}"
+        return f": {name} has shape {list(found)}, config.json needs {list(wanted)}"
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if missing or unexpected:
         lacking = f"missing {some(missing)}, unexpected {some(unexpected)}"
@@ -70,7 +71,7 @@ def _problem(report: Mapping[str, Any]) -> str:
 
 
 def revision_of(source: str) -> str | None:
-    """Commit that a hub id stands for in this machine's cache; None where it is not there."""
+    """The commit of a hub id in this machine's cache; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(source, "config.json")
@@ -79,12 +80,12 @@ def revision_of(source: str) -> str | None:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """Return a device that this machine has; PrefixModelError otherwise."""
+    """Return a device of this machine; PrefixModelError if it has no such device."""
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)  # asks for it: a cuda:7 may be missing where there is a cuda
+        torch.empty(0, device=found)  # fails if it is missing: there may be a cuda but no cuda:7
     except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
-        reason = str(error).split("\n")[0].split(". ")[0]  # torch goes on for pages
+        reason = str(error).split("\n")[0].split(". ")[0]  # torch's message has pages
         raise PrefixModelError(
             f"device {str(device)!r} can't be used ({reason}); use 'cpu', or 'cuda' if you have it"
         ) from error
@@ -100,7 +101,7 @@ def some(names: list[str]) -> str:
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing on the terminal; a library call should be silent."""
+    """Keep transformers from drawing progress bars; a library call should be silent."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

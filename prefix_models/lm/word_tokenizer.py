@@ -15,10 +15,10 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
 
     Text is lower-cased and split at spaces and punctuation; decoding puts single spaces between
     words and none before ",", "." and the like. Ids: 0 `<pad>`, 1 `<unk>`, 2 `<end>` (the end
-    token), then the given words in order, without repetitions.
+    token), then the given words in order, without duplicates.
 
     Raises:
-        PrefixModelError: no words, or a "word" that the splitting would cut in pieces.
+        PrefixModelError: there are no words, or a "word" would be split in pieces.
     """
     splitter = pre_tokenizers.Whitespace()
     vocabulary = {PAD: 0, UNKNOWN: 1, END: 2}
@@ -31,8 +31,8 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = splitter
-    # The WordPiece decoder is the one that joins words with spaces and tidies punctuation; its "##"
-    # prefix cannot occur, since the splitter separates "##" from letters.
+    # The WordPiece decoder joins words with spaces and tidies punctuation. Its mark "##" can't
+    # occur, because the splitter separates "##" from letters.
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=END, pad_token=PAD, unk_token=UNKNOWN

@@ -1,10 +1,10 @@
 """A ProjectorModel as a folder.
 
 ```
-config.json            settings; which tokenizer and language model they belong to
+config.json            settings; the tokenizer and language model that they belong to
 projector.safetensors
-language_model/        see prefix_models.lm.folder; only tokenizer and adapters where
-                       config.json names the language model instead
+language_model/        see prefix_models.lm.folder; only tokenizer and adapters if config.json
+                       refers to the language model instead
 ```
 """
 
@@ -38,19 +38,19 @@ WEIGHTS = "projector.safetensors"
 
 
 class ProjectorParts(NamedTuple):
-    """What a folder holds besides the projector's weights, which are in its file `WEIGHTS`."""
+    """The contents of a folder except the projector's weights, which are in the file `WEIGHTS`."""
 
     lm: Any
     tokenizer: Any
     config: ProjectorConfig
     reference: dict[str, Any] | None
-    """Where the language model came from, if the folder only names it."""
+    """Where the language model was loaded from, if the folder only refers to it."""
 
 
 def write_projector(
     parts: ProjectorParts, projector: nn.Module, folder: Path, storage: Storage | None
 ) -> None:
-    """Write a model to `folder`, whole or not at all; see ProjectorModel.save_pretrained."""
+    """Write a model to `folder`, completely or not at all; see ProjectorModel.save_pretrained."""
     if storage not in (None, *get_args(Storage)):
         raise PrefixModelError(
             f"language_model must be one of {list(get_args(Storage))}, got {storage!r}"
@@ -76,7 +76,7 @@ def write_projector(
 def read_projector(
     folder: Path, dtype: torch.dtype | None, lm: Any, offline: bool
 ) -> ProjectorParts:
-    """Read the parts of what `write_projector` wrote; see ProjectorModel.from_pretrained."""
+    """Read what `write_projector` wrote; see ProjectorModel.from_pretrained."""
     config = PROJECTOR.read_config(folder)
     settings = _settings(config, folder)
     parts = folder / LANGUAGE_MODEL
@@ -94,10 +94,10 @@ def read_projector(
 
 
 def _read_back(parts: ProjectorParts, projector: nn.Module, folder: Path) -> None:
-    """Raise PrefixModelError unless `read_projector` would find the same model in a folder."""
+    """Raise PrefixModelError unless `read_projector` would read the same model."""
     config = PROJECTOR.read_config(folder)
     if (_settings(config, folder), config["reference"]) != (parts.config, parts.reference):
-        raise PrefixModelError(f"{folder / CONFIG} reads otherwise than it was written")
+        raise PrefixModelError(f"{folder / CONFIG} was not written correctly")
     read_tokenizer(folder / LANGUAGE_MODEL, config["tokenizer"])
     check_language_model(parts.lm, parts.reference, folder / LANGUAGE_MODEL)
     read = empty_projector(parts.lm, parts.config)
@@ -106,7 +106,7 @@ def _read_back(parts: ProjectorParts, projector: nn.Module, folder: Path) -> Non
 
 
 def empty_projector(lm: Any, settings: ProjectorConfig) -> nn.Module:
-    """Return a projector without weights, which would only be drawn to be overwritten."""
+    """Return a projector on the meta device, to be filled with weights."""
     width = lm.get_input_embeddings().weight.shape[1]
     with torch.device("meta"):
         return build_projector(

@@ -1,4 +1,4 @@
-"""A LLaVA-style prefix model: projected embeddings inside the prompt of any causal LM."""
+"""A LLaVA-style prefix model: projected embeddings in the prompt of any causal LM."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ class ProjectorModel(PrefixModel):
     """A projector and a language model: prompts about regions -> texts (after Liu et al. 2023).
 
     Each embedding becomes `tokens_per_region` soft tokens at its placeholder: `<region>`, or
-    `<region1>`, `<region2>` and so on; `<image>` takes the embedding of the whole image, which is
-    of the same joint space and goes through the same projector. `loss`, `generate` and `stream` put
-    one region in the config's own prompt; `answer` and its like take any prompts.
+    `<region1>`, `<region2>` and so on. `<image>` stands for the embedding of the whole image, which
+    is in the same joint space and goes through the same projector. `loss`, `generate` and `stream`
+    use the config's prompt with one region; `answer`, `stream_answer` and `answer_loss` take any
+    prompts.
 
     Args:
-        lm: Hugging Face causal language model that takes `inputs_embeds`, in any precision or with
-            LoRA adapters of peft (see `prefix_models.lm.adapters`). Held, not changed.
+        lm: Hugging Face causal language model that takes `inputs_embeds`, in any precision, also
+            with LoRA adapters of peft (see `prefix_models.lm.adapters`). It is not changed.
         tokenizer: its Hugging Face tokenizer.
         config: see ProjectorConfig.
-        projector: what maps embeddings; None draws a new, untrained one.
+        projector: maps embeddings to soft tokens; None creates a new, untrained one.
 
     Raises:
-        PrefixModelError: tokenizer, language model and config do not fit each other.
+        PrefixModelError: tokenizer, language model and config do not match.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ProjectorModel(PrefixModel):
             if projector is None
             else projector
         )
-        # Set where a folder names the language model instead of holding it.
+        # Set if the model's folder refers to the language model instead of containing it.
         self.reference: dict[str, Any] | None = None
 
     @property
@@ -89,13 +90,13 @@ class ProjectorModel(PrefixModel):
         return self.projector
 
     def scale_input(self, embeddings: Tensor) -> Tensor:
-        """Scale embeddings [M, d] to the norm sqrt(d) where the config says so."""
+        """Scale embeddings [M, d] to the norm sqrt(d) if the config says so."""
         if not self.config.normalize_input:
             return embeddings
         return F.normalize(embeddings, dim=-1) * self.config.embedding_dim**0.5
 
     def context(self, embeddings: Tensor) -> Tensor:
-        """Return the config's prompt with an embedding in each, [M, context_length, hidden]."""
+        """Return the config's prompt with each embedding in it, [M, context_length, hidden]."""
         visual = self._like_words(self.prefix(embeddings))
         return torch.cat(
             [
@@ -115,19 +116,19 @@ class ProjectorModel(PrefixModel):
         images: Tensor | None = None,
         **decoding: Any,
     ) -> list[Generation]:
-        """Answer prompts about several regions each: "Compare <region1> with <region2>".
+        """Answer prompts about any number of regions: "Compare <region1> with <region2>".
 
-        A row's text does not depend on what else is in the batch, but for `max_new_tokens` left
-        to None: it is then what fits after the longest prompt.
+        A row's text does not depend on what else is in the batch, except that `max_new_tokens`
+        None means what fits after the longest prompt.
 
         Args:
             prompts: M texts with placeholders, without the chat format around them.
-            regions: for each prompt its regions' embeddings, [R_i, d].
+            regions: for each prompt, the embeddings [R_i, d] of its regions.
             images: [M, d], for prompts with `<image>`.
             **decoding: as in `generate`.
 
         Raises:
-            PrefixModelError: as `generate`; a placeholder without embedding, or the reverse.
+            PrefixModelError: as `generate`; or placeholders and embeddings do not match.
         """
         options = DecodeOptions.from_dict(decoding)
         contexts = self._contexts(prompts, regions, images)
@@ -143,7 +144,7 @@ class ProjectorModel(PrefixModel):
         image: Tensor | None = None,
         **decoding: Any,
     ) -> Iterator[str]:
-        """Yield `answer`'s text for one prompt in pieces; `regions` [R, d], `image` [d]."""
+        """Yield `answer`'s text for one prompt piece by piece; `regions` [R, d], `image` [d]."""
         options = DecodeOptions.from_dict(decoding)
         images = None if image is None else image[None]
         with torch.no_grad():
@@ -157,9 +158,9 @@ class ProjectorModel(PrefixModel):
         answers: Sequence[str],
         images: Tensor | None = None,
     ) -> Tensor:
-        """Return `loss` of the answers to prompts; the other arguments as in `answer`.
+        """Return the loss of answers to prompts, as `loss`; other arguments as in `answer`.
 
-        Only the answers' tokens and their end tokens are predicted.
+        Only the tokens of the answers and their end tokens are predicted.
         """
         contexts = self._contexts(prompts, regions, images)
         if len(answers) != len(contexts):
@@ -171,7 +172,7 @@ class ProjectorModel(PrefixModel):
     def _contexts(
         self, prompts: Sequence[str], regions: Sequence[Tensor], images: Tensor | None
     ) -> list[Tensor]:
-        """Check that everything matches; return each prompt's context [C_i, hidden]."""
+        """Check that prompts and embeddings match; return each prompt's context [C_i, hidden]."""
         if isinstance(prompts, str) or isinstance(regions, Tensor):
             raise PrefixModelError(
                 "expected a list of prompts, and a list with each one's embeddings [R_i, d]"
@@ -204,7 +205,7 @@ class ProjectorModel(PrefixModel):
         return contexts
 
     def _splice(self, parts: Sequence[Part], visual: Mapping[int | None, Tensor]) -> Tensor:
-        """Return the vectors [C, hidden] of a prompt, `visual` [K, hidden] at its placeholders."""
+        """Return the vectors [C, hidden] of a prompt with `visual` [K, hidden] at placeholders."""
         return torch.cat(
             [
                 self._words(part)
@@ -225,18 +226,18 @@ class ProjectorModel(PrefixModel):
     # --- folders
 
     def save_pretrained(self, folder: str | Path, *, language_model: Storage | None = None) -> None:
-        """Write the model to a folder, whole or not at all; an older one is replaced.
+        """Write the model to a folder, completely or not at all; an older one is replaced.
 
         Args:
-            folder: new, empty, or with an older ProjectorModel in it.
-            language_model: "store" writes its weights, too; "reference" only the hub id or folder
-                that transformers loaded it from, whose weights it must still have (train adapters
-                instead: they are always written). None means as the model itself was read, and
-                "store" for one that was not read from such a folder.
+            folder: new, empty, or an older ProjectorModel's.
+            language_model: "store" writes the language model's weights; "reference" writes only the
+                hub id or folder that transformers loaded it from, whose weights it must still have.
+                Adapters are always written. None means as in the folder that this model was loaded
+                from, and otherwise "store".
 
         Raises:
-            PrefixModelError: the folder holds something else or cannot be written, or the language
-                model came from nowhere that can be named.
+            PrefixModelError: the folder holds something else or can't be written, or the language
+                model can't be referred to.
         """
         parts = ProjectorParts(self.lm, self.tokenizer, self.config, self.reference)
         write_projector(parts, self.projector, Path(folder), language_model)
@@ -251,19 +252,19 @@ class ProjectorModel(PrefixModel):
         lm: Any = None,
         offline: bool = False,
     ) -> Self:
-        """Read what `save_pretrained` wrote, in eval mode.
+        """Load a model that `save_pretrained` wrote, in eval mode.
 
         Args:
             folder: a local folder.
             device: where to put the model.
             dtype: of all weights; None means as saved.
-            lm: the language model, where you loaded it yourself (in 4 or 8 bits, say; without
-                adapters). It stays where it is and as it is, but for the folder's adapters, which
-                are put into it; the projector goes to its device.
-            offline: take a language model that the folder only names from this machine's files.
+            lm: the language model, if you have loaded it yourself (in 4 or 8 bits, for example),
+                without adapters. It is neither moved nor converted, but the folder's adapters are
+                added to it; the projector goes to its device.
+            offline: if the folder refers to a language model, load it from this machine's files.
 
         Raises:
-            PrefixModelError: a file is missing, damaged or does not fit the others.
+            PrefixModelError: a file is missing, damaged or inconsistent with the others.
         """
         device, folder = check_device(device), Path(folder)
         parts = read_projector(folder, dtype, lm, offline)
@@ -275,7 +276,7 @@ class ProjectorModel(PrefixModel):
         model.projector.to(dtype=dtype)
         if lm is None:
             return model.to(device).eval()
-        # It is the caller's, and quantised weights may not move.
+        # The language model is the caller's, and quantised weights can't be moved.
         model.projector.to(model.device)
         model.training = False
         model.projector.eval()
@@ -283,7 +284,7 @@ class ProjectorModel(PrefixModel):
 
 
 def _left_padded(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Stack contexts [C_i, hidden] to [M, C, hidden], with a mask [M, C] where lengths differ."""
+    """Stack contexts [C_i, hidden] to [M, C, hidden], with a mask [M, C] if lengths differ."""
     longest = max(map(len, contexts))
     if all(len(one) == longest for one in contexts):
         return torch.stack(list(contexts)), None

@@ -10,7 +10,7 @@ _PLACEHOLDER = re.compile(r"<(?:region([1-9][0-9]{0,3})?|image)>")
 
 
 class Placeholder(NamedTuple):
-    """Where a prompt wants an embedding: that of region number `region` (from 0), or the image."""
+    """A place for an embedding in a prompt: of region number `region` (from 0), or of the image."""
 
     text: str
     region: int | None
@@ -19,11 +19,11 @@ class Placeholder(NamedTuple):
 def find_placeholders(prompt: str) -> list[Placeholder]:
     """Return a prompt's placeholders in order.
 
-    `<region1>` is the first region, and may be named more than once; `<region>` is the first
-    region that no earlier `<region>` stands for. A prompt has one of the two styles.
+    `<region1>` is the first region and may occur more than once. `<region>` is the next region each
+    time it occurs. A prompt uses one of the two styles.
 
     Raises:
-        PrefixModelError: both styles in one prompt.
+        PrefixModelError: the prompt mixes both styles.
     """
     found: list[Placeholder] = []
     plain = 0
@@ -50,7 +50,7 @@ def mark_placeholders(prompt: str, marker: str) -> str:
 def check_placeholders(
     prompt: str, places: Sequence[Placeholder], regions: int, image: bool
 ) -> None:
-    """Raise PrefixModelError unless placeholders and the embeddings at hand match one to one."""
+    """Raise PrefixModelError unless placeholders and given embeddings match one to one."""
     wanted = {place.region for place in places}
     given = {*range(regions), *([None] if image else [])}
     if wanted != given:

@@ -11,7 +11,7 @@ class LinearProjector(nn.Module):
 
     Args:
         embedding_dim: width d of the input.
-        tokens: number K of soft tokens made of each embedding.
+        tokens: number K of soft tokens for each embedding.
         hidden_size: width of the language model.
     """
 
@@ -29,12 +29,12 @@ class LinearProjector(nn.Module):
 class MLPProjector(nn.Module):
     """Linear - GELU - Linear, the mlp2x_gelu of LLaVA-1.5 (Liu et al. 2024, section 3.3).
 
-    LLaVA maps each patch to one token. An embedding of the joint space is a whole region, so its
-    first layer makes K tokens of it; the second is shared by them. With K = 1 it is LLaVA's.
+    LLaVA maps each patch to one token. Here an embedding describes a whole region, so the first
+    layer makes K tokens of it, which share the second layer. With K = 1 it is LLaVA's projector.
 
     Args:
         embedding_dim: width d of the input.
-        tokens: number K of soft tokens made of each embedding.
+        tokens: number K of soft tokens for each embedding.
         hidden_size: width of the language model.
     """
 
@@ -51,7 +51,7 @@ class MLPProjector(nn.Module):
         return mapped
 
 
-# A new kind is a module [M, d] -> [M, K, hidden] and one line here.
+# To add a kind, write a module [M, d] -> [M, K, hidden] and add a line here.
 PROJECTORS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "linear": LinearProjector,
     "mlp2x_gelu": MLPProjector,

@@ -1,4 +1,4 @@
-"""From a prompt with placeholders to token ids, in a language model's own chat format."""
+"""Turn a prompt with placeholders into token ids, in the language model's own chat format."""
 
 import copy
 from typing import Any
@@ -10,22 +10,22 @@ from prefix_models.projector.config import PROMPT_SLOT
 from prefix_models.projector.placeholders import Placeholder, find_placeholders, mark_placeholders
 
 PLAIN_TEMPLATE = f"USER: {PROMPT_SLOT}\nASSISTANT:\n"
-# Stands for a placeholder while text is split in tokens; never reaches the language model.
+# Replaces placeholders while text is tokenized; never reaches the language model.
 _MARKER = "<|visual_token|>"
 
-# A prompt's parts: token ids of a piece of text, or a placeholder.
+# A part of a prompt: the token ids of a piece of text, or a placeholder.
 Part = list[int] | Placeholder
 
 
 def chat_template(tokenizer: Any) -> str:
-    """Return the text around one user turn, "{prompt}" in its place, up to the model's answer.
+    """Return the text around one user turn, with "{prompt}" in its place, up to the answer.
 
-    The tokenizer's own chat template; where it has none, "USER: ... ASSISTANT:" after whatever
-    token the tokenizer starts every text with. Ends of line, rather than spaces, separate the turns
-    there: byte-level tokenizers write a first word after a space differently.
+    It is the tokenizer's own chat template or, if it has none, "USER: ... ASSISTANT:" after the
+    token that starts every text, if any. There, line breaks rather than spaces separate the turns,
+    because byte-level tokenizers encode a first word after a space differently.
 
     Raises:
-        PrefixModelError: the tokenizer's template refuses a plain user turn or changes it.
+        PrefixModelError: the tokenizer's template rejects a plain user turn or changes it.
     """
     if not getattr(tokenizer, "chat_template", None):
         start = tokenizer("a")["input_ids"][0]
@@ -34,7 +34,7 @@ def chat_template(tokenizer: Any) -> str:
     hint = "give the text to use as the config's template"
     try:
         text = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # jinja's and the template's own errors have no common type
+    except Exception as error:  # errors of jinja and of templates have no common type
         raise PrefixModelError(
             f"the tokenizer's chat template refuses a user turn ({type(error).__name__}); {hint}"
         ) from error
@@ -47,15 +47,15 @@ def chat_template(tokenizer: Any) -> str:
 
 
 class PromptTokenizer:
-    """Split prompts, put into a template, in token ids and placeholders.
+    """Put prompts into a template and split them into token ids and placeholders.
 
-    For that a copy of the tokenizer knows a special token in place of every placeholder, as
-    published LLaVA tokenizers do. So no token can span a placeholder and the text beside it, and a
-    SentencePiece tokenizer starts only the whole text like the start of a sentence.
+    A copy of the tokenizer gets a special token that stands for placeholders, as in published LLaVA
+    tokenizers. So no token can span a placeholder and the text next to it, and a SentencePiece
+    tokenizer treats only the beginning of the whole text as the beginning of a sentence.
 
     Args:
-        tokenizer: Hugging Face tokenizer; is not changed.
-        template: text with "{prompt}" in it, see ProjectorConfig.
+        tokenizer: Hugging Face tokenizer; it is not changed.
+        template: text that contains "{prompt}", see ProjectorConfig.
     """
 
     def __init__(self, tokenizer: Any, template: str) -> None:
@@ -69,13 +69,14 @@ class PromptTokenizer:
         """Return the parts of the template with the prompt in it, in order.
 
         Raises:
-            PrefixModelError: not a text, both styles of placeholders, or the marker's own text.
+            PrefixModelError: the prompt is not a text, mixes both styles of placeholders, or
+                contains the marker.
         """
         if not isinstance(prompt, str):
             raise PrefixModelError(f"a prompt must be a text, got {type(prompt).__name__}")
         places = iter(find_placeholders(prompt))
         if _MARKER in prompt:
-            raise PrefixModelError(f"a prompt cannot hold {_MARKER}: it has a meaning here")
+            raise PrefixModelError(f"a prompt can't contain {_MARKER}: it has a meaning here")
         text = self._template.replace(PROMPT_SLOT, mark_placeholders(prompt, _MARKER))
         parts: list[Part] = []
         piece: list[int] = []

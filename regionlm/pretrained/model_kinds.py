@@ -72,7 +72,7 @@ def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> 
 
 def _described(config: Mapping[str, Any], captions: bool) -> str:
     kind, is_original = str(config.get("model_type", "")), _is_original_llava(config)
-    named = "a LLaVA" if is_original else _name(config)
+    named = "a LLaVA" if is_original or kind == "llava" else _name(config)
     if kind == "clip":
         return f"transformers' CLIPModel, which writes no captions; {_EMBEDS} {_RUNS}"
     if kind in _ENCODERS:

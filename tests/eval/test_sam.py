@@ -113,7 +113,7 @@ def _gone(name):
 
 DAMAGES = {
     "weights of other layers": (_other_layers, "not fit config.json: missing mask_decoder.*layers"),
-    "weights of other widths": (_other_widths, r"lin1.* has shape \[.*config.json asks for \["),
+    "weights of other widths": (_other_widths, r"lin1.* has shape \[.*config.json needs \["),
     "weights too many": (_fewer_layers, "missing nothing, unexpected mask_decoder.*layers.1"),
     "another model": (_other_kind, "config.json of model type sam, found gpt2"),
     "another processor": (_processor(1024, 1024), "reads images of 64 pixels.* 1024;"),

@@ -320,7 +320,7 @@ def test_another_width_is_refused_with_both(saved: Path) -> None:
     (name,) = [name for name in ("clipcap", "projector") if name in config]
     config[name]["embedding_dim"] = 20
     (saved / "config.json").write_text(json.dumps(config))
-    refused(saved, r"has shape \[\d+, 12\], the model's settings ask for \[\d+, 20\]")
+    refused(saved, r"has shape \[\d+, 12\], the model's settings need \[\d+, 20\]")
 
 
 def test_every_missing_file_is_named(saved: Path) -> None:

@@ -193,12 +193,12 @@ def resized(path):
 REFUSED = {
     "both in one folder": (both, "holds a language model and adapters"),
     "no base": (lambda path: change(path, base_model_name_or_path=None), "found None"),
-    "base gone": (lambda path: shutil.rmtree("base"), "which is no folder now; write"),
+    "base gone": (lambda path: shutil.rmtree("base"), "which no longer exists; correct"),
     "not JSON": (lambda path: (path / "adapter_config.json").write_text("{"), "cannot read"),
     "no weights": (lambda path: (path / "adapter_model.safetensors").unlink(), "missing file"),
     "prompt tuning": (other_kind, "kind LORA on .*adapter, found PROMPT_TUNING"),
     "another base": (another_base, "does not fit adapter_config.json|can't be used on this"),
-    "adapters for adapters": (stacked, "without adapters for these, found some on it|cannot read"),
+    "adapters for adapters": (stacked, "without adapters, found some on it|cannot read"),
     "other rank": (lambda path: change(path, r=5), r"has shape \[3, 24\], expected \[5, 24\]"),
     "more words": (resized, r"embed_tokens.weight has shape \[99, 16\], expected \[21, 16\]"),
 }

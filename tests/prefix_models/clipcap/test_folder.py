@@ -167,14 +167,14 @@ def test_damaged_json(saved: Path, file: str, text: str) -> None:
 def test_embedding_width_is_cross_checked(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
     edit(saved / "config.json", clipcap={**config["clipcap"], "embedding_dim": 20})
-    fails(saved, r"inner\.weight has shape \[32, 12\], the model's settings ask for \[32, 20\]")
+    fails(saved, r"inner\.weight has shape \[32, 12\], the model's settings need \[32, 20\]")
 
 
 def test_prefix_length_is_cross_checked(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
     settings = {**config["clipcap"], "prefix_length": 5, "mapper_width": 32}
     edit(saved / "config.json", clipcap=settings)
-    fails(saved, r"outer\.(weight|bias) has shape \[64.*\], the model's settings ask for \[80")
+    fails(saved, r"outer\.(weight|bias) has shape \[64.*\], the model's settings need \[80")
     edit(saved / "config.json", clipcap={**settings, "prefix_length": 40})
     fails(saved, "prefix and prompt take 40 positions, the language model has 40")
 
@@ -196,7 +196,7 @@ def test_folders_from_before_such_metadata_are_read(saved: Path, embeddings: tor
 
 def test_language_model_sizes_are_cross_checked(saved: Path) -> None:
     edit(saved / "language_model/config.json", n_positions=50)
-    fails(saved, r"wpe\.weight has shape \[40, 16\], config\.json asks for \[50, 16\]")
+    fails(saved, r"wpe\.weight has shape \[40, 16\], config\.json needs \[50, 16\]")
     edit(saved / "language_model/config.json", n_positions=40, n_layer=3)
     fails(saved, r"does not fit config\.json: missing .*h\.2\.")
     edit(saved / "language_model/config.json", n_layer=1)

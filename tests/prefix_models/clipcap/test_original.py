@@ -123,7 +123,7 @@ def test_export_of_what_the_original_lacks(build: Callable[..., ClipCap]) -> Non
     tokenizer = word_tokenizer(["a"])
     sizes = dict.fromkeys(("hidden_size", "intermediate_size"), 8)
     lm = LlamaForCausalLM(LlamaConfig(vocab_size=4, num_attention_heads=1, **sizes))
-    with pytest.raises(PrefixModelError, match=r"has GPT-2 .* this is 'llama' behind 'mlp'"):
+    with pytest.raises(PrefixModelError, match=r"has a GPT-2 .* this is 'llama' with 'mlp'"):
         original_state_dict(ClipCap(lm, tokenizer, ClipCapConfig(8)))
 
 
@@ -247,13 +247,13 @@ def test_a_mapper_alone_needs_its_language_model(
     tmp_path: Path,
 ) -> None:
     alone = {name: value for name, value in weights.items() if not name.startswith("gpt.")}
-    fails(load, alone, "holds a mapper alone, .* language_model=GPT2LMHeadModel")
+    fails(load, alone, "holds a mapper without its GPT-2: .* language_model=GPT2LMHeadModel")
     path, lm = tmp_path / "weights.pt", GPT2LMHeadModel(published.lm.config)
     lm.load_state_dict(published.lm.state_dict())
     loaded = load_original(path, published.tokenizer, language_model=lm)
     assert loaded.config == published.config
     assert loaded.generate(embeddings) == published.generate(embeddings)
-    with pytest.raises(PrefixModelError, match="found heads, which it has of its own"):
+    with pytest.raises(PrefixModelError, match="found heads, which that model knows itself"):
         load_original(path, published.tokenizer, language_model=lm, heads=2)
     torch.save(weights, path)
     with pytest.raises(PrefixModelError, match=r"found a GPT-2 in the file; leave one"):
@@ -275,11 +275,11 @@ LAYERS = "clip_project.transformer.layers"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clip_project.prefix_const": (4, 12)}, "writes vectors of width 12, GPT-2's is 16"),
+        ({"clip_project.prefix_const": (4, 12)}, "makes vectors of width 12, GPT-2's is 16"),
         ({"clip_project.prefix_const": (4,)}, r"constants has shape \[4\], expected 2 dimensions"),
-        ({"clip_project.linear.weight": (40, 12)}, "40 outputs are no multiple of .* 16"),
+        ({"clip_project.linear.weight": (40, 12)}, "40 outputs are not a multiple of .* 16"),
         ({f"{LAYERS}.1.norm2.bias": (16, 1)}, r"feed_norm\.bias .* expected 1 dimension$"),
-        ({f"{LAYERS}.1.mlp.fc1.weight": (23, 16)}, r"layers\.1\.inner\.weight .* for \[24, 16\]"),
+        ({f"{LAYERS}.1.mlp.fc1.weight": (23, 16)}, r"layers\.1\.inner\.weight .* need \[24, 16\]"),
         ({f"{LAYERS}.0.attn.to_queries.bias": (16,)}, "unexpected weights, .*to_queries.bias"),
         ({f"{LAYERS}.1.mlp.fc2.bias": None}, r"lacks .*layers\.1\.mlp\.fc2\.bias"),
         # Never as many layers as the highest number says: a file could name 10^9.
@@ -311,11 +311,15 @@ def test_a_transformer_without_layers(
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("clip_project.model.2.weight", (65, 24), "65 outputs are no multiple of GPT-2's width 16"),
-        ("clip_project.model.2.bias", (48,), r"outer\.bias has shape \[48\].* ask for \[64\]"),
+        (
+            "clip_project.model.2.weight",
+            (65, 24),
+            "65 outputs are not a multiple of GPT-2's width 16",
+        ),
+        ("clip_project.model.2.bias", (48,), r"outer\.bias has shape \[48\].* need \[64\]"),
         ("clip_project.model.0.weight", (12,), "inner.weight .* .12., expected 2 dimensions"),
         ("gpt.transformer.wpe.weight", (40, 12), r"wpe\.weight has shape \[40, 12\]"),
-        ("gpt.transformer.ln_f.weight", (12,), r"ln_f\.weight has shape \[12\].* for \[16\]"),
+        ("gpt.transformer.ln_f.weight", (12,), r"ln_f\.weight has shape \[12\].* need \[16\]"),
     ],
 )
 def test_wrong_sizes(

@@ -374,7 +374,7 @@ def test_embeddings_must_have_the_shape(model: ClipCap, bad: object, found: str)
 
 
 def test_stream_refuses_at_the_call(model: ClipCap, embeddings: torch.Tensor) -> None:
-    with pytest.raises(PrefixModelError, match="known only at the end"):
+    with pytest.raises(PrefixModelError, match="knows its text only at the end"):
         model.stream(embeddings[:1], decoding="beam")
-    with pytest.raises(PrefixModelError, match="writes one text, got 5"):
+    with pytest.raises(PrefixModelError, match="takes one embedding, got 5"):
         model.stream(embeddings)

@@ -16,8 +16,11 @@ from prefix_models.decoding import DecodeOptions
         ({"num_beams": 3}, "num_beams: not an option of decoding, which has decoding, max_new"),
         ({"min_new_tokens": -1}, "min_new_tokens: expected an integer >= 0, found -1"),
         ({"min_new_tokens": True}, "min_new_tokens: expected an integer >= 0, found True"),
-        ({"min_new_tokens": 37}, "min_new_tokens=37 is more than the most new tokens, 36; lower"),
-        ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens=5 .* most new tokens, 4;"),
+        ({"min_new_tokens": 37}, "min_new_tokens=37 exceeds the maximum of 36 new tokens; lower"),
+        (
+            {"min_new_tokens": 5, "max_new_tokens": 4},
+            "min_new_tokens=5 .* maximum of 4 new tokens;",
+        ),
         ({"top_k": 2.0}, r"top_k: expected an integer >= 0, found 2\.0"),
         ({"no_repeat_ngram_size": "2"}, "no_repeat_ngram_size: expected an integer .* found '2'"),
         (

@@ -242,7 +242,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: peft.get_peft_model(injected("llama"), settings("llama")),
         r"one set of adapters .* found \['default', 'mine'\]",
     ),
-    "off": (off, "switched on .* found them off"),
+    "off": (off, "enabled .* found them disabled"),
     "prompt tuning": (
         lambda: of(peft.PromptTuningConfig(num_virtual_tokens=3, **LM)),
         "kind LORA on the language model, found PROMPT_TUNING",
@@ -349,6 +349,6 @@ def test_weights_under_adapters_that_are_not_in_memory(tmp_path: Path) -> None:
     model = projector(lm)
     layer = next(part for part in lm.modules() if isinstance(part, peft.tuners.lora.Linear))
     layer.get_base_layer().to("meta")
-    with pytest.raises(PrefixModelError, match="not all in memory") as raised:
+    with pytest.raises(PrefixModelError, match="not all are in memory") as raised:
         model.save_pretrained(tmp_path / "m")
     assert "\n" not in str(raised.value) and not (tmp_path / "m").exists()

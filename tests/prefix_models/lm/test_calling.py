@@ -204,7 +204,7 @@ def test_what_reads_no_embeddings_is_refused() -> None:
         def forward(self, input_ids: Any, **kwargs: Any) -> Any:
             return super().forward(input_ids, **kwargs)
 
-    with pytest.raises(PrefixModelError, match=r"reads inputs_embeds, found IdsOnly \(llama\)"):
+    with pytest.raises(PrefixModelError, match=r"takes inputs_embeds, found IdsOnly \(llama\)"):
         projector(lm_of(IdsOnly))
 
 

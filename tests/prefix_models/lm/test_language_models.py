@@ -76,7 +76,7 @@ RECURRENT: dict[str, dict[str, Any]] = {
         "chunk_size": 4,
     },
 }
-# State in a cache of their own kind, or inside the model.
+# State a usable cache of their own kind, or inside the model.
 OTHERS: dict[str, dict[str, Any]] = {
     "rwkv": {"attention_hidden_size": 16, "context_length": 64},
     "recurrent_gemma": {"num_hidden_layers": 3, "num_key_value_heads": 1},
@@ -172,10 +172,12 @@ def test_stateful_models_beams_have_the_models_own_log_probabilities(
 @pytest.mark.parametrize("kind", list(OTHERS))
 def test_those_without_a_cache_are_refused(kind: str) -> None:
     lm = lm_of(kind)
-    with pytest.raises(PrefixModelError, match=f"a cache, .*found {type(lm).__name__}") as error:
+    with pytest.raises(
+        PrefixModelError, match=f"a usable cache, .*found {type(lm).__name__}"
+    ) as error:
         ProjectorModel(lm, TOKENIZER, ProjectorConfig(embedding_dim=DIM))
     assert "\n" not in str(error.value)
-    with pytest.raises(PrefixModelError, match="in a cache"):
+    with pytest.raises(PrefixModelError, match="a usable cache"):
         ClipCap(lm, TOKENIZER, ClipCapConfig(embedding_dim=DIM, prefix_length=2, mapper="linear"))
 
 

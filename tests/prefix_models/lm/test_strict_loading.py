@@ -41,7 +41,7 @@ def test_what_was_saved_is_read(folder: Path) -> None:
         (lambda weights: weights.update(odd=torch.ones(1)), "unexpected odd"),
         (
             lambda weights: weights.update({"model.norm.weight": torch.ones(3)}),
-            r"model\.norm\.weight has shape \[3\], config\.json asks for \[16\]",
+            r"model\.norm\.weight has shape \[3\], config\.json needs \[16\]",
         ),
     ],
     ids=["missing", "unexpected", "misshapen"],

@@ -65,7 +65,7 @@ def test_a_named_language_model_is_not_copied(
     loaded.save_pretrained(tmp_path / "whole", language_model="store")
     base.rename(tmp_path / "moved")
     assert load_prefix_model(tmp_path / "whole").generate(EMBEDDINGS) == expected
-    with pytest.raises(PrefixModelError, match=f"was in {base}, which is no folder now"):
+    with pytest.raises(PrefixModelError, match=f"was in {base}, which no longer exists"):
         load_prefix_model(tmp_path / "m")
 
 
@@ -180,7 +180,9 @@ def test_adapters_of_a_named_language_model(base: Path, tmp_path: Path) -> None:
     given = AutoModelForCausalLM.from_pretrained(base)
     loaded = ProjectorModel.from_pretrained(tmp_path / "m", lm=given)
     assert loaded.generate(EMBEDDINGS) == model.generate(EMBEDDINGS)
-    with pytest.raises(PrefixModelError, match="the given language model has some; give it with"):
+    with pytest.raises(
+        PrefixModelError, match="the given language model already has some; give it"
+    ):
         ProjectorModel.from_pretrained(tmp_path / "m", lm=lm)
 
 
@@ -218,7 +220,8 @@ def test_bad_adapter_settings(settings: dict) -> None:
 def test_unknown_kinds_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": "llava"}')
     with pytest.raises(
-        PrefixModelError, match="format 'llava', no prefix model's; known ones are 'regionlm/clipc"
+        PrefixModelError,
+        match="format 'llava', which is no prefix model's; expected 'regionlm/clipc",
     ):
         load_prefix_model(tmp_path)
     with pytest.raises(PrefixModelError, match=r"missing file: .*config\.json"):

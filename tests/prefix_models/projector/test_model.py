@@ -167,7 +167,7 @@ def test_streamed_answer(llama: ProjectorModel) -> None:
     (whole,) = llama.answer([PROMPTS[2]], [REGIONS[2]], image[None], **options)
     pieces = list(llama.stream_answer(PROMPTS[2], REGIONS[2], image, **options))
     assert "".join(pieces) == whole.text and len(pieces) > 1
-    with pytest.raises(PrefixModelError, match="a beam's text is known only at the end"):
+    with pytest.raises(PrefixModelError, match="beam search knows its text only at the end"):
         llama.stream_answer(PROMPTS[0], REGIONS[0], decoding="beam")
 
 

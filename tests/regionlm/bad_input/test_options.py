@@ -42,7 +42,7 @@ Refused = Callable[..., str]
         (["--decoding", "sample", "--beam_size", "3"], "--beam_size goes with --decoding beam"),
         (["--max_new_tokens", "0"], "max_new_tokens"),
         (["--max_new_tokens", "100000"], "ask for at most 37 new tokens"),
-        (["--min_new_tokens", "38"], "min_new_tokens=38 is more than the most new tokens, 37"),
+        (["--min_new_tokens", "38"], "min_new_tokens=38 exceeds the maximum of 37 new tokens"),
         (
             ["--repetition_penalty", "0"],
             "repetition_penalty: expected a number from 1e-06 to 1000000",
