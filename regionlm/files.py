@@ -35,31 +35,34 @@ def check_writable(
     """
     if not str(path).strip():
         raise InputError(f"output {str(path)!r}: no name given: expected the name of a file")
-    target = Path(path)
     try:
-        if target.is_dir():
-            raise InputError(f"output {path} is a folder: give the name of a file in it")
-        if target.exists() and not target.is_file():
-            raise InputError(f"output {path} is not a regular file: give another name")
-        if any(_are_same(target, Path(one)) for one in inputs if one is not None):
-            raise InputError(
-                f"output {path} is one of the input files, which it would replace: give another"
-                " name"
-            )
-        if suffixes and target.suffix.lower() not in suffixes:
-            raise InputError(
-                f"output {path}: expected a name ending in {', '.join(suffixes)}; "
-                f"found {target.suffix or 'no ending'}"
-            )
-        if not target.resolve().parent.is_dir():
-            raise InputError(f"output {path}: the folder {target.parent} does not exist: create it")
-        probe = _aside(target)
-        probe.open("xb").close()
-        probe.unlink()
-    except InputError:
-        raise
+        problem = _writing_problem(Path(path), suffixes, inputs)
+        if problem is None:
+            probe = _aside(Path(path))
+            probe.open("xb").close()
+            probe.unlink()
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
         raise unwritable(path, error) from error
+    if problem:
+        raise InputError(f"output {path}{problem}")
+
+
+def _writing_problem(
+    target: Path, suffixes: tuple[str, ...], inputs: Iterable[str | Path | None]
+) -> str | None:
+    """Why no file can be written there, in words that follow the path; None: nothing is known."""
+    if target.is_dir():
+        return " is a folder: give the name of a file in it"
+    if target.exists() and not target.is_file():
+        return " is not a regular file: give another name"
+    if any(_are_same(target, Path(one)) for one in inputs if one is not None):
+        return " is one of the input files, which it would replace: give another name"
+    if suffixes and target.suffix.lower() not in suffixes:
+        found = target.suffix or "no ending"
+        return f": expected a name ending in {', '.join(suffixes)}; found {found}"
+    if not target.resolve().parent.is_dir():
+        return f": the folder {target.parent} does not exist: create it"
+    return None
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

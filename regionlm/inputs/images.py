@@ -131,51 +131,56 @@ def _decode(file: str | Path | BinaryIO, name: str, path: str | Path) -> Image.I
                 return _upright(picture)
         except InputError:
             raise
-        except Image.DecompressionBombError as error:
-            raise InputError(_too_large(name, "more")) from error
-        except PermissionError as error:
-            raise InputError(f"{name} cannot be read: permission denied") from error
-        except UnidentifiedImageError as error:
-            raise InputError(
-                f"{name} is not a picture this program can read: expected PNG, JPEG, WebP, TIFF, "
-                "BMP or GIF"
-            ) from error
         except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(
-                f"{name} is damaged or incomplete ({reason}): fetch or export it again"
-            ) from error
+            raise InputError(f"{name} {_decoding_problem(error)}") from error
+
+
+def _decoding_problem(error: Exception) -> str:
+    """What is wrong with a picture that Pillow can't decode, in words that follow its name."""
+    if isinstance(error, Image.DecompressionBombError):
+        return _too_large("more")
+    if isinstance(error, PermissionError):
+        return "cannot be read: permission denied"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not a picture this program can read: expected PNG, JPEG, WebP, TIFF, BMP or GIF"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"is damaged or incomplete ({reason}): fetch or export it again"
 
 
 def _check_file(path: str | Path, name: str) -> None:
-    if "://" in str(path):
-        raise InputError(f"{name} is an address: download the file and give its path")
     try:
-        file = Path(path)
-        if file.is_dir():
-            raise InputError(f"{name} is a folder: give the path of one picture")
-        if not file.exists():
-            raise InputError(f"{name} does not exist: check the path")
-        if not file.is_file():
-            raise InputError(f"{name} is not a regular file: save the picture to a file first")
-        if file.stat().st_size == 0:
-            raise InputError(f"{name} is empty (0 bytes): fetch or export it again")
-    except InputError:
-        raise
+        problem = _file_problem(path)
     except (OSError, ValueError) as error:  # a path too long, with a null byte, in a closed folder
-        raise InputError(f"{name} cannot be read: {error}") from error
+        problem = f"cannot be read: {error}"
+    if problem:
+        raise InputError(f"{name} {problem}")
+
+
+def _file_problem(path: str | Path) -> str | None:
+    """Why a path can't be a picture's, in words that follow its name; None if it can."""
+    file = Path(path)
+    if "://" in str(path):
+        return "is an address: download the file and give its path"
+    if file.is_dir():
+        return "is a folder: give the path of one picture"
+    if not file.exists():
+        return "does not exist: check the path"
+    if not file.is_file():
+        return "is not a regular file: save the picture to a file first"
+    if file.stat().st_size == 0:
+        return "is empty (0 bytes): fetch or export it again"
+    return None
 
 
 def _check_pixels(size: tuple[int, int], name: str) -> None:
     if size[0] * size[1] > MAX_PIXELS:
-        raise InputError(_too_large(name, f"{size[0]} x {size[1]}"))
+        raise InputError(f"{name} {_too_large(f'{size[0]} x {size[1]}')}")
 
 
-def _too_large(name: str, found: str) -> str:
-    limit = MAX_PIXELS // 1_000_000
+def _too_large(found: str) -> str:
     return (
-        f"{name} is too large: expected at most {limit} million pixels, found {found}: "
-        "scale it down or cut out a part"
+        f"is too large: expected at most {MAX_PIXELS // 1_000_000} million pixels, found {found}:"
+        " scale it down or cut out a part"
     )
 
 
