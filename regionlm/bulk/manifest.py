@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from prefix_models.checks import check_value
 from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.inputs.json_lines import JsonLines, without_nulls
-from regionlm.inputs.regions import check_id, check_region
+from regionlm.inputs.regions import FilePath, Several, check_id, check_region
 
 _KEYS = ("image", "regions", "id")
 
@@ -113,11 +114,8 @@ def _line(value: Any, number: int) -> Line:
     unknown = [key for key in value if key not in _KEYS]
     if unknown:
         raise InputError(f"unknown key {unknown[0]!r}; expected image, regions and perhaps id")
-    image, regions = value.get("image"), value.get("regions")
-    if not isinstance(image, str) or not image:
-        raise InputError(f"image: expected the path of a file, found {image!r}")
-    if not isinstance(regions, list) or not regions:
-        raise InputError(f"regions: expected a list of at least one, found {regions!r}")
+    image = check_value("image", value.get("image"), FilePath, InputError)
+    regions = check_value("regions", value.get("regions"), Several, InputError)
     for region in regions:
         check_region(region)
     ids = [str(region["id"]) for region in regions if "id" in region]

@@ -14,8 +14,11 @@ from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 from regionlm.inputs.masks import Region, box_region, read_regions
 
+FilePath = Annotated[str, Words("the path of a file", fits=len)]
+"""Of an image or mask in a line."""
+Several = Annotated[list, Words("a list of at least one", fits=len)]
 _WRITTEN: dict[str, Any] = {
-    "mask": Annotated[str, Words("the path of a file", fits=len)],
+    "mask": FilePath,
     "rle": Annotated[
         dict,
         Words('{"size": [height, width], "counts": ...}', lambda rle: {*rle} == {"size", "counts"}),

@@ -11,20 +11,22 @@ Regions take the forms of `regionlm.bulk.manifest` (mask, rle, polygon or box) a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 
+from prefix_models.checks import Words, check_value
 from prefix_models.errors import within
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
 from regionlm.inputs.json_lines import JsonLines, without_nulls
-from regionlm.inputs.regions import check_region, read_region
+from regionlm.inputs.regions import FilePath, Several, check_region, read_region
 from training.data.example import Example, Parts
 from training.data.source_options import ManifestOptions
 
 _SAID = ("caption", "captions")
+_Texts = Annotated[list[str], Words("a list of texts", fits=len)]
 
 
 class CaptionManifest:
@@ -65,10 +67,7 @@ class CaptionManifest:
         with within(self._place(number)):
             value = without_nulls(decode(raw))
             check_said(value, ("image", "id"))
-            if not isinstance(value.get("image"), str) or not value["image"]:
-                raise InputError(
-                    f"image: expected the path of a file, found {value.get('image')!r}"
-                )
+            check_value("image", value.get("image"), FilePath, InputError)
         return value
 
     def _place(self, number: int) -> str:
@@ -97,10 +96,7 @@ def check_said(value: Any, others: tuple[str, ...] | None) -> None:
     if found[0] != "regions":
         _captions(value)
         return
-    regions = value["regions"]
-    if not isinstance(regions, list) or not regions:
-        raise InputError(f"regions: expected a list of at least one, found {str(regions)[:40]}")
-    for region in regions:
+    for region in check_value("regions", value["regions"], Several, InputError):
         if not isinstance(region, dict):
             raise InputError(f"a region is an object; found {str(region)[:40]!r}")
         check_region(_form(region))
@@ -132,9 +128,6 @@ def _form(region: dict[str, Any]) -> dict[str, Any]:
 def _captions(value: dict[str, Any]) -> list[Any]:
     if all(key in value for key in _SAID):
         raise InputError("expected caption or captions, found both")
-    found = value["captions"] if "captions" in value else [value.get("caption")]
-    if not isinstance(found, list) or not found:
-        raise InputError(f"captions: expected a list of texts, found {str(found)[:40]!r}")
-    if any(not isinstance(text, str) for text in found):
-        raise InputError(f"caption: expected text, found {str(found[0])[:40]!r}")
-    return found
+    if "captions" in value:
+        return check_value("captions", value["captions"], _Texts, InputError)
+    return [check_value("caption", value.get("caption"), str, InputError)]

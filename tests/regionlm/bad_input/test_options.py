@@ -124,7 +124,7 @@ def test_an_output_without_a_name(image: Path, refused: Refused) -> None:
 
 
 def test_no_command(refused: Refused) -> None:
-    assert "no command given: expected one of caption, match, embed, doctor, eval" in refused()
+    assert "no command given: expected one of caption, match, embed, explain" in refused()
 
 
 def test_an_output_never_replaces_an_input(
