@@ -16,6 +16,7 @@ from regionlm.cli.flags import (
     default_of,
     expected,
     group_of,
+    has_name,
     is_required,
     items_of,
 )
@@ -103,9 +104,13 @@ def _sections_below(section: Section) -> list[Section]:
 def _add_section(parser: ArgumentParser, section: Section, positional: str | None) -> None:
     groups = {section.title: parser.add_argument_group(_escaped(section.title))}
     if section.above:
-        whole = "All of these at once: a mapping, or the name of a YAML file of one."
-        name = f"--{section.above.rstrip('.')}"
-        groups[section.title].add_argument(name, metavar="MAPPING", help=whole)
+        named = has_name(section.settings)
+        whole = "all of these at once: a mapping, or a YAML file of one."
+        said = f"The name alone, or {whole}" if named else whole.replace("all", "All", 1)
+        option = f"--{section.above.rstrip('.')}"
+        groups[section.title].add_argument(
+            option, metavar="NAME" if named else "MAPPING", help=said
+        )
     kinds, told = get_type_hints(section.settings), _descriptions(section.settings)
     for one in fields(section.settings):
         kind = kinds[one.name]
