@@ -127,6 +127,13 @@ def unit_noise(seed: int, count: int) -> np.ndarray:
     return (raw.astype(np.float32) - np.float32(32767.5)) * np.float32(np.sqrt(3) / 32767.5)
 
 
+def seeded_tokens(name: str, count: int = 4) -> np.ndarray:
+    """``count`` unit vectors of the model's joint space, float64 ``[count, d]``."""
+    dim = DIM.get(name, TINY_DIM)
+    tokens = unit_noise(3, count * dim).reshape(count, dim).astype(np.float64)
+    return tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
+
+
 def image_array() -> np.ndarray:
     """The picture: uint8 [300, 400, 3], coarse colour blocks, shapes and fine noise."""
     h, w = IMAGE_HW
