@@ -32,8 +32,8 @@ class Data(Checked):
         workers: Threads that decode images in each process.
     """
 
-    error: ClassVar = DataError
-    section: ClassVar = "data."
+    error: ClassVar[type[DataError]] = DataError
+    section: ClassVar[str] = "data."
 
     name: str
     root: Path | None = None
@@ -138,7 +138,7 @@ class Run(Checked):
             results (result.json) and plot (sweep.png) are written to output.
     """
 
-    error: ClassVar = DataError
+    error: ClassVar[type[DataError]] = DataError
 
     task: TaskName
     data: Data

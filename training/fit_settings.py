@@ -42,8 +42,8 @@ class PairSet(Checked):
         InputError: a number out of range.
     """
 
-    error: ClassVar = InputError
-    section: ClassVar = "data."
+    error: ClassVar[type[InputError]] = InputError
+    section: ClassVar[str] = "data."
 
     source: str
     options: dict[str, Value] = field(default_factory=dict)
@@ -75,8 +75,8 @@ class Start(Checked):
         offline: Use files of this machine only.
     """
 
-    error: ClassVar = InputError
-    section: ClassVar = "start."
+    error: ClassVar[type[InputError]] = InputError
+    section: ClassVar[str] = "start."
 
     bundle: str | None = None
     prefix: str | None = None
@@ -119,8 +119,8 @@ class Recipe(Checked):
         InputError: a number out of range, or LoRA's options where no LoRA is trained.
     """
 
-    error: ClassVar = InputError
-    section: ClassVar = "recipe."
+    error: ClassVar[type[InputError]] = InputError
+    section: ClassVar[str] = "recipe."
 
     trains: Trains = "mapper"
     steps: int | None = None

@@ -37,7 +37,7 @@ class ClipCapConfig(Checked):
         PrefixModelError: a value is out of range or of another type.
     """
 
-    error: ClassVar = PrefixModelError
+    error: ClassVar[type[PrefixModelError]] = PrefixModelError
 
     embedding_dim: PositiveCount
     prefix_length: PositiveCount = 10

@@ -89,7 +89,7 @@ class DecodeOptions(Checked):
         PrefixModelError: an option is of another type or out of range.
     """
 
-    error: ClassVar = PrefixModelError
+    error: ClassVar[type[PrefixModelError]] = PrefixModelError
 
     decoding: Decoding = "greedy"
     max_new_tokens: PositiveCount | None = None

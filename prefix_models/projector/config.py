@@ -40,7 +40,7 @@ class ProjectorConfig(Checked):
         PrefixModelError: a value is out of range or of another type.
     """
 
-    error: ClassVar = PrefixModelError
+    error: ClassVar[type[PrefixModelError]] = PrefixModelError
 
     embedding_dim: PositiveCount
     projector: str = "mlp2x_gelu"

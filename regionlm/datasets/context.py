@@ -6,6 +6,7 @@ CVPR 2014. The images are those of VOC 2010. The annotation comes in three forma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ class Context59(SemanticDataset):
 
     raw_classes = tuple(CLASSES.values())
     spelled = SPELLED
-    published: ClassVar = {"train": 4_998, "val": 5_105, "trainval": 10_103}
+    published: ClassVar[Mapping[str, int]] = {"train": 4_998, "val": 5_105, "trainval": 10_103}
     download = (
         "images and image lists http://host.robots.ox.ac.uk/pascal/VOC/voc2010/"
         "VOCtrainval_03-May-2010.tar; annotation trainval.tar.gz and labels.txt of "

@@ -29,7 +29,7 @@ class DatasetOptions(Checked):
         DataError: an option has another type or value; this holds for all classes here.
     """
 
-    error: ClassVar = DataError
+    error: ClassVar[type[DataError]] = DataError
 
     dataset: ClassVar[str]
     default_split: ClassVar[str]

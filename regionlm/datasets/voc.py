@@ -6,6 +6,7 @@ http://host.robots.ox.ac.uk/pascal/VOC/voc2012/.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +40,7 @@ class Voc2012(SemanticDataset):
 
     raw_classes = CLASSES
     spelled = SPELLED
-    published: ClassVar = {"train": 1_464, "val": 1_449, "trainval": 2_913}
+    published: ClassVar[Mapping[str, int]] = {"train": 1_464, "val": 1_449, "trainval": 2_913}
     download = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 
     def __init__(

@@ -38,7 +38,7 @@ class EmbedderOptions(Checked):
         InputError: an option of another type or out of range; so for all classes here.
     """
 
-    error: ClassVar = InputError
+    error: ClassVar[type[InputError]] = InputError
 
     size: int | tuple[int, int] | None = None
 

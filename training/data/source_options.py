@@ -24,8 +24,8 @@ class SourceOptions(Checked):
         InputError: an option of another type; so for all classes here.
     """
 
-    error: ClassVar = InputError
-    section: ClassVar = "data.options."
+    error: ClassVar[type[InputError]] = InputError
+    section: ClassVar[str] = "data.options."
 
 
 @dataclass(frozen=True, kw_only=True)
