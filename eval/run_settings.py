@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from prefix_models.checks import Checked, Count, Words
+from prefix_models.checks import Checked, Count, Described
 from regionlm.cli.flags import Value
 from regionlm.datasets.data_errors import DataError
 
 TaskName = Literal["captioning", "referring", "classes"]
 MaskQuality = Literal["exact", "erosion", "dilation", "box", "box_sam"]
 Side = Annotated[
-    int, Words("3, 5, 7 or another odd number", fits=lambda side: side >= 3 and side % 2)
+    int, Described("3, 5, 7 or another odd number", fits=lambda side: side >= 3 and side % 2)
 ]
 
 

@@ -1,4 +1,4 @@
-"""What values options may have: said in their annotations, and checked here.
+"""Checks the fields of dataclasses against their annotations, which say what values they may have.
 
     Count = Annotated[int, Range(0)]
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from ``least``, or above ``above``, to ``most``; infinity and NaN are not.
+    """Numbers from ``least``, or above ``above``, to ``most``, all finite.
 
-    A hint, of what to do instead, ends the message on others.
+    hint: what to do instead; ends the message about a number out of range.
     """
 
     least: float = -math.inf
@@ -53,7 +53,7 @@ class Range:
     hint: str = ""
 
     def allows(self, value: float) -> bool:
-        """Whether a number is one of them."""
+        """Whether a number is in the range."""
         return self.least <= value <= self.most and self.above < value and abs(value) < math.inf
 
     def worded(self, noun: str) -> str:
@@ -71,15 +71,15 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Words:
-    """Says in a message what is expected, in place of the type; ``fits`` may narrow it down."""
+class Described:
+    """Words for what is expected, in messages; ``fits``, if given, accepts values of the type."""
 
     text: str
     fits: Callable[[Any], Any] | None = None
     hint: str = ""
 
     def allows(self, value: Any) -> bool:
-        """Whether a value of the type will do."""
+        """Whether a value of the type is accepted."""
         return self.fits is None or bool(self.fits(value))
 
     def worded(self, noun: str) -> str:
@@ -89,14 +89,14 @@ class Words:
 
 Count = Annotated[int, Range(0)]
 PositiveCount = Annotated[int, Range(1)]
-AnyPath = Annotated[str | Path, Words("the path of a file or folder")]
+AnyPath = Annotated[str | Path, Described("the path of a file or folder")]
 
 
 class Checked:
     """Base of dataclasses whose fields are checked against their annotations.
 
-    NumPy's numbers count as Python's, and become such. A dataclass with rules of its own, say on
-    two fields together, checks them in ``__post_init__`` after this one's.
+    NumPy's numbers are accepted and become Python's. A dataclass with further rules, such as one
+    about two fields, checks them in its own ``__post_init__``, after calling this one's.
 
     Raises:
         UserError: a field of another type or out of range; subclasses say which kind of it.
@@ -104,20 +104,20 @@ class Checked:
 
     error: ClassVar[type[UserError]] = UserError
     section: ClassVar[str] = ""
-    """What messages put before a field's name, such as "recipe."."""
+    """Put before a field's name in messages, such as "recipe."."""
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Check all fields, as is done at the start; for a dataclass that is not frozen."""
+        """Check all fields again, for a dataclass that is not frozen."""
         for name, kind in _annotations(type(self)).items():  # type: ignore[arg-type]
             value = check_value(self.section + name, getattr(self, name), kind, self.error)
             object.__setattr__(self, name, value)
 
     @classmethod
     def read(cls, values: Mapping[str, Any], owner: str) -> Self:
-        """Build from values by name; ``owner`` is what messages say has these options.
+        """Build from values by name; ``owner``: whose options these are, for messages.
 
         Raises:
             UserError: as the class does, or a name that is unknown or missing.
@@ -136,13 +136,13 @@ class Checked:
 
 
 def check_value(name: str, value: Any, kind: Any, error: type[UserError]) -> Any:
-    """The value, as a type wants it; ``error`` if it is of another type or out of range.
+    """Return a value converted to a type; raise ``error`` if it does not fit.
 
     Args:
-        name: what messages call the value.
-        value: anything.
-        kind: type, as in an annotation, with `Range` and `Words` in ``Annotated``.
-        error: which to raise.
+        name: of the value, for messages.
+        value: any object.
+        kind: a type as in an annotation, with `Range` and `Described` in ``Annotated``.
+        error: the kind of error to raise.
     """
     try:
         return _fitted(value, kind)
@@ -156,7 +156,7 @@ def check_value(name: str, value: Any, kind: Any, error: type[UserError]) -> Any
 
 
 def check_choice(name: str, value: Any, choices: Collection[str], error: type[UserError]) -> Any:
-    """One of the choices; ``error``, which lists them, otherwise."""
+    """Return a value that is one of the choices; raise ``error``, which lists them, otherwise."""
     return check_value(name, value, Literal[tuple(choices)], error)
 
 

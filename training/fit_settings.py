@@ -20,7 +20,7 @@ Kind = Literal["clipcap", "projector"]
 Plain = bool | int | float | str | list | dict | None
 
 Amount = Annotated[float, Range(0)]
-Seed = Annotated[int, Range(0, 2**32 - 1)]  # NumPy's
+NumpySeed = Annotated[int, Range(0, 2**32 - 1)]
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Recipe(Checked):
     noise: Amount = 0.0
     lora: dict[str, Value] = field(default_factory=dict)
     clipcap_original: bool = False
-    seed: Seed = 1
+    seed: NumpySeed = 1
     checkpoint_every: PositiveCount = 500
     checkpoint_minutes: Amount = 10.0
     validate_every: PositiveCount = 500

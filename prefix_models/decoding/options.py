@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from prefix_models.checks import Checked, Count, PositiveCount, Range, Words
+from prefix_models.checks import Checked, Count, Described, PositiveCount, Range
 from prefix_models.errors import PrefixModelError
 
 Decoding = Literal["greedy", "beam", "sample"]
@@ -20,15 +20,17 @@ Temperature = Annotated[
     float, Range(1e-6, 1e6, hint="for the most probable tokens use decoding='greedy'")
 ]
 Penalty = Annotated[float, Range(1e-6, 1e6, hint="1 is no penalty")]
-Share = Annotated[float, Range(above=0, most=1)]
+Mass = Annotated[float, Range(above=0, most=1)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
-Seeds = Annotated[Seed | Sequence[Seed], Words("an integer from 0 to 2^63 - 1, or a list of some")]
-TokenIds = Annotated[Sequence[Count], Words("token ids", fits=len)]
-EndIds = Annotated[Count | TokenIds, Words("a token id or a list of some")]
-Text = Annotated[str, Words("text", fits=str.strip)]
-Texts = Annotated[Sequence[Text], Words("a list of texts that are not blank")]
+Seeds = Annotated[
+    Seed | Sequence[Seed], Described("an integer from 0 to 2^63 - 1, or a list of some")
+]
+TokenIds = Annotated[Sequence[Count], Described("token ids", fits=len)]
+EndIds = Annotated[Count | TokenIds, Described("a token id or a list of some")]
+Word = Annotated[str, Described("text", fits=str.strip)]
+Texts = Annotated[Sequence[Word], Described("a list of texts that are not blank")]
 ListsOfTokenIds = Annotated[
-    Sequence[TokenIds], Words("a list of lists of token ids", hint="texts go to bad_words")
+    Sequence[TokenIds], Described("a list of lists of token ids", hint="texts go to bad_words")
 ]
 
 
@@ -82,7 +84,7 @@ class DecodeOptions(Checked):
         bad_words_ids: Sequences of token ids that must not be written.
         eos_token_id: Token or tokens that end a text, instead of the model's own. Special tokens
             of the tokenizer are left out of the text, others are part of it.
-        caption_start: Words that every text continues, such as "a photo of". They follow the
+        caption_start: Described that every text continues, such as "a photo of". They follow the
             model's own prompt and are not part of the text.
 
     Raises:
@@ -97,7 +99,7 @@ class DecodeOptions(Checked):
     beam_size: PositiveCount = 5
     temperature: Temperature = 1.0
     top_k: Count = 0
-    top_p: Share = 1.0
+    top_p: Mass = 1.0
     seed: Seeds | None = None
     repetition_penalty: Penalty = 1.0
     no_repeat_ngram_size: Count = 0

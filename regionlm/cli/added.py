@@ -1,4 +1,4 @@
-"""Commands that installed distributions add to `regionlm`: this one's own, and anybody's.
+"""Commands that installed packages add to `regionlm`, this package and others.
 
 They are entry points:
 
@@ -7,9 +7,10 @@ They are entry points:
 count = "my_package.cli:count"
 ```
 
-`count(argv)` gets what follows the command's name, and returns an exit code, or None for 0. The
-first line of its docstring is what `regionlm --help` says of it; for that its module is imported,
-which should cost little. What it raises of `UserError` is printed in one line, with exit code 2.
+`count(argv)` gets the arguments after the command's name, and returns an exit code, or None for 0.
+`regionlm --help` shows the first line of its docstring and imports its module for that, so the
+module should import quickly. A `UserError` that it raises is printed in one line; the exit code is
+then 2.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ GROUP = "regionlm.commands"
 
 
 def added_commands(but: Collection[str] = ()) -> dict[str, EntryPoint]:
-    """The commands that are installed, by name, but those of some names; none is imported yet."""
+    """The installed commands by name, except those of some names; none is imported yet."""
     return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in but}
 
 
 def summaries(added: Mapping[str, EntryPoint]) -> dict[str, str]:
-    """What each command does, in a line; one that cannot be imported says why, and harms none."""
+    """What each command does, in a line; for one that cannot be imported, why."""
     return {name: _summary(entry) for name, entry in added.items()}
 
 
@@ -40,6 +41,6 @@ def docstring_summary(documented: Any) -> str:
 def _summary(entry: EntryPoint) -> str:
     try:
         return docstring_summary(entry.load())
-    except Exception as error:  # it is somebody else's, and may fail in any way
+    except Exception as error:  # other people's code may fail in any way
         reason = " ".join(str(error).split())
         return f"Cannot be imported from {entry.value} ({type(error).__name__}: {reason})."

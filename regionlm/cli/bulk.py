@@ -1,4 +1,4 @@
-"""`regionlm caption --manifest`: what it calls and says; `regionlm.cli.main` words the errors."""
+"""`regionlm caption --manifest`: captions a manifest and reports how it went."""
 
 from __future__ import annotations
 

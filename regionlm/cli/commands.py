@@ -1,6 +1,6 @@
 """The commands: read, check, call the Python API, print.
 
-torch is imported only after the picture, the regions and the output paths have been checked, so
+torch is imported only after the image, the regions and the output paths have been checked, so
 `--help` and most mistakes are answered at once.
 """
 

@@ -1,7 +1,7 @@
-"""The words of a command line, taken apart: one grammar for all commands.
+"""Splits a command line into options: one grammar for all commands.
 
-Options are the fields of dataclasses; those of nested ones have dotted names. Nothing heavy is
-imported, as in `regionlm.cli.options`.
+Options are the fields of dataclasses; those of nested dataclasses have dotted names. As in
+`regionlm.cli.options`, nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class UsageError(UserError):
 
 
 class Option(NamedTuple):
-    """An option as it was given; `more`: what is said adds to a list (`--data+ ...`)."""
+    """An option as it was given; `more`: its value is added to a list (`--data+ ...`)."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Option(NamedTuple):
 
 @dataclass
 class Words:
-    """A command line, taken apart."""
+    """A command line, split into its options."""
 
     options: list[Option] = field(default_factory=list)
     configs: list[str] = field(default_factory=list)
@@ -63,12 +63,12 @@ def option_kinds(settings: Any, above: str = "") -> dict[str, Any]:
 def read_words(
     argv: Sequence[str], kinds: Mapping[str, Any], positional: str | None = None
 ) -> Words:
-    """Take a command line apart.
+    """Split a command line into its options.
 
-    Dashes stand for underscores in any name. A flag takes a value only if it is one (`--flag
-    false`). A list of texts is given by repeating its option, or by several values after it
-    (`--mask masks/*.png`) once the positional argument has been given; before that, an option takes
-    one value, or the positional argument would be taken for another.
+    Names may be written with dashes or underscores. A flag takes the next word only if that is a
+    truth value (`--flag false`). A list of texts is given by repeating its option, or by several
+    values after it (`--mask masks/*.png`) once the positional argument has been given; before that,
+    an option takes one value, or the positional argument would be taken for another.
 
     Args:
         argv: what follows the command.
@@ -76,7 +76,7 @@ def read_words(
         positional: the option that is given without its name; a list takes all such words.
 
     Raises:
-        UsageError: an option that there is not, unless help is asked for, or one without a value.
+        UsageError: an unknown option, unless help is asked for, or an option without a value.
     """
     words, tokens = Words(), deque(argv)
     while tokens:
@@ -103,7 +103,7 @@ def read_words(
 
 
 def known_name(given: str, kinds: Mapping[str, Any]) -> str | None:
-    """An option's own name, or that of something inside of a dict; None if there is no such."""
+    """The full name of an option, or of a key in a dict of settings; None if there is none."""
     for name in (given, given.replace("-", "_")):
         if name in kinds:
             return name
@@ -115,7 +115,7 @@ def known_name(given: str, kinds: Mapping[str, Any]) -> str | None:
 
 
 def group_of(kind: Any) -> Any:
-    """The dataclass that an option's type is, or may be; None: it is no group of options."""
+    """The dataclass among the types of an option; None if it is not a group of options."""
     return next((one for one in alternatives(kind) if is_dataclass(one)), None)
 
 
@@ -125,18 +125,18 @@ def has_name(group: Any) -> bool:
 
 
 def items_of(kind: Any) -> Any:
-    """The dataclass that the items of a list are; None: it is no list of such."""
+    """The dataclass of a list's items; None if it is not a list of dataclasses."""
     group = group_of(get_args(kind)[0]) if get_origin(kind) is list and get_args(kind) else None
     return group
 
 
 def is_dict(kind: Any) -> bool:
-    """Whether an option is a dict, whose keys are no options."""
+    """Whether an option is a dict, whose keys are not options themselves."""
     return get_origin(kind) is dict
 
 
 def is_texts(kind: Any) -> bool:
-    """Whether an option is a list whose items are given one by one, each as it is."""
+    """Whether an option is a list of texts or paths, each given as a word of its own."""
     return is_list(kind) and get_args(kind)[0] in (str, Path)
 
 
@@ -156,17 +156,17 @@ def default_of(option: Field) -> Any:
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """What a union is of; any other type alone."""
+    """The members of a union; of any other type, the type itself."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def as_written(names: Iterable[str], positional: str | None) -> str:
-    """Names of options as they stand on the command line."""
+    """Names of options as they are written on the command line."""
     return ", ".join(name if name == positional else f"--{name}" for name in names)
 
 
 def expected(kind: Any) -> str:
-    """A type, as a message says it."""
+    """How a message names a type."""
     named = {NoneType: "null", bool: "true or false", float: "a finite number", str: "text"}
     named |= {int: "int", Path: "a path"}
     several = [one for one in alternatives(kind) if one is not NoneType] or [NoneType]
@@ -188,13 +188,13 @@ def expected(kind: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value, as a message says it."""
+    """How a message shows a value."""
     text = repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _several(kind: Any) -> str:
-    """A type, as a message says it of several."""
+    """How a message names several values of a type."""
     if is_list(kind) and get_args(kind):
         return "lists of " + _several(get_args(kind)[0])
     named = {str: "texts", Path: "paths", int: "integers", float: "numbers"}
@@ -227,7 +227,7 @@ def _value_of(name: str, tokens: deque[str]) -> str:
 
 
 def _place(words: Words, kinds: Mapping[str, Any], positional: str | None) -> None:
-    """Give the words without a name to the option that they are of."""
+    """Give the words without a name to the positional option."""
     if positional is None:
         taken = 0
     else:

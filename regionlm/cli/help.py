@@ -1,4 +1,4 @@
-"""`--help`, out of the dataclasses that the options are fields of, and their docstrings."""
+"""`--help`, made from the dataclasses of the options and their docstrings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from regionlm.cli.flags import (
 
 
 class Section(NamedTuple):
-    """A headed part of a help text: the options of one dataclass.
+    """A section of a help text: the options of one dataclass.
 
     above: dotted name that they are under, ending in a dot; None: they are no options, but the keys
     of each item of a list.
@@ -37,7 +37,7 @@ class Section(NamedTuple):
 def command_help(
     prog: str, description: str, sections: Sequence[Section], positional: str | None = None
 ) -> str:
-    """What a command does, and all its options, those of nested dataclasses too.
+    """The help of a command: what it does, and all its options, those of nested dataclasses too.
 
     Args:
         prog: how it is called.
@@ -62,7 +62,7 @@ def command_help(
 def commands_help(
     prog: str, description: str, commands: Mapping[str, str], *, has_version: bool = False
 ) -> str:
-    """What commands there are, each with a line on what it does."""
+    """The list of commands, each with a line on what it does."""
     parser = _new_parser(prog, description, f"{prog} [options] COMMAND ...")
     if has_version:
         parser.add_argument("--version", action="store_true", help="Print the version and exit.")
@@ -73,7 +73,7 @@ def commands_help(
 
 
 def description_of(documented: Any) -> str:
-    """What a docstring says before its sections."""
+    """The part of a docstring before its sections."""
     told = docstring_parser.parse(documented.__doc__ or "")
     return " ".join(filter(None, (told.short_description, told.long_description)))
 
@@ -85,7 +85,7 @@ def _new_parser(prog: str, description: str, usage: str) -> ArgumentParser:
 
 
 def _sections_below(section: Section) -> list[Section]:
-    """Those of the dataclasses that a dataclass holds, and of the items of its lists."""
+    """Sections of the dataclasses nested in a dataclass, and of the items of its lists."""
     found: list[Section] = []
     items: dict[Any, list[str]] = {}
     kinds, told = get_type_hints(section.settings), _descriptions(section.settings)
@@ -138,7 +138,7 @@ def _borrowed_from(settings: Any, option: str) -> str | None:
 
 
 def _descriptions(settings: Any) -> dict[str, str]:
-    """What the docstrings of a dataclass and of its bases say of the fields."""
+    """Descriptions of the fields, from the docstrings of a dataclass and of its bases."""
     found: dict[str, str] = {one.name: "" for one in fields(settings)}
     for base in reversed(settings.__mro__):
         told = docstring_parser.parse(base.__doc__ or "")
@@ -170,5 +170,5 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 
 def _escaped(text: str) -> str:
-    """As argparse wants it, without the marks of code."""
+    """Text escaped for argparse, without backquotes."""
     return text.replace("%", "%%").replace("`", "")

@@ -1,7 +1,8 @@
 """The command line, built from dataclasses.
 
-A command is a function whose parameters are annotated with small dataclasses, or takes one nested
-dataclass; the fields are its options and, under the same names, the keys of its --config files.
+A command is a function whose parameters are annotated with small dataclasses, or that takes one
+nested dataclass. Their fields are its options and, under the same names, the keys of its --config
+files.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def parse(
 ) -> tuple[Command, list[Any]]:
     """Find the command that argv names, and the dataclass instances to call it with.
 
-    `others` are further commands with a line of help, which the caller has looked for already.
+    `others` are further commands, each with a line of help, that the caller has ruled out already.
 
     Raises UsageError; --help, --version and --print_config print and raise SystemExit(0).
     """
@@ -49,9 +50,9 @@ def parse(
 def choose(
     commands: Mapping[str, str], argv: Sequence[str], *, prog: str, description: str
 ) -> tuple[str, Sequence[str]]:
-    """Which of some commands argv begins with, and what follows it.
+    """The command that argv begins with, and the arguments after it.
 
-    commands: each with a line of help. prog: what stands before them.
+    commands: each with a line of help. prog: the words before them.
 
     Raises UsageError; --help prints and raises SystemExit(0).
     """
@@ -74,7 +75,7 @@ def parse_settings(
     description: str,
     positional: str | None = None,
 ) -> Settings:
-    """The settings of a command that takes one dataclass, of others if it likes.
+    """The settings of a command that takes one dataclass, which may hold others.
 
     Args:
         settings: the dataclass.

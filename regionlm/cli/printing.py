@@ -1,4 +1,4 @@
-"""Standard output that takes every text: names of files need not be Unicode, nor it UTF-8."""
+"""Printing of any text: file names need not be Unicode, and standard output need not be UTF-8."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def print_json(answer: dict[str, Any]) -> None:
 
 @contextmanager
 def whole_output() -> Iterator[None]:
-    """Let nothing that is printed inside get lost, or end in a UnicodeEncodeError.
+    """Make sure that all that is printed inside arrives, without a UnicodeEncodeError.
 
-    What a name holds that is not Unicode is written as the bytes that it has; what the encoding
-    lacks is written as an escape, such as ``\\xe9``.
+    Bytes of a file name that are not Unicode are written as they are; characters that the encoding
+    lacks are written as escapes, such as ``\\xe9``.
 
     Raises:
         InputError: standard output is closed.
@@ -55,7 +55,7 @@ def whole_output() -> Iterator[None]:
 
 
 def _written(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for the first character that can't be encoded, and where to go on."""
+    """The replacement for the first character that can't be encoded, and where to continue."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     code = ord(error.object[error.start])

@@ -1,4 +1,4 @@
-"""What commands about one image share: its regions, the model, and what they print."""
+"""Shared by the commands about one image: reading regions, loading the model, printing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def chosen_embedder(embedding: Embedding, model: RegionEncoder | LlavaCaptioner)
 
 
 def question_asked(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:
-    """What JSON and files say of the question, beside the answer."""
+    """The part of JSON answers and files that repeats the question."""
     asked = {"image": str(query.image), "model": model.model}
     default = Embedding().embedder
     return asked if embedding.embedder == default else {**asked, "embedder": embedding.embedder}

@@ -1,7 +1,7 @@
 """From words and YAML files to dataclasses: merged first, then checked option by option.
 
-All that is given ends in one nested dict of plain values. Options of config files come first, in
-the order of the files, and those of the command line have the last word.
+All options end up in one nested dict of plain values. Config files are read in order, a later one
+overrides an earlier one, and the command line overrides them all.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Given = dict[str, Any]
 
 
 def merge(words: Words, kinds: Mapping[str, Any]) -> Given:
-    """What config files and the command line say, by option, groups of options nested.
+    """The values of config files and the command line by option, groups of options nested.
 
     Raises:
-        UsageError: a file that can't be read as YAML options, an option that there is not, or text
-            where there has to be a mapping or a list.
+        UsageError: a file that can't be read as YAML options, an unknown option, or text where a
+            mapping or a list is expected.
     """
     given: Given = {}
     for config in words.configs:
@@ -53,15 +53,15 @@ def merge(words: Words, kinds: Mapping[str, Any]) -> Given:
 
 
 def build(settings: type[Settings], given: Mapping[str, Any], above: str = "") -> Settings:
-    """A dataclass of plain values, each converted to the type of its field.
+    """A dataclass made of plain values, each converted to the type of its field.
 
     Args:
         settings: the dataclass; its fields may be dataclasses, and lists of such.
-        given: values by name of field; what is not there is at its default.
-        above: dotted name that its options are under, ending in a dot.
+        given: values by name of field; a field that is not there has its default.
+        above: dotted name of the group that its options belong to, with a dot at the end.
 
     Raises:
-        UsageError: a name that is no field's, a missing one, or a value of another type.
+        UsageError: an unknown or missing name, or a value of another type.
     """
     lacking = missing(settings, given, above)
     if lacking:
@@ -81,7 +81,7 @@ def build(settings: type[Settings], given: Mapping[str, Any], above: str = "") -
 
 
 def missing(settings: Any, given: Mapping[str, Any], above: str = "") -> list[str]:
-    """Dotted names of the options that have to be given and are not."""
+    """Dotted names of the required options that are not given."""
     found = []
     kinds = get_type_hints(settings)
     for one in fields(settings):
@@ -95,13 +95,13 @@ def missing(settings: Any, given: Mapping[str, Any], above: str = "") -> list[st
 
 
 def lack(names: list[str], positional: str | None = None) -> str:
-    """The message on options that have to be given and are not."""
+    """The message about required options that are not given."""
     written = as_written(names, positional)
     return f"the following arguments are required: {written} (see regionlm --help)"
 
 
 def template(settings: Any, given: Mapping[str, Any], above: str = "") -> Given:
-    """All options of a dataclass as plain values, null where one has to be given and is not."""
+    """All options of a dataclass as plain values; null for a required one that is not given."""
     found: Given = {}
     kinds = get_type_hints(settings)
     for one in fields(settings):
@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def _put_word(given: Given, kinds: Mapping[str, Any], option: Option, begun: set[str]) -> None:
-    """Put an option of the command line in its place; `begun`: the lists that it has added to."""
+    """Store an option of the command line; `begun`: the lists that it has added to."""
     name, text, more = option
     kind = kinds.get(name)
     if kind is None:  # inside of a dict
@@ -213,10 +213,10 @@ def _add(given: Given, name: str, value: Any) -> None:
 
 
 def _read_structure(name: str, kind: Any, text: str) -> Any:
-    """A mapping or list out of a word: YAML, or for a group of options the name of a YAML file.
+    """A mapping or list read from a word: YAML or, for a group of options, the name of a YAML file.
 
-    Any other text is returned as it is: a group's name, or refused when its type
-    is looked at.
+    Any other text is returned as it is: it is a group's name, or is refused when its type is
+    checked.
     """
     if group_of(kind) is not None and text.endswith((".yaml", ".yml", ".json")):
         return _read_config(f"--{name}", text)

@@ -1,4 +1,4 @@
-"""Which options go together; those without effect are refused, before torch is loaded."""
+"""Which options go together; options without effect are refused before torch is loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WAYS = {
 
 
 def check_embedding(embedding: Embedding) -> None:
-    """Raise InputError for options that are not the chosen embedder's, or out of range."""
+    """Raise InputError for options out of range, or of another embedder than the chosen one."""
     name, own = embedding.embedder, own_options(embedding)
     for option in given(embedding):
         if option != "embedder" and option not in own:
@@ -42,7 +42,7 @@ def _names(embedder: str) -> list[str]:
 
 
 def check_decoding(decoding: Decoding) -> None:
-    """Raise InputError for options that the chosen way of decoding does not look at."""
+    """Raise InputError for options that the chosen way of decoding ignores."""
     for option in given(decoding):
         ways = _WAYS.get(option, (decoding.decoding,))
         if decoding.decoding not in ways:
@@ -50,12 +50,12 @@ def check_decoding(decoding: Decoding) -> None:
 
 
 def given(part: Any) -> list[str]:
-    """Names of the options of a part that are not at their default."""
+    """Names of the options of a part that differ from their default."""
     default = type(part)()
     return [f.name for f in fields(part) if getattr(part, f.name) != getattr(default, f.name)]
 
 
 def refuse(options: Sequence[str], why: str) -> None:
-    """Raise InputError, which names the first of some options, if there is any."""
+    """Raise InputError about the first of some options, if there are any."""
     if options:
         raise InputError(f"--{options[0]} {why}; or leave it out")

@@ -1,7 +1,7 @@
-"""Plain values: as YAML has them, and as a type wants them, which jsonargparse knows.
+"""Reads plain values from YAML, and converts them to the types of options with jsonargparse.
 
-It is asked about one value at a time. So whoever asks knows what a refusal is about, and words it:
-nothing here, or elsewhere, depends on the wording of jsonargparse's messages.
+jsonargparse is asked about one value at a time, so the caller knows which value was refused and
+words the message: nothing here or elsewhere depends on the wording of jsonargparse's messages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from regionlm.cli.flags import alternatives, expected, shown
 
 
 def read_yaml(text: str) -> Any:
-    """What a text is as YAML; 1e-3 is a number, as it is in JSON, and a date is text.
+    """The value of a YAML text; 1e-3 is a number, as in JSON, and a date is text.
 
     Raises ValueError, with the reason in one line.
     """
@@ -31,9 +31,10 @@ def read_yaml(text: str) -> Any:
 
 
 def read_word(text: str) -> Any:
-    """What YAML makes of a word after a key; the word itself if it makes a text of it.
+    """The YAML value of a word, as if it followed a key; the word itself if that value is text.
 
-    So quotes make a text ("'1'"), and a text may hold what YAML gives a meaning ("a: b", "a #1").
+    So quotes make it text ("'1'"), and text may hold characters that are special in YAML ("a: b",
+    "a #1").
     """
     try:
         found = read_yaml(f"value: {text}")["value"] if text.strip() else text
@@ -49,9 +50,9 @@ def write_yaml(value: Mapping[str, Any]) -> str:
 
 
 def converted(kind: Any, value: Any) -> Any:
-    """A value of a type out of what stands in a file or on the command line.
+    """Convert a value from a file or the command line to a type.
 
-    Raises ValueError: it is of another type, or None and the type has no None.
+    Raises ValueError: it does not fit the type, or is None and the type has no None.
     """
     if value is None and NoneType not in alternatives(kind):
         raise ValueError
@@ -67,7 +68,7 @@ class WrongArgument(ValueError):
 
 
 class Arguments:
-    """What a class of another library takes, as jsonargparse finds it out.
+    """The arguments of a class of another library, as jsonargparse finds them.
 
     Args:
         made: the class.
@@ -80,11 +81,11 @@ class Arguments:
         self.names = self._add(self._parser, self._skip)
 
     def converted(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The given arguments, each as its type wants it, objects of further classes made.
+        """The given arguments, each converted to its type; objects of further classes are created.
 
         Raises:
-            WrongArgument: one that there is not, one of another type, or one that is missing. And
-                whatever the constructors of further classes raise.
+            WrongArgument: an unknown or missing argument, or one of another type. Also whatever the
+                constructors of further classes raise.
         """
         try:
             parsed = self._parser.parse_object({"it": deepcopy(dict(given))})
@@ -101,7 +102,7 @@ class Arguments:
         return [name.removeprefix("it.") for name in added]
 
     def _mistake(self, given: Mapping[str, Any]) -> str | None:
-        """What is wrong, found by giving one argument at a time."""
+        """What is wrong, found by trying one argument at a time."""
         for name in given:
             if name not in self.names:
                 return f"{name}: no argument of {self._class.__name__}"
@@ -136,7 +137,7 @@ def _reader(kind: Any) -> ArgumentParser:
 
 
 class _Loader(SafeLoader):
-    """As PyYAML's, but for numbers without a point and for dates."""
+    """PyYAML's, except for numbers without a point and for dates."""
 
 
 _Loader.add_implicit_resolver(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from prefix_models.checks import AnyPath, Checked, Words, check_choice
+from prefix_models.checks import AnyPath, Checked, Described, check_choice
 from regionlm.datasets.data_errors import DataError
 
 ClassNames = Literal["spelled", "raw"]
-ClassList = Annotated[Sequence[str], Words("a list of names")]
+ClassList = Annotated[Sequence[str], Described("a list of names")]
 ContextForm = Literal["auto", "png", "mat", "detail"]
 RefText = Literal["raw", "sent"]
 MiniStyle = Literal["all", "seen", "held_out"]

@@ -1,4 +1,4 @@
-"""How much of each patch a mask covers: the one way that masks reach the patch grid."""
+"""How much of each patch a mask covers; all masks are brought to the patch grid in this way."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 def mask_coverage(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Exact area averages ``[M, gh * gw]``, float32 in [0, 1], of bool masks ``[M, H, W]``.
 
-    A patch's share that the mask covers, whether or not patches end between two pixels. A mask with
-    at least one pixel covers something, however small, so a weighted mean always exists; a
-    threshold, or the bilinear samples that the published codes take, can lose it.
+    The share of each patch that the mask covers, also where a patch ends within a pixel. A mask
+    with at least one pixel covers a part of some patch, so a weighted mean always exists; with a
+    threshold, or with the bilinear samples of the published codes, a small mask can vanish.
     """
     rows, columns = (_shares(n, cells) for n, cells in zip(masks.shape[1:], grid, strict=True))
     rows, columns = rows.to(masks.device), columns.to(masks.device)

@@ -1,4 +1,4 @@
-"""`crop` and `masked_crop`: the model sees nothing but the region."""
+"""`crop` and `masked_crop`: the model sees only the region."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Embedders that give every patch a vector of the joint space, and a region the mean of its own."""
+"""Embedders that give every patch a vector of the joint space, and a region the mean of its
+patches' vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one interface of everything that turns (image, masks) into vectors."""
+"""The interface of all methods that turn an image and masks into vectors."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Picture: TypeAlias = Image.Image | ImageView | Tensor
 
 
 class Embedder(ABC, Generic[Found]):
-    """Regions of images to vectors of a frozen backbone's joint space.
+    """Embeds regions of images in the joint space of a frozen backbone.
 
-    Nothing of the backbone's model is changed and no gradient is kept, so it works in any grad
-    mode; a surrounding autocast changes nothing.
+    The backbone's model is not changed and no gradient is kept, so it works in any grad mode; a
+    surrounding autocast has no effect.
 
     Args:
-        backbone: which model looks.
-        **options: the fields of the class's ``options_type``; ``size``, which all have, is by
-            default that of the backbone's ``inversion_defaults``, else the model's own.
+        backbone: the model that embeds.
+        **options: the fields of the class's ``options_type``. All have ``size``; its default is
+            that of the backbone's ``inversion_defaults``, else the model's own.
 
     Raises:
         InputError: an option out of range.
@@ -63,8 +63,8 @@ class Embedder(ABC, Generic[Found]):
             image: a PIL image (any size; squashed to ``size``), a view of one, or pixels
                 ``[3, H, W]`` already preprocessed by ``backbone.preprocess`` (used at their own
                 size; not for embedders that cut or paint the picture).
-            masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; but for pixels, in
-                the image's own pixels.
+            masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; of the image's size,
+                unless it is given as pixels.
 
         Raises:
             InputError: an image or mask that can't be used (says which). ModelError: weights that
@@ -77,7 +77,7 @@ class Embedder(ABC, Generic[Found]):
         images: Sequence[Picture],
         masks_per_image: Sequence[np.ndarray | Tensor],
     ) -> list[Found]:
-        """Several images, each with its own masks; they share forwards where they can.
+        """Embed the regions of several images; they share forwards where they can.
 
         Same results, arguments and errors as one call per image.
         """
@@ -98,9 +98,9 @@ class Embedder(ABC, Generic[Found]):
         return found
 
     def encode(self, views: Sequence[ImageView]) -> None:
-        """See what does not depend on regions in some images, and keep it in the views.
+        """Compute what does not depend on regions for some images, and keep it in the views.
 
-        Embedders that make a picture for each region see nothing before they know the regions.
+        Embedders that make a picture for each region can compute nothing before they know them.
 
         Raises:
             InputError: an image that can't be used. ModelError: as ``__call__``.
@@ -114,7 +114,7 @@ class Embedder(ABC, Generic[Found]):
 
     @contextmanager
     def _exact(self) -> Iterator[None]:
-        """No gradients are kept, and the model's own dtype decides."""
+        """Without gradients, and in the model's own dtype."""
         autocast = torch.autocast(self.backbone.device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), autocast:
             yield
@@ -154,7 +154,7 @@ class Embedder(ABC, Generic[Found]):
 class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
     """An embedder that runs the image through the model once, whatever the regions.
 
-    What it sees there is kept in views, so a second question about one costs no such forward.
+    It keeps the encoding in views, so a second question about a view costs no such forward.
     """
 
     def encode(self, views: Sequence[ImageView]) -> None:
@@ -165,7 +165,7 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
 
     @abstractmethod
     def _encode(self, pixels: Tensor) -> list[Seen]:
-        """What is seen in each of ``pixels [B, 3, H, W]``: a tensor or a dataclass of tensors."""
+        """The encoding of each of ``pixels [B, 3, H, W]``: a tensor or a dataclass of tensors."""
 
     @abstractmethod
     def _find(self, seen: Seen, image: Picture, masks: Tensor) -> Found:
@@ -174,14 +174,14 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
     @property
     @abstractmethod
     def _key(self) -> tuple[Hashable, ...]:
-        """All that decides what is seen, but for backbone and size."""
+        """All that decides the encoding, except backbone and size."""
 
     def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[Found]:
         for seen, image, some in zip(self._encoded(images), images, masks, strict=True):
             yield self._find(seen, image, some)
 
     def _encoded(self, images: Sequence[Picture]) -> Iterator[Seen]:
-        """What is seen in each image, in order: out of its view, or now, a few at a time."""
+        """The encoding of each image, in order: from its view, or computed now, a few at a time."""
         key = (self.backbone, self.size, *self._key)
 
         def is_known(image: Picture) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of masks that go into an embedder; every refusal is an ``InputError`` in one line."""
+"""Checks of the masks given to an embedder; every error is an ``InputError`` in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an embedder returns, and what an inversion says besides."""
+"""The results of embedders, and what an inversion adds to them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class RegionEmbeddings:
         )
 
     def rescaled(self) -> Tensor:
-        """Embeddings ``[M, d]`` brought to the image embedding's norm, for decoders that mind
-        lengths.
+        """Embeddings ``[M, d]`` scaled to the image embedding's norm, for decoders that are
+        sensitive to it.
 
         AdamW's equal steps in all coordinates can make a LET many times longer than any embedding a
         decoder was trained on; means of unit vectors are shorter than 1.
@@ -41,8 +41,8 @@ class RegionEmbeddings:
 
 @dataclass(frozen=True)
 class Localized(RegionEmbeddings):
-    """What MaskInversion found: LETs, which all started at the image embedding, and how well their
-    relevance matches the masks."""
+    """The result of MaskInversion: LETs, which all started at the image embedding, and how well
+    their relevance matches the masks."""
 
     relevance: Tensor
     """``[M, gh, gw]``: raw maps (>= 0, but for ``gradcam_no_relu``) of the final embeddings on the

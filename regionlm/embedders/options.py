@@ -1,8 +1,7 @@
-"""What every embedder can be told: one class each, read by the registry, the keys of stored
-embeddings and the paper's table.
+"""The options of every embedder, one class each.
 
-Nothing but the standard library may be imported here, so that options can be listed and checked
-before torch is loaded.
+Nothing heavy may be imported here, so that options can be listed and checked before torch is
+loaded.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class MaskInversionOptions(EmbedderOptions):
     layers: PositiveCount | None = None
 
     def or_else(self, defaults: Mapping[str, Any]) -> MaskInversionOptions:
-        """The same, with what is None taken from ``defaults``, where it is there."""
+        """The same options, where those that are None have the values of ``defaults``, if any."""
         missing = [one.name for one in fields(self) if getattr(self, one.name) is None]
         return replace(self, **{name: defaults[name] for name in missing if name in defaults})
 
@@ -88,7 +87,7 @@ MASKINVERSION_DEFAULTS: Mapping[str, Any] = {
     "relevance": "legrad",
     "layers": 1,
 }
-"""On a backbone that brings none of its own; size is the nearest multiple of the patch."""
+"""For a backbone without defaults of its own; size is the nearest multiple of the patch."""
 
 
 @dataclass(frozen=True, kw_only=True)

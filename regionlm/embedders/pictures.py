@@ -1,4 +1,4 @@
-"""Embedders that show the model one picture per region, cut or painted from the original."""
+"""Embedders that show the model one picture per region, cropped or painted from the image."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ class RedCircle(PictureEmbedder):
     """A red ellipse on the whole picture, inscribed in the mask's bounding box (Shtedritski et al.
     2023, whose code is not published).
 
-    The line's middle runs through the outermost pixels of the box. A region that shares its box
-    with another is not told apart from it. Options: ``RedCircleOptions``.
+    The line's middle runs through the outermost pixels of the box. Two regions with
+    the same box get the same embedding. Options: ``RedCircleOptions``.
     """
 
     options_type = RedCircleOptions

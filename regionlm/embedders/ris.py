@@ -31,7 +31,7 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
     local``, both unnormalised.
 
     Global: before each of the last blocks every patch token is multiplied by the share of it that
-    the mask covers ([CLS] is not), then the model pools as ever; a mean-pooled model averages with
+    the mask covers ([CLS] is not), then the model pools as usual; a mean-pooled model averages with
     the same shares. Local: the masked crop (``MaskedCrop`` of extent ``"box"``).
 
     The published code samples the mask bilinearly where we take its coverage, normalises with

@@ -1,4 +1,4 @@
-"""Masks as COCO's annotations hold them: run-length codes and polygons."""
+"""Masks in the forms of COCO's annotations: run-length codes and polygons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regionlm.errors import InputError
 def rle_mask(code: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     """Draw a run-length code.
 
-    pycocotools would leave pixels uninitialised where a code is too short, hence our own.
+    Not with pycocotools, which leaves pixels uninitialised where a code is too short.
 
     code: ``{"size": [H, W], "counts": ...}``: lengths of runs, column by column, outside and inside
     in turns, outside first; as a list of integers, or as the text COCO packs them into.
@@ -64,7 +64,7 @@ def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
 def _unpack(text: str) -> list[int]:
     """Read runs from text: six bits a character, five of value and one that says "more follows".
 
-    From the fourth run on it is the difference from the last but one that is written.
+    From the fourth run on, each is written as the difference from the last but one.
     """
     runs: list[int] = []
     value = shift = 0
@@ -72,8 +72,7 @@ def _unpack(text: str) -> list[int]:
         bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 60:
             raise InputError(
-                f"run-length code: expected COCO's packed text, found {character!r} in a place"
-                " where it can't be"
+                f"run-length code: expected COCO's packed text, found a misplaced {character!r}"
             )
         value |= (bits & 31) << shift
         shift += 5

@@ -1,4 +1,4 @@
-"""Open a user's picture: any usual file becomes an upright 8-bit RGB image, others an error."""
+"""Open a user's picture: any usual file becomes an upright 8-bit RGB image."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def open_image_bytes(data: bytes, name: str) -> Image.Image:
 
 
 def as_image(image: Image.Image | np.ndarray | Tensor | str | Path) -> Image.Image:
-    """Turn what a Python caller may hold into an RGB image.
+    """Turn any image that a Python caller may have into an RGB image.
 
-    image: a path (see open_image); a PIL image, taken as its pixels stand, so that its size and
-    the caller's masks agree (apply `ImageOps.exif_transpose` first if the file was a photo); an
-    array uint8 [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA), values 0..255; or a torch tensor
-    [3, H, W] (RGB), [1, H, W] or [H, W], of any device, uint8 0..255 or floats 0..1.
+    image: a path (see open_image); a PIL image, whose pixels are taken as they are, so that its
+    size and the caller's masks agree (apply `ImageOps.exif_transpose` first if the file was a
+    photo); an array uint8 [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA), values 0..255; or a torch
+    tensor [3, H, W] (RGB), [1, H, W] or [H, W], of any device, uint8 0..255 or floats 0..1.
 
     Raises InputError for any other type, shape or dtype.
     """
@@ -97,7 +97,7 @@ def _tensor_values(image: Tensor) -> np.ndarray:
     if kind != "uint8":
         values = values.float()
         low, high = float(values.min()), float(values.max())
-        if not 0 <= low <= high <= 1:  # nor not a number
+        if not 0 <= low <= high <= 1:  # also false for NaN
             raise InputError(
                 f"image: expected a tensor of floats from 0 to 1; found {low:.3g} to {high:.3g}:"
                 " undo the normalisation, or divide by 255"

@@ -1,4 +1,4 @@
-"""A file of a JSON object a line, of which lines are read when they are wanted."""
+"""Random access to the lines of a JSON lines file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from regionlm.files import reading
 
 
 def without_nulls(value: Any) -> Any:
-    """What a line says, without the nulls that tables write for cells left empty.
+    """The value of a line without nulls, which tables write for empty cells.
 
-    value: of a line. Of an object, and of the objects in its list ``regions``, keys that hold null
-    are left out; anything else is returned as it is.
+    In an object, and in the objects of its list ``regions``, keys whose value is null are left out;
+    anything else is returned as it is.
     """
     if not isinstance(value, dict):
         return value
@@ -34,7 +34,8 @@ def without_nulls(value: Any) -> Any:
 class JsonLines:
     """An opened file; a line takes 16 bytes of memory, however long it is.
 
-    path: the file. numbers: of its lines that are not blank, from 1. digest: of its bytes, SHA-256.
+    path: the file. numbers: line numbers, from 1, of the lines that are not blank. digest: SHA-256
+    of its bytes.
 
     Args:
         path: of the file.

@@ -1,16 +1,16 @@
-"""What the values of a mask picture mean: one region, several labelled ones, or nobody can tell.
+"""What the values of a mask picture mean: one region, several labels, or nothing certain.
 
 The rule, in this order, for a picture of one channel ("white" is 255, in 16-bit files 65535):
 
-1. one value only, other than 0, 1, 255 and white: refused, it marks nothing;
-2. nothing but 0 and 1, 0 and 255, or 0 and white: one region;
+1. a single value other than 0, 1, 255 and white: refused, it marks nothing;
+2. only 0 and 1, 0 and 255, or 0 and white: one region;
 3. a palette's indices, or values of at most 63: labels, 0 is background; white beside them is
-   void, the "ignore" border of VOC and Cityscapes, and no region. Where there is more white than
-   all labels together it may as well be a mask with a few stray pixels: refused, unless a palette
-   says that the values are labels;
+   void, the "ignore" border of VOC and Cityscapes, and no region. If there is more white than
+   all labels together, it may just as well be a mask with a few stray pixels: refused, unless a
+   palette says that the values are labels;
 4. black and white with a little grey (at most a tenth of the pixels, and only along edges): a
    smoothed mask, cut at the middle (128 and up is inside). With 8 bits, 0..31 and 224..255 count
-   as black and white: so much noise a JPEG adds;
+   as black and white, since JPEG adds that much noise;
 5. few distinct values (at most 64; 1024 in 16-bit files) and no white: labels;
 6. anything else could be a soft mask, a photograph or labels: refused, with the values seen.
 
@@ -131,7 +131,7 @@ def _check_void(values: np.ndarray, distinct: np.ndarray, white: int, name: str)
 
 
 def _is_smoothed(values: np.ndarray, white: int) -> bool:
-    """Tell whether values [H, W], 0..white, are black and white with grey along the edges only."""
+    """Whether values [H, W], 0..white, are black and white with grey along the edges only."""
     noise = _JPEG_NOISE if white == 255 else 0  # a JPEG has 8 bits
     inside, outside = values >= white - noise, values <= noise
     grey = ~(inside | outside)
@@ -171,7 +171,7 @@ def _unclear(values: np.ndarray, distinct: np.ndarray, name: str) -> str:
 
 
 def describe_values(distinct: np.ndarray) -> str:
-    """Write sorted distinct values for a message: all of a few, else their number and range."""
+    """Sorted distinct values for a message: all of them if few, else their number and range."""
     shown = [f"{v:g}" for v in distinct.tolist()]
     if len(shown) <= 8:
         return "the value " + shown[0] if len(shown) == 1 else "the values " + ", ".join(shown)

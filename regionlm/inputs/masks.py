@@ -81,7 +81,7 @@ def box_region(box: Sequence[float] | str, image_size: tuple[int, int]) -> Regio
 
 
 def as_masks(masks: Any, image_size: tuple[int, int]) -> np.ndarray:
-    """Turn whatever a Python caller holds into masks bool [M, H, W], at least one, none empty.
+    """Turn any masks that a Python caller may have into bool [M, H, W], at least one, none empty.
 
     masks: an array or tensor [H, W] or [M, H, W] holding booleans, 0/1 or 0/255; a PIL image or a
     path (as `read_regions`, so a label map gives several masks); a Region; or a list of these.
@@ -93,7 +93,7 @@ def as_masks(masks: Any, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def as_regions(masks: Any, image_size: tuple[int, int]) -> list[Region]:
-    """Do as `as_masks`, and keep each mask's name.
+    """Like `as_masks`, with each mask's name.
 
     A Region keeps its name, a file gives its path; others are "mask 0", "mask 1", ... by position.
     """
@@ -179,7 +179,7 @@ def _regions(parts: list[Labelled], name: str) -> list[Region]:
 
 
 def _check_size(found: Sequence[int], image_size: tuple[int, int], name: str) -> None:
-    """Compare (W, H) of a mask and its image; the message guesses why they differ."""
+    """Raise InputError, with a guess at the reason, unless a mask has its image's size (W, H)."""
     (width, height), (image_width, image_height) = found, image_size
     if (width, height) == (image_width, image_height):
         return

@@ -1,4 +1,4 @@
-"""Regions as a manifest writes them: mask file, run-length code, polygons or box."""
+"""Regions in a manifest: a mask file, run-length code, polygons or a box."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from prefix_models.checks import Words, check_value
+from prefix_models.checks import Described, check_value
 from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 from regionlm.inputs.masks import Region, box_region, read_regions
 
-FilePath = Annotated[str, Words("the path of a file", fits=len)]
+FilePath = Annotated[str, Described("the path of a file", fits=len)]
 """Of an image or mask in a line."""
-Several = Annotated[list, Words("a list of at least one", fits=len)]
+Several = Annotated[list, Described("a list of at least one", fits=len)]
 _WRITTEN: dict[str, Any] = {
     "mask": FilePath,
     "rle": Annotated[
         dict,
-        Words('{"size": [height, width], "counts": ...}', lambda rle: {*rle} == {"size", "counts"}),
+        Described(
+            '{"size": [height, width], "counts": ...}', lambda rle: {*rle} == {"size", "counts"}
+        ),
     ],
-    "polygon": Annotated[list, Words("[[x0, y0, x1, y1, x2, y2, ...], ...]", fits=len)],
-    "box": Annotated[list[float], Words("[x0, y0, x1, y1]", lambda box: len(box) == 4)],
+    "polygon": Annotated[list, Described("[[x0, y0, x1, y1, x2, y2, ...], ...]", fits=len)],
+    "box": Annotated[list[float], Described("[x0, y0, x1, y1]", lambda box: len(box) == 4)],
 }
 FORMS = tuple(_WRITTEN)
-_ID = Annotated[str | int, Words("text or a whole number", lambda name: name != "")]
-_Corners = Annotated[list[float], Words("[x0, y0, x1, y1, x2, y2, ...] in pixels, finite numbers")]
+_ID = Annotated[str | int, Described("text or a whole number", lambda name: name != "")]
+_Corners = Annotated[
+    list[float], Described("[x0, y0, x1, y1, x2, y2, ...] in pixels, finite numbers")
+]
 
 
 def check_region(region: Any) -> None:
     """Check the form of a region, without its image or any file.
 
-    Raises InputError: not an object of exactly one of FORMS and, if it likes, an id.
+    Raises InputError: not an object with exactly one of FORMS and optionally an id.
     """
     if not isinstance(region, dict):
         raise InputError(
@@ -63,7 +67,7 @@ def check_id(value: Any) -> None:
 
 
 def name_of(region: dict[str, Any], position: int) -> str:
-    """How output calls a region: its id, else what it is.
+    """The name of a region in the output: its id, or else a description.
 
     region: of a checked form. position: in its line, from 0.
     """
@@ -81,11 +85,11 @@ def read_region(
 ) -> list[Region]:
     """Read a region; a mask file of several labels gives several, named "name#label".
 
-    region: of a checked form. position: in its line, from 0. folder: that relative paths start
-    from. image_size: (W, H), pixels.
+    region: of a checked form. position: in its line, from 0. folder: base of relative paths.
+    image_size: (W, H), pixels.
 
-    Raises InputError: a file, code, polygon or box that can't be used for this image, or covers no
-    pixel of it.
+    Raises InputError: a file, code, polygon or box that can't be used for this image, or that
+    covers none of its pixels.
     """
     name = name_of(region, position)
     if "mask" in region:
@@ -117,7 +121,7 @@ def _check_polygon(polygon: Any, size: tuple[int, int]) -> None:
     check_value("polygon", polygon, _Corners, InputError)
     if len(polygon) < 6 or len(polygon) % 2:
         raise InputError(f"{expected}, three points or more; found {len(polygon)} numbers")
-    # Annotators' tools put corners up to a pixel outside; further is another scale or image.
+    # Annotation tools put corners up to a pixel outside; further means another scale or image.
     for values, length in ((polygon[::2], size[0]), (polygon[1::2], size[1])):
         if min(values) < -1 or max(values) > length + 1:
             raise InputError(

@@ -1,4 +1,4 @@
-"""An image that is asked about more than once, and what models have computed from it so far."""
+"""An image for several questions, and what models have computed from it so far."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from regionlm.inputs.images import as_image
 
 
 class ImageView:
-    """One image, with what embedders have seen in it: later questions start from there.
+    """One image, with what embedders have computed from it: later questions start from there.
 
     ``captioner.encode(image)`` makes one; every method that takes an image takes a view as well. It
-    is no model's property: each embedder finds in it what it has left there, and adds what is
+    belongs to no model: each embedder finds in it what it has stored there, and adds what is
     missing. What a view holds was computed with the weights of that time; make a new one after you
     have changed them.
 

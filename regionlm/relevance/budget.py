@@ -1,4 +1,4 @@
-"""How much memory relevance maps may take."""
+"""Memory limits of relevance maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LeGrad of the last block as an explicit function of the token, with an explicit derivative."""
+"""LeGrad of the last block, and its derivative, as explicit functions of the token."""
 
 from __future__ import annotations
 

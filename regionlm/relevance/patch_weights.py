@@ -1,4 +1,4 @@
-"""From a region's relevance map to how much each patch should count for whoever reads patches."""
+"""Turns a region's relevance map into weights of patches, for models that read patches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 def patch_weights(relevance: Tensor, coverage: Tensor, picture: Tensor) -> Tensor:
     """Weights ``[M, N]`` in [0, 1] of N patches for M regions, at least one of them 1 in each.
 
-    The mask says how many patches, the map says which: as many of the most relevant patches as the
-    mask is large (in patches, rounded) have weight 1. Any other has its relevance as a share of the
-    least relevant of those. So a map that is equal to its mask gives the mask's patches, one that
-    reaches beyond it (what MaskInversion found to belong there) lets that in, in proportion; and a
-    region that is the whole picture leaves nothing out: all weights are 1, whatever the map.
+    The mask says how many patches, the map says which: of the most relevant patches, as many as the
+    mask's area (in patches, rounded) have weight 1. The weight of any other is its relevance
+    divided by that of the least relevant of those. So a map that equals its mask gives the mask's
+    patches, a map that reaches beyond it adds patches there in proportion to their relevance, and
+    for a region that is the whole picture all weights are 1, whatever the map.
 
     Where the map has fewer relevant patches than the mask is large, as a map without contrast has,
     the patches that the mask covers most make up the number.

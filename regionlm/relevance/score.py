@@ -1,6 +1,6 @@
 """The score that relevance maps explain, and its gradient at the tokens that it pools.
 
-For a token t of the joint space, two scores of an image are known:
+For a token t of the joint space, there are two scores of an image:
 
 - ``"cosine"`` (MaskInversion's and LeGrad's published code): ``t . f / |f|``;
 - ``"dot"`` (MaskInversion's eq. 6, without the norm): ``t . f``, for models that pool the mean of

@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import pytest
 
-from prefix_models.checks import AnyPath, Checked, Count, PositiveCount, Range, Words
+from prefix_models.checks import AnyPath, Checked, Count, Described, PositiveCount, Range
 from prefix_models.errors import PrefixModelError, UserError
 
 Share = Annotated[float, Range(above=0, most=1, hint="0.5 does no harm")]
-Odd = Annotated[int, Words("an odd number", fits=lambda value: value % 2)]
+Odd = Annotated[int, Described("an odd number", fits=lambda value: value % 2)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from PIL import Image
 
-from prefix_models.checks import Words, check_value
+from prefix_models.checks import Described, check_value
 from prefix_models.errors import within
 from regionlm.bulk.manifest import decode
 from regionlm.errors import InputError
@@ -26,7 +26,7 @@ from training.data.example import Example, Parts
 from training.data.source_options import ManifestOptions
 
 _SAID = ("caption", "captions")
-_Texts = Annotated[list[str], Words("a list of texts", fits=len)]
+_Texts = Annotated[list[str], Described("a list of texts", fits=len)]
 
 
 class CaptionManifest:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from prefix_models.checks import AnyPath, Checked, Words
+from prefix_models.checks import AnyPath, Checked, Described
 from regionlm.errors import InputError
 
-Shards = Annotated[str | Sequence[str], Words("the path of a file, or a list of some")]
+ShardPaths = Annotated[str | Sequence[str], Described("the path of a file, or a list of some")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class PhraseCutSourceOptions(SourceOptions):
     """
 
     root: AnyPath
-    split: Annotated[str, Words("the name of a split")] = "train"
+    split: Annotated[str, Described("the name of a split")] = "train"
     images: AnyPath | None = None
 
 
@@ -89,7 +89,7 @@ class WebDatasetOptions(SourceOptions):
             with braces, ``{000..003}`` or ``{a,b}``, each of which must be there.
     """
 
-    shards: Shards
+    shards: ShardPaths
 
 
 @dataclass(frozen=True, kw_only=True)
