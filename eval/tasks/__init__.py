@@ -4,8 +4,8 @@ A task answers one image at a time with records; metrics are computed from recor
 """
 
 from eval.tasks import classes, referring
-from eval.tasks.captioning import LocalizedCaptioning, caption_metrics
 from eval.tasks.classes import ClassRetrieval, class_metrics
+from eval.tasks.localized_captioning import LocalizedCaptioning, caption_metrics
 from eval.tasks.referring import ReferringRetrieval, referring_metrics
 from eval.tasks.region_task import Record, RegionTask
 

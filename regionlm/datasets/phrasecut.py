@@ -21,7 +21,7 @@ from regionlm.datasets.dataset_options import PhraseCutOptions
 from regionlm.datasets.image_files import read_photo
 from regionlm.datasets.json_records import RecordTable, TableBuilder, scan, whole_size
 from regionlm.datasets.region_dataset import RegionDataset
-from regionlm.datasets.sample import Sample, Text, referring_sample
+from regionlm.datasets.sample import Expression, Sample, referring_sample
 
 DOWNLOAD = (
     "python download_dataset.py -s val of https://github.com/ChenyunWu/PhraseCutDataset; "
@@ -155,7 +155,7 @@ class PhraseCut(RegionDataset):
             self._ids[row],
             read_photo(self._photos[row], size, any_proportions=number in _OTHER_SIZES),
             masks,
-            [Text(task["task_id"], task["phrase"], task["task_id"]) for task in tasks],
+            [Expression(task["task_id"], task["phrase"], task["task_id"]) for task in tasks],
             {"coco_id": info.coco_id},
         )
 

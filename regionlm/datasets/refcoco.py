@@ -21,7 +21,7 @@ from regionlm.datasets.image_files import read_photo
 from regionlm.datasets.instances import Photo, annotation_masks, read_instances
 from regionlm.datasets.refs_pickle import Ref, Sentence, read_refs
 from regionlm.datasets.region_dataset import RegionDataset
-from regionlm.datasets.sample import Sample, Text, referring_sample
+from regionlm.datasets.sample import Expression, Sample, referring_sample
 
 DOWNLOAD = (
     "https://bvisionweb1.cs.unc.edu/licheng/referit/data/{name}.zip (mirrors: "
@@ -129,7 +129,7 @@ class RefCoco(RegionDataset):
         number = int(self._ids[row])
         photo, table = self._instances.photos[number], self._instances.table
         texts = [
-            Text(str(sentence.id), self._words(sentence), str(ref.ann_id))
+            Expression(str(sentence.id), self._words(sentence), str(ref.ann_id))
             for ref in self._refs[number]
             for sentence in ref.sentences
         ]

@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Text:
+class Expression:
     """A text of an image. target: id of the mask that it describes."""
 
     id: str
@@ -52,7 +52,7 @@ def referring_sample(
     id: str,
     image: Image.Image,
     masks: Mapping[str, np.ndarray],
-    texts: Sequence[Text],
+    texts: Sequence[Expression],
     tags: Mapping[str, Any],
 ) -> Sample:
     """Make a sample of masks and the texts that refer to them.

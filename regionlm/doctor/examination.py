@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regionlm.doctor import machine, places
-from regionlm.doctor.checks import make_section, run_check
 from regionlm.doctor.diagnosis import Diagnosis, Row
 from regionlm.doctor.package_versions import extras, own_version, versions
+from regionlm.doctor.run_check import make_section, run_check
 from regionlm.errors import InputError
 
 _DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps(:0)?")

@@ -15,9 +15,9 @@ from prefix_models.generation import PrefixGenerator
 from prefix_models.lm.calling import calling_of, display_name
 from regionlm.auto import load_captioner
 from regionlm.captioner import RegionCaptioner
-from regionlm.doctor.checks import run_check
 from regionlm.doctor.diagnosis import Row, State
 from regionlm.doctor.gradient import gradient_difference, tolerance
+from regionlm.doctor.run_check import run_check
 from regionlm.inputs.masks import box_region
 
 if TYPE_CHECKING:

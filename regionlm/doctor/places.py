@@ -9,8 +9,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from regionlm.doctor.checks import reason
 from regionlm.doctor.diagnosis import Row
+from regionlm.doctor.run_check import reason
 
 PATIENCE = 3.0
 """Seconds to wait for the hub."""

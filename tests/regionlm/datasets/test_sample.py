@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from regionlm.datasets.sample import Text, labelled_sample, referring_sample, resize_mask
+from regionlm.datasets.sample import Expression, labelled_sample, referring_sample, resize_mask
 
 side = st.integers(1, 12)
 shapes = st.tuples(side, side)
@@ -33,7 +33,7 @@ def test_resizing_takes_the_pixel_under_each_new_centre(mask, shape):
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["a hat", "", " \t"])), max_size=6))
 def test_targets_follow_their_masks_when_others_are_dropped(entries):
     masks = {f"m{i}": np.full((3, 4), filled) for i, (filled, _) in enumerate(entries)}
-    texts = [Text(f"t{i}", text, f"m{i}") for i, (_, text) in enumerate(entries)]
+    texts = [Expression(f"t{i}", text, f"m{i}") for i, (_, text) in enumerate(entries)]
     sample = referring_sample("1", Image.new("RGB", (4, 3)), masks, texts[::-1], {})
     assert sample.masks.shape == (len(sample.mask_ids), 3, 4)
     assert set(sample.mask_ids) == {f"m{i}" for i, (filled, _) in enumerate(entries) if filled}
@@ -47,7 +47,9 @@ def test_targets_follow_their_masks_when_others_are_dropped(entries):
 
 def test_a_text_whose_mask_is_unknown_is_dropped():
     masks = {"m": np.ones((3, 4), bool)}
-    sample = referring_sample("1", Image.new("RGB", (4, 3)), masks, [Text("t", "hat", "n")], {})
+    sample = referring_sample(
+        "1", Image.new("RGB", (4, 3)), masks, [Expression("t", "hat", "n")], {}
+    )
     assert (sample.texts, sample.targets, sample.dropped) == ((), (), ("t",))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionlm.doctor import Diagnosis, DiagnosisSection, Row
-from regionlm.doctor.checks import clean, make_section, run_check
+from regionlm.doctor.run_check import clean, make_section, run_check
 from regionlm.errors import InputError, ModelWarning
 
 _ROWS = (

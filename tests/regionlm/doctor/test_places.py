@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from regionlm.doctor import Row, places
-from regionlm.doctor.checks import run_check
+from regionlm.doctor.run_check import run_check
 
 
 @pytest.fixture(autouse=True)
