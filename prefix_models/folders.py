@@ -1,7 +1,6 @@
-"""Folders that say what they are: a config.json with a format and its version.
+"""Folders whose config.json names their format and version: prefix models and bundles.
 
-Written whole or not at all, and replaced only by their own kind: ClipCap models (`folder`), and
-the bundles that hold them.
+A folder is written completely or not at all, and replaced only by one of the same kind.
 """
 
 import json
@@ -23,8 +22,8 @@ from prefix_models.errors import PrefixModelError, UserError, refusing, within
 
 CONFIG = "config.json"
 MACHINE = re.sub(r"\W", "-", platform.node())
-"""Its name, as it stands in the names of what is not finished."""
-_FILLING: set[Path] = set()  # by this process
+"""This machine's name, used in the names of unfinished folders."""
+_FILLING: set[Path] = set()  # unfinished folders of this process
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class FolderKind:
         noun: what messages call it.
         format: value of `format` in its config.json.
         version: value of `format_version`.
-        error: what is raised, with one line, for a folder that cannot be used.
+        error: raised, with a message of one line, if a folder can't be used.
     """
 
     noun: str
@@ -52,7 +51,7 @@ class FolderKind:
         return isinstance(config, dict) and config.get("format") == self.format
 
     def read_config(self, folder: Path) -> dict[str, Any]:
-        """Read a folder's config.json; raise unless it is of this format and version."""
+        """Read a folder's config.json; raise `error` unless it has this format and version."""
         path = folder / CONFIG
         if not folder.is_dir():
             raise self.error(f"no such folder: {folder}")
@@ -80,20 +79,20 @@ class FolderKind:
     def replacing(
         self, folder: Path, read_back: Callable[[Path], None] | None = None
     ) -> Iterator[Path]:
-        """Give a new folder to fill; afterwards it stands at `folder`, in place of an older one.
+        """Yield a temporary folder to fill, then move it to `folder`, in place of an older one.
 
-        If filling fails, nothing is left behind and the older one is untouched. What a killed
-        process of this machine left behind is removed. Raises where `folder` holds anything else,
-        or the system refuses.
+        If filling fails, the temporary folder is removed and the older one is kept. Leftovers of
+        killed processes of this machine are removed. Raises `error` if `folder` holds anything of
+        another kind, or can't be written.
 
         Args:
-            folder: where it is to stand.
-            read_back: is given the filled folder, still aside; raises `error` if what is read there
-                is not what was to be written.
+            folder: the final place.
+            read_back: called with the filled temporary folder; should raise `error` if it does not
+                hold what was to be written.
         """
         folder = folder.resolve()
         self._check_replaceable(folder)
-        # Beside the target, hence on the same file system, so that the final rename is one step.
+        # Next to the target, and so on the same file system, which makes the final rename atomic.
         name = f".{folder.name}.{MACHINE}.{os.getpid()}.{uuid.uuid4().hex}"
         staging = folder.with_name(name)
         _FILLING.add(staging)
@@ -108,7 +107,7 @@ class FolderKind:
         except Exception as error:
             if isinstance(error, self.error | PrefixModelError) and str(staging) in str(error):
                 raise type(error)(str(error).replace(str(staging), str(folder))) from error
-            # A full disk is no OSError in safetensors, and a bare Exception in tokenizers.
+            # For a full disk, safetensors raises no OSError, and tokenizers a bare Exception.
             if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
                 raise
             reason = " ".join(str(error).split())
@@ -118,23 +117,23 @@ class FolderKind:
             _FILLING.discard(staging)
 
     def _check(self, staging: Path, folder: Path, read_back: Callable[[Path], None]) -> None:
-        with within(f"{folder} is left as it was, since what was written could not be read back"):
+        with within(f"{folder} is left as it was, because what was written could not be read back"):
             read_back(staging)
 
     def _check_replaceable(self, folder: Path) -> None:
         if not folder.exists():
             return
         if not folder.is_dir():
-            raise self.error(f"{folder} is a file; give the name of a folder")
+            raise self.error(f"{folder} is a file; give a folder")
         if not self.is_kind_of(folder) and any(folder.iterdir()):
             raise self.error(
-                f"{folder} holds something other than a {self.noun} (no {self.noun}'s {CONFIG} is "
-                "there); give a new or empty folder"
+                f"{folder} holds something other than a {self.noun} (it has no {self.noun}'s "
+                f"{CONFIG}); give a new or empty folder"
             )
 
 
 def _open_to_others(folder: Path) -> None:
-    """Give all files the mode of new ones; safetensors keeps others out, whatever the umask."""
+    """Give all files the default mode; safetensors makes its files private, whatever the umask."""
     probe = folder / f".{uuid.uuid4().hex}"
     probe.touch()
     mode = stat.S_IMODE(probe.stat().st_mode)
@@ -159,7 +158,7 @@ def _move_into_place(staging: Path, folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine that are gone were filling, to stand at `folder`."""
+    """Remove temporary folders for `folder` that dead processes of this machine left behind."""
     if not folder.parent.is_dir():
         return
     ours = re.escape(f".{folder.name}.{MACHINE}.") + r"(\d+)\.[0-9a-f]{32}(\.old)?"
@@ -167,20 +166,20 @@ def _remove_leftovers(folder: Path) -> None:
         found = re.fullmatch(ours, path.name)
         if found is None or path in _FILLING or is_running(int(found[1])):
             continue
-        if not found[2] or folder.exists():  # else the older one is all there is
+        if not found[2] or folder.exists():  # otherwise it is the only copy
             shutil.rmtree(path, ignore_errors=True)
 
 
 def is_running(process: int) -> bool:
-    """Whether another process runs, or may run."""
+    """Whether another process with this id is running, or may be."""
     if process == os.getpid():
-        return False  # an earlier one of the same number, as in a container started again
+        return False  # an earlier process of the same id, as in a restarted container
     if os.name != "posix":
-        return True  # there is no way to ask
+        return True  # there is no way to tell
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's
+    except (OSError, OverflowError):  # another user's process
         return True
     return True

@@ -1,4 +1,4 @@
-"""What a ClipCap model is besides its weights: sizes, input normalisation, how a text ends."""
+"""Settings of a ClipCap model: sizes, input normalisation, and how a text ends."""
 
 import re
 from collections.abc import Mapping
@@ -12,29 +12,29 @@ from prefix_models.errors import PrefixModelError
 
 @dataclass(frozen=True)
 class ClipCapConfig(Checked):
-    """Settings of a ClipCap model, saved beside its weights.
+    """Settings of a ClipCap model, saved with its weights.
 
     Args:
-        embedding_dim: width d of the embeddings it reads.
-        prefix_length: number P of vectors put before the text.
+        embedding_dim: width d of the input embeddings.
+        prefix_length: number P of vectors in front of the text.
         mapper: kind of mapper, a key of `prefix_models.clipcap.mappers.MAPPERS`.
-        mapper_width: hidden width of the mapper; None means the published choice: half of P x the
-            language model's width (mlp), twice that width (transformer).
-        clip_length: vectors that a transformer mapper makes of the embedding; None means P.
-        mapper_layers, mapper_heads: of a transformer mapper; None means the published 8.
-        normalize_input: scale embeddings to unit L2 norm before the mapper. Set it where the mapper
-            was trained so; the published transformer checkpoint was, the MLP ones were not.
-        encoder: name of the encoder whose embeddings it was trained on (open_clip's
-            "name/pretrained"); empty when unknown. Nothing loads it, but a RegionCaptioner refuses
-            a backbone of another name.
-        stop: "eos", the tokenizer's end token ends a text and is not part of it; "period", the
-            token of "." ends a text and is kept in it, as in the published checkpoints, which were
-            trained without an end token.
-        prompt: text put between prefix and caption, in training and decoding; not part of the
+        mapper_width: hidden width of the mapper; None means the published choice: P / 2 times the
+            language model's width (mlp), or twice that width (transformer).
+        clip_length: tokens that a transformer mapper makes from the embedding; None means P.
+        mapper_layers, mapper_heads: of a transformer mapper; None means 8 each, as published.
+        normalize_input: scale embeddings to unit L2 norm before the mapper. It must be as in the
+            mapper's training: true for the published transformer checkpoint, false for the MLPs.
+        encoder: name of the encoder that the embeddings come from (open_clip's "name/pretrained");
+            empty if unknown. It is not loaded, but a RegionCaptioner refuses a backbone of another
+            name.
+        stop: what ends a text. "eos": the tokenizer's end token, which is not part of the text.
+            "period": the token of ".", which is; the published checkpoints were trained without an
+            end token.
+        prompt: text between prefix and caption, in training and decoding. It is not part of the
             generated text.
 
     Raises:
-        PrefixModelError: a value is out of range or of another type.
+        PrefixModelError: a value is out of range or has the wrong type.
     """
 
     error: ClassVar[type[PrefixModelError]] = PrefixModelError
@@ -52,7 +52,7 @@ class ClipCapConfig(Checked):
     prompt: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values, without those left to the published choice."""
+        """Return the settings as JSON values, without those that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
@@ -62,7 +62,9 @@ class ClipCapConfig(Checked):
 
 
 def check_prefix_name(name: object) -> str:
-    """Return a name fit for a file; anything else than letters, digits, "-", "_" raises."""
+    """Return the name of a prefix, which names a file; PrefixModelError if it is not valid."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise PrefixModelError(f"a prefix name is letters, digits, '-' and '_', got {name!r}")
+        raise PrefixModelError(
+            f"a prefix name consists of letters, digits, '-' and '_', got {name!r}"
+        )
     return name

@@ -1,4 +1,4 @@
-"""What a caller can ask of decoding, and what comes back."""
+"""Options of decoding, and its result."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ Decoding = Literal["greedy", "beam", "sample"]
 Stop = Literal["eos", "period"]
 """What ends a text: the tokenizer's end token, or the token of "."."""
 
-# The published generate2 and generate_beam stop after as many tokens.
+# The published generate2 and generate_beam stop after this many tokens.
 DEFAULT_MAX_NEW_TOKENS = 67
 
-# Scores times or over anything more extreme would overflow, and probabilities be NaN.
+# More extreme factors would make scores overflow and probabilities NaN.
 Temperature = Annotated[
     float, Range(1e-6, 1e6, hint="for the most probable tokens use decoding='greedy'")
 ]
@@ -38,9 +38,9 @@ ListsOfTokenIds = Annotated[
 class Generation:
     """One generated text.
 
-    `token_ids` are the tokens chosen, the one that ended the text included; `token_logprobs` their
-    natural-log probabilities under the model at temperature 1 and without logits processors,
-    whatever the decoding.
+    `token_ids` are the generated tokens, including the one that ended the text. `token_logprobs`
+    are their natural-log probabilities under the model at temperature 1 and without logits
+    processors, whatever the decoding.
     """
 
     text: str
@@ -55,7 +55,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class DecodeOptions(Checked):
-    """How a text is written; checked.
+    """How a text is generated. Values are checked.
 
     `min_new_tokens`, `top_k` and everything from `repetition_penalty` to `bad_words_ids` have the
     names and meanings of transformers' `generate`, whose logits processors do the work. Those see
@@ -88,7 +88,7 @@ class DecodeOptions(Checked):
             model's own prompt and are not part of the text.
 
     Raises:
-        PrefixModelError: an option is of another type or out of range.
+        PrefixModelError: an option has the wrong type or is out of range.
     """
 
     error: ClassVar[type[PrefixModelError]] = PrefixModelError
@@ -110,7 +110,7 @@ class DecodeOptions(Checked):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DecodeOptions":
-        """Build from keyword arguments, where numpy's scalars and arrays count as Python's.
+        """Build from keyword arguments; numpy's scalars and arrays count as Python's.
 
         Unknown names raise PrefixModelError.
         """
@@ -119,13 +119,13 @@ class DecodeOptions(Checked):
 
     @property
     def end_ids(self) -> list[int]:
-        """The tokens of `eos_token_id`; none where it is None."""
+        """The tokens of `eos_token_id`; empty if it is None."""
         given = self.eos_token_id
         return [] if given is None else [given] if isinstance(given, int) else list(given)
 
 
 def _without_numpy(value: Any) -> Any:
-    """Return numpy's scalars as Python's and its arrays as lists, inside lists and tuples too."""
+    """Return numpy's scalars as Python's and its arrays as lists, also in lists and tuples."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, list | tuple):

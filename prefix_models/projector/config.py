@@ -1,4 +1,4 @@
-"""What a ProjectorModel is besides its weights: sizes, input normalisation, prompt."""
+"""Settings of a ProjectorModel: sizes, input normalisation, and prompt."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,32 +12,31 @@ from prefix_models.projector.projectors import PROJECTORS
 PROMPT_SLOT = "{prompt}"
 
 Storage = Literal["store", "reference"]
-"""What a folder keeps of the language model: its weights, or where they came from."""
+"""What a folder holds of the language model: its weights, or where they were loaded from."""
 
 
 @dataclass(frozen=True)
 class ProjectorConfig(Checked):
-    """Settings of a ProjectorModel, saved beside its weights.
+    """Settings of a ProjectorModel, saved with its weights.
 
     Args:
-        embedding_dim: width d of the embeddings it reads.
+        embedding_dim: width d of the input embeddings.
         projector: kind of projector, a key of `prefix_models.projector.projectors.PROJECTORS`.
-        tokens_per_region: number K of soft tokens for each embedding. One vector holds a whole
-            region, hence more than LLaVA's one for each patch; ClipCap has 10. Costs K positions
-            for each region of a prompt.
-        normalize_input: scale embeddings to the L2 norm sqrt(d), that is coordinates of about unit
-            size, before the projector. False: as they are.
-        encoder: name of the encoder whose embeddings it was trained on (open_clip's
-            "name/pretrained"); empty when unknown. Nothing loads it, but a RegionCaptioner refuses
-            a backbone of another name.
-        prompt: what `loss`, `generate` and `stream` ask about the one region they have:
-            "<region>" once, and words.
-        template: text around a prompt, with "{prompt}" where that goes. Empty means the tokenizer's
-            chat template, with one user turn, or where it has none "USER: ... ASSISTANT:"; the
-            model's own config holds what that came to, so a folder always asks the same way.
+        tokens_per_region: number K of soft tokens for each embedding. An embedding describes a
+            whole region and so needs more than the one token that LLaVA has for a patch; ClipCap
+            has 10. Every region in a prompt takes K positions.
+        normalize_input: scale embeddings to the L2 norm sqrt(d), so that coordinates are of about
+            unit size, before the projector.
+        encoder: name of the encoder that the embeddings come from (open_clip's "name/pretrained");
+            empty if unknown. It is not loaded, but a RegionCaptioner refuses a backbone of another
+            name.
+        prompt: the prompt of `loss`, `generate` and `stream`, with "<region>" once.
+        template: text around a prompt, with "{prompt}" in its place. Empty means one user turn of
+            the tokenizer's chat template or, if it has none, "USER: ... ASSISTANT:". The model's
+            config holds the resulting text, so a saved model always uses the same template.
 
     Raises:
-        PrefixModelError: a value is out of range or of another type.
+        PrefixModelError: a value is out of range or has the wrong type.
     """
 
     error: ClassVar[type[PrefixModelError]] = PrefixModelError
@@ -55,15 +54,17 @@ class ProjectorConfig(Checked):
         check_choice("projector", self.projector, PROJECTORS, PrefixModelError)
         if [place.region for place in find_placeholders(self.prompt)] != [0]:
             raise PrefixModelError(
-                f"prompt must hold <region> once and no other placeholder, got {self.prompt!r}; "
+                f"prompt must contain <region> once and no other placeholder, got {self.prompt!r}; "
                 "prompts about several regions go to ProjectorModel.answer"
             )
         if self.template and self.template.count(PROMPT_SLOT) != 1:
-            raise PrefixModelError(f"template must hold {PROMPT_SLOT} once, got {self.template!r}")
+            raise PrefixModelError(
+                f"template must contain {PROMPT_SLOT} once, got {self.template!r}"
+            )
         if find_placeholders(self.template):
             raise PrefixModelError(
-                f"template must hold no placeholder of a region or image, got {self.template!r}; "
-                "they belong in the prompt"
+                "template must not contain placeholders of regions or images, got "
+                f"{self.template!r}; they belong in the prompt"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""One transformer block of a ViT as plain weights and plain functions.
+"""A transformer block of a ViT as plain weights and functions.
 
-Reading the weights instead of calling the modules keeps us independent of how a library lays tokens
-out, of which attention class it uses, and of any hook somebody put on the caller's model.
+Reading weights instead of calling modules makes us independent of a library's layout of tokens, of
+its attention class, and of hooks on the caller's model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from regionlm.errors import ModelError
 
 _KINDS = ("gelu", "gelu_tanh", "quick_gelu")
-_TOLERANCE = 1e-6  # the two GELUs are 5e-4 apart, and QuickGELU 2e-2 from both
+_TOLERANCE = 1e-6  # the two GELUs differ by 5e-4, and QuickGELU from both by 2e-2
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class LayerNormWeights:
     eps: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Normalise ``x [..., D]``; statistics in the wider of the two dtypes, result as ``x``."""
+        """Normalise ``x [..., D]`` in the wider of the two dtypes; the result has that of ``x``."""
         wide = torch.promote_types(x.dtype, self.weight.dtype)
         y = F.layer_norm(
             x.to(wide), self.weight.shape, self.weight.to(wide), self.bias.to(wide), self.eps
@@ -147,7 +147,7 @@ def read_layer_norm(module: nn.Module, where: str) -> LayerNormWeights:
 
 
 def find_activation(module: nn.Module, where: str) -> Activation:
-    """Which activation a module computes, found by its answers: a name may mean anything.
+    """Which activation a module computes, found by trying it, because names are not reliable.
 
     Raises:
         ModelError: it computes neither form of GELU nor QuickGELU.
@@ -155,9 +155,9 @@ def find_activation(module: nn.Module, where: str) -> Activation:
     inputs, wanted = _trials()
     try:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            found = module.forward(inputs.clone())  # not the module itself, which may have hooks
+            found = module.forward(inputs.clone())  # not the module, which may have hooks
             misses = (found - wanted).abs().amax(1).tolist()
-    except Exception:  # whatever a module that isn't elementwise, or not on the CPU, raises
+    except Exception:  # raised by modules that aren't elementwise or not on the CPU
         misses = []
     for kind, miss in zip(_KINDS, misses, strict=False):
         if miss < _TOLERANCE:
@@ -167,7 +167,7 @@ def find_activation(module: nn.Module, where: str) -> Activation:
 
 @lru_cache
 def _trials() -> tuple[Tensor, Tensor]:
-    """Numbers ``[n]`` to try an activation on, and the answers ``[kinds, n]`` of those we know."""
+    """Inputs ``[n]`` to try an activation on, and the outputs ``[kinds, n]`` of the known ones."""
     with torch.inference_mode(False), torch.no_grad():
         inputs = torch.linspace(-6, 6, 49, dtype=torch.float64, device="cpu")
         return inputs, torch.stack([Activation(kind)(inputs) for kind in _KINDS])

@@ -1,4 +1,4 @@
-"""A number that tells whether a tensor holds what it held."""
+"""A number by which to notice that a tensor has changed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_COLUMNS = (2039, 2053)  # primes; the one that does not divide a tensor's size is none of its own
+_COLUMNS = (2039, 2053)  # primes; the one used does not divide the tensor's size
 
 
 def checksum(tensor: Tensor) -> int:
-    """Checksum of a tensor's numbers, bit by bit, and of their order; any shape, dtype and device.
+    """Checksum of a tensor's bits and their order; any shape, dtype and device.
 
-    One pass over the memory, about as fast as a sum. A single number that changes always changes
-    it, by however little; several do but for an accident, also where they only change places.
+    It takes one pass over the memory, about as fast as a sum. Any change of a single number changes
+    the checksum; changes of several, also their reordering, do so almost certainly.
     """
     flat = tensor.detach().reshape(-1)
     bits = flat.view(_INTEGERS[flat.element_size()])

@@ -1,4 +1,4 @@
-"""Frozen open_clip ViTs: images and texts to the joint space, and what inversion needs besides."""
+"""Frozen open_clip ViTs: embed images and texts, and provide what inversion needs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ class ClipViT(VisionBackbone):
     """A frozen open_clip model whose image tower is a plain ViT, [CLS]- or mean-pooled.
 
     Args:
-        model: an open_clip ``CLIP`` or ``CustomTextCLIP``. It is read, never changed: no hooks, no
-            flags flipped, nothing written to its tensors. It may keep training elsewhere; every
-            call reads the current weights.
-        tokenizer: ``list[str] -> LongTensor [T, context]``; needed by ``embed_texts`` only.
-        mean, std: input normalisation, RGB; default: the model's ``preprocess_cfg``, else OpenAI's.
+        model: an open_clip ``CLIP`` or ``CustomTextCLIP``. It is never changed: no hooks, flags or
+            tensors are set. It may be trained elsewhere; every call reads the current weights.
+        tokenizer: ``list[str] -> LongTensor [T, context]``; only ``embed_texts`` needs it.
+        mean, std: input normalisation, RGB; by default the model's ``preprocess_cfg`` or OpenAI's.
         name: shown in messages and reports.
         inversion_defaults: MaskInversion options (steps, lr, alpha, weight_decay, size, score,
-            relevance) that suit this model; used where the caller of ``MaskInversion`` gives none.
-        config: open_clip's ``model_cfg`` that the model was built from; needed to save it only.
+            relevance) that suit this model; the defaults of ``MaskInversion``.
+        config: open_clip's ``model_cfg`` of the model; only saving needs it.
 
     Raises:
-        ModelError: the image tower has a shape this class can't read (says which).
+        ModelError: the image tower is of a kind that is not supported (the message says which).
     """
 
     def __init__(
@@ -71,30 +70,30 @@ class ClipViT(VisionBackbone):
 
     @property
     def device(self) -> torch.device:
-        """Where the model's image tower is."""
+        """The image tower's device."""
         return self._parts.projection.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the model's image tower computes in."""
+        """The image tower's dtype."""
         return self._parts.patch_weight.dtype
 
     @property
     def logit_scale(self) -> float:
-        """Factor on cosines before a softmax over texts (about 100 for trained CLIPs)."""
+        """Factor of cosines in a softmax over texts (about 100 in trained CLIPs)."""
         return float(self.model.logit_scale.detach().exp())
 
     def to(self, device: str | torch.device) -> ClipViT:
-        """Move the held model, as ``nn.Module.to`` does; returns self."""
+        """Move the model, as ``nn.Module.to`` does; returns self."""
         self.model.to(device)
         return self
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Text embeddings ``[T, d]``, unnormalised; no gradient. A lone surrogate is U+FFFD.
+        """Text embeddings ``[T, d]``, unnormalised, without gradient.
 
         Raises:
-            InputError: not a list of strings, or empty. ModelError: built without a tokenizer, or
-                with that of another model.
+            InputError: not a list of strings, or an empty one.
+            ModelError: there is no tokenizer, or it is another model's.
         """
         if isinstance(texts, str) or not all(isinstance(t, str) for t in texts) or not texts:
             raise InputError(f"texts: expected a non-empty list of strings, got {texts!r}")
@@ -108,7 +107,7 @@ class ClipViT(VisionBackbone):
             return self.model.encode_text(tokens.to(self.device))
 
     def _check_tokens(self, highest: int) -> None:
-        """Before the model sees them: on a GPU an unknown token ends the whole process."""
+        """Check token ids beforehand, because on a GPU an unknown one kills the process."""
         known = text_tokens(self.model)
         if known is not None and highest >= known:
             raise ModelError(
@@ -117,21 +116,21 @@ class ClipViT(VisionBackbone):
             )
 
     def blocks(self) -> list[BlockWeights]:
-        """The transformer blocks, read afresh: tensors alias the model's."""
+        """The transformer blocks; their tensors are the model's current ones."""
         return self._parts.blocks()
 
     def head(self) -> Head:
-        """The last block and what follows it, read afresh."""
+        """The last block and what follows it, with the model's current tensors."""
         parts = self._parts
         return Head(parts.last_block(), parts.norm_after(), parts.projection, self.pooling)
 
     def trunk(
         self, pixels: Tensor, *, without: int = 1, added: Tensor | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
-        """See ``VisionBackbone.trunk``; ``pixels`` of any size and aspect that the patch divides.
+        """See ``VisionBackbone.trunk``; ``pixels`` may have any size that the patch divides.
 
-        ``added``, ``[B, gh * gw, D]``, is what other input channels give to the patch embeddings
-        (AlphaCLIP's); one image takes any number of them, and B is that number.
+        ``added``, ``[B, gh * gw, D]``, is added to the patch embeddings, for other input channels
+        (AlphaCLIP's). With a single image, B may be any number.
         """
         parts, dtype, grid = self._parts, self.dtype, self._check_pixels(pixels)
         patches = F.conv2d(

@@ -1,4 +1,4 @@
-"""The CLIP image tower inside a transformers model, such as LLaVA's."""
+"""The CLIP image tower in a transformers model, such as a LLaVA."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh":
 class HfClipViT(VisionBackbone):
     """A frozen ``CLIPVisionModel`` of transformers, as a backbone.
 
-    Such a tower has no projection to a joint space with texts. Its space is the one before: the
-    [CLS] token after ``post_layernorm``, ``pooler_output`` in transformers, of width D. Relevance
-    and inversion need no texts and work there as anywhere. The tower's own forward makes the
-    tokens; only the last block and the norm after it are read as weights.
+    Such a tower has no projection to a joint space with texts. Its embedding is the [CLS] token
+    after ``post_layernorm``, of width D (``pooler_output`` in transformers). Relevance and
+    inversion need no texts and work in this space as in any other. The tower's own forward computes
+    the tokens; only the last block and the norm after it are read as weights.
 
     Args:
-        tower: a ``CLIPVisionModel``; held, not changed.
+        tower: a ``CLIPVisionModel``; it is not changed.
         mean, std: input normalisation, RGB.
         name: shown in messages.
 
     Raises:
-        ModelError: the tower is none of CLIP's, or has another activation.
+        ModelError: the tower is not CLIP's, or has an unknown activation.
     """
 
     def __init__(
@@ -62,36 +62,36 @@ class HfClipViT(VisionBackbone):
 
     @property
     def device(self) -> torch.device:
-        """Where the tower is."""
+        """The tower's device."""
         return self._parts.post_layernorm.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the tower computes in."""
+        """The tower's dtype."""
         return self._parts.post_layernorm.weight.dtype
 
     def blocks(self) -> list[BlockWeights]:
-        """The transformer blocks; queries', keys' and values' weights are packed copies."""
+        """The transformer blocks; weights of queries, keys and values are packed copies."""
         return [self._block(number) for number in range(len(self._parts.encoder.layers))]
 
     def head(self) -> Head:
-        """The last block, the norm after it, and the identity in place of a projection."""
+        """The last block, the norm after it, and an identity in place of a projection."""
         norm = read_layer_norm(self._parts.post_layernorm, f"{self.name}: post_layernorm")
         weight = norm.weight
         proj = self.derived("identity", [weight], lambda: torch.eye(self.dim).to(weight))
         return Head(self._block(len(self._parts.encoder.layers) - 1), norm, proj, self.pooling)
 
     def check_size(self, pixels: Tensor) -> None:
-        """Raise InputError for pixels of another shape than the tower's, or not finite."""
+        """Raise InputError if the pixels are not finite or not of the tower's size."""
         self._check_pixels(pixels)
         if tuple(pixels.shape[2:]) != self.default_size:
             raise InputError(
-                f"size: {self.name} sees {self.default_size[0]} x {self.default_size[1]} pixels"
+                f"size: {self.name} takes {self.default_size[0]} x {self.default_size[1]} pixels"
                 f" only, got {pixels.shape[2]} x {pixels.shape[3]}; leave the size out"
             )
 
     def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:
-        """See ``VisionBackbone.trunk``; ``pixels`` of the tower's own size only."""
+        """See ``VisionBackbone.trunk``; ``pixels`` must have the tower's own size."""
         self.check_size(pixels)
         with in_eval_mode(self._tower):
             output = self._tower(pixels.to(self.device, self.dtype), output_hidden_states=True)

@@ -1,4 +1,4 @@
-"""Backbones by name, by checkpoint file, or from a folder."""
+"""Load backbones: by name and tag, from a checkpoint file, a folder, or the hub."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ def load_backbone(
     """Load a CLIP ViT with its weights.
 
     Args:
-        source: an open_clip model name (``ViT-B-32``), which a tag may follow
-            (``ViT-B-32/openai``); a local folder; or ``hf-hub:ID``, the folder of a hub repository.
-            A folder holds ``open_clip_config.json``, the weights and, where the config names a
-            tokenizer (``hf_tokenizer_name``), its files; or transformers' ``CLIPModel``. Texts
-            become the ids that open_clip gives them.
-        pretrained: with a name that no tag follows: open_clip's tag (``openai``,
-            ``laion2b_s34b_b79k``) or the path of a checkpoint file. Otherwise leave it out.
+        source: an open_clip model name, with its tag (``ViT-B-32/openai``) or without
+            (``ViT-B-32``); a local folder; or ``hf-hub:ID``, a hub repository. A folder holds
+            ``open_clip_config.json``, the weights and, if the config names a tokenizer
+            (``hf_tokenizer_name``), its files; or it holds transformers' ``CLIPModel``. Texts are
+            tokenized as open_clip does.
+        pretrained: for a name without a tag: open_clip's tag (``openai``, ``laion2b_s34b_b79k``) or
+            the path of a checkpoint file. Otherwise leave it out.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
-        offline: never use the network; weights must be in the Hugging Face cache already.
-        quick_gelu: which GELU the weights were trained with. By default a tag knows, an OpenAI
-            TorchScript file is QuickGELU, one made of an open_clip model says what it is, a file
-            that open_clip publishes or whose name says ``quickgelu`` tells, and any other file
-            follows the model's name or config: ask for
-            ``ViT-B-32-quickgelu`` where it was trained so. The wrong one gives no error, only bad
-            vectors; where nothing tells, a ``ModelWarning`` says so.
+        offline: never use the network; weights must already be in the Hugging Face cache.
+        quick_gelu: whether the weights were trained with QuickGELU. By default this follows from
+            the tag, from a TorchScript file (OpenAI's are QuickGELU), from the name of a file that
+            open_clip publishes or that contains ``quickgelu``, and otherwise from the model's name
+            or config, such as ``ViT-B-32-quickgelu``. A wrong choice gives no error, only bad
+            embeddings; if nothing decides, there is a ``ModelWarning``.
 
     Raises:
-        ModelError: unknown name or tag, missing, damaged or misfitting files, no such device.
+        ModelError: the name, tag or device is unknown, or files are missing, damaged or do not
+            match.
     """
     target = resolve_device(device)
     is_hub = source.startswith(HUB)
     folder = Path(source.removeprefix("local-dir:"))
     if is_hub or source.startswith("local-dir:") or folder.is_dir():
         if pretrained is not None:
-            raise ModelError(f"model folder {source}: brings its own weights; leave out pretrained")
+            raise ModelError(f"model folder {source}: it has its own weights; leave out pretrained")
         if is_hub:
             folder = download_folder(source.removeprefix(HUB), offline)
         return _load_folder(folder, quick_gelu).to(target)
@@ -76,7 +76,7 @@ def load_backbone(
 
 
 def split_tag(source: str) -> tuple[str, str | None]:
-    """The name of an open_clip model and the tag that follows it; None: what it says is no such."""
+    """Split ``NAME/TAG`` of an open_clip model; the tag is None if there is none."""
     import open_clip
 
     name, _, tag = source.rpartition("/")
@@ -86,7 +86,7 @@ def split_tag(source: str) -> tuple[str, str | None]:
 
 
 def is_open_clip_name(source: str) -> bool:
-    """Whether open_clip has a model of this name, which a tag may follow."""
+    """Whether this is the name of an open_clip model, with or without a tag."""
     import open_clip
 
     return split_tag(source)[0].replace("/", "-") in open_clip.list_models()
@@ -128,7 +128,7 @@ def _load_named(
 ) -> ClipViT:
     import open_clip
 
-    name = source.replace("/", "-")  # OpenAI writes ViT-B/32
+    name = source.replace("/", "-")  # OpenAI's spelling is ViT-B/32
     config = open_clip.get_model_config(name)
     if config is None:
         raise ModelError(_unknown_name(source, open_clip.list_models()))
@@ -168,14 +168,14 @@ def _load_named(
 
 
 def _says_quick_gelu(weights: Path) -> bool | None:
-    """What the format or the name of a file says of it; None: nothing."""
+    """What the format or the name of a file says about QuickGELU; None if nothing."""
     if is_torchscript(weights):
         return is_quick_gelu(torchscript_classes(weights))
     return True if "quickgelu" in weights.name.lower() else None
 
 
 def _published_as(name: str, weights: Path) -> dict[str, Any]:
-    """open_clip's config of the tag of this model that downloads a file of this name; {}: none."""
+    """open_clip's config of this model's tag that has a file of this name; {} if there is none."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
     for tag in list_pretrained_tags_by_model(name):
@@ -188,9 +188,9 @@ def _published_as(name: str, weights: Path) -> dict[str, Any]:
 def _warn_of_gelu(source: str, weights: Path) -> None:
     warnings.warn(
         f"weights {weights}: nothing says whether {source} was trained with QuickGELU, so plain"
-        " GELU is taken; give load_backbone quick_gelu=True or False to be sure",
+        " GELU is used; give load_backbone quick_gelu=True or False to be sure",
         ModelWarning,
-        stacklevel=4,  # who called load_backbone
+        stacklevel=4,  # the caller of load_backbone
     )
 
 

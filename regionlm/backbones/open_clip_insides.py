@@ -1,7 +1,7 @@
-"""What we know of open_clip beyond the calls that it documents; no other module knows it.
+"""All our knowledge of open_clip beyond its documented calls; no other module has any.
 
-It is the names of its files, of the keys of its configs and checkpoints, and of the parts of its
-image towers. Each is tried on open_clip itself in tests/regionlm/backbones/test_open_clip_insides.
+It consists of the names of files, of keys in configs and checkpoints, and of parts of image towers.
+tests/regionlm/backbones/test_open_clip_insides checks all of it against open_clip itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from regionlm.backbones.blocks import (
 from regionlm.backbones.vision import Pooling
 from regionlm.errors import ModelError
 
-#: A model's folder: its config, and its weights under the first of these names that is there.
+#: Files of a model's folder: its config, and its weights under the first of these names.
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = (
     "open_clip_model.safetensors",
@@ -33,26 +33,27 @@ WEIGHT_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-#: Weights in a hub repository whose tag names no file, and where files of plain addresses are kept.
+#: Weights in a hub repository if the tag names no file, and the cache of files from other URLs.
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 URL_CACHE = Path("~/.cache/clip")
-#: Tokens of open_clip's own tokenizer, and context and tokens of a text tower that tells neither.
+#: Tokens of open_clip's own tokenizer, and the default context of a text tower.
 OWN_TOKENS, DEFAULT_CONTEXT = 49408, 77
-#: Keys of a ``text_cfg``: the tokenizer's name, and what else changes what it gives.
+#: Keys of a ``text_cfg``: the tokenizer's name, and its options.
 TOKENIZER_NAME = "hf_tokenizer_name"
 TOKENIZER_OPTIONS = ("tokenizer_kwargs", "tokenizer_mode")
-#: Numbers that OpenAI's archives hold beside the weights.
+#: Numbers in OpenAI's archives that are not weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
 class ImageTower:
-    """The parts of an open_clip ``VisionTransformer``; tensors alias the model's, read afresh.
+    """The parts of an open_clip ``VisionTransformer``, always with its current tensors.
 
     Args:
-        visual: a model's ``visual``. name: the model's, for messages.
+        visual: a model's ``visual``.
+        name: the model's name, for messages.
 
     Raises:
-        ModelError: no plain ViT that is pooled at [CLS] or over its patches (says what it is).
+        ModelError: not a plain ViT that is pooled at [CLS] or over its patches.
     """
 
     def __init__(self, visual: nn.Module | None, name: str) -> None:
@@ -72,12 +73,12 @@ class ImageTower:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels that the model was built for."""
+        """(height, width) in pixels of the model's input."""
         return tuple(self.module.image_size)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches in a column and in a row of such an image."""
+        """Patches per column and row of such an image."""
         return tuple(self.module.grid_size)
 
     @property
@@ -97,16 +98,16 @@ class ImageTower:
 
     @property
     def preprocess(self) -> dict[str, Any]:
-        """What the model says of its input: mean and std, where it says anything."""
+        """The model's preprocessing (mean and std), if it has any."""
         return getattr(self.module, "preprocess_cfg", None) or {}
 
     def norm_before(self) -> LayerNormWeights | None:
-        """The norm of the blocks' input; None where the model has none."""
+        """The norm before the blocks; None if the model has none."""
         norm = self.module.ln_pre
         return None if isinstance(norm, nn.Identity) else self._norm(norm, "ln_pre")
 
     def norm_after(self) -> LayerNormWeights:
-        """The norm of the blocks' output."""
+        """The norm after the blocks."""
         return self._norm(self.module.ln_post, "ln_post")
 
     def blocks(self) -> list[BlockWeights]:
@@ -114,7 +115,7 @@ class ImageTower:
         return [self._block(number) for number in range(len(_blocks(self.module)))]
 
     def last_block(self) -> BlockWeights:
-        """The last of them."""
+        """The last transformer block."""
         return self._block(len(_blocks(self.module)) - 1)
 
     def _block(self, number: int) -> BlockWeights:
@@ -134,7 +135,7 @@ class _Elementwise(nn.Module):
 
 
 def set_activation(visual: nn.Module, kind: str) -> None:
-    """Let every block of an image tower compute this kind of ``Activation``; changes the tower."""
+    """Set the ``Activation`` of all blocks of an image tower, which is changed."""
     for block in _blocks(visual):
         block.mlp.gelu = _Elementwise(Activation(kind))
 
@@ -144,7 +145,7 @@ def _blocks(visual: Any) -> Any:
 
 
 def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
-    """How the tower pools; ModelError for every tower that isn't a plain ViT we can read."""
+    """How the tower pools; ModelError if it isn't a supported plain ViT."""
     wanted = "expected an open_clip ViT pooled at [CLS] or over its patches"
     parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post")
     if visual is None or not all(hasattr(visual, part) for part in parts):
@@ -155,7 +156,7 @@ def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
         raise ModelError(f"{name}: {wanted} with a projection, found none (visual.proj is None)")
     pool = getattr(visual, "pool_type", "tok")
     if pool == "tok":
-        return "cls"  # layer norm before or after taking one token is the same
+        return "cls"  # for one token, the order of norm and pool does not matter
     if pool == "avg" and getattr(visual, "final_ln_after_pool", False):
         return "mean"
     detail = " with the layer norm before the pool" if pool == "avg" else ""
@@ -207,7 +208,7 @@ def _layer_scale(block: nn.Module, name: str, where: str) -> Tensor | None:
 
 
 def _refuse_extras(block: Any, where: str) -> None:
-    """Name the first optional part that is switched on and that our formulas don't have."""
+    """Raise ModelError, naming the part, if the block has optional parts we don't compute."""
     names = ("ln_q", "ln_k", "ln_inner", "logit_scale", "head_scale", "bias_k", "bias_v")
     parts = [(block.attn, name) for name in (*names, "add_zero_attn")]
     parts += [(block, "ln_attn"), (block, "ln_1_kv"), (block.mlp, "ln")]
@@ -221,7 +222,7 @@ def _refuse_extras(block: Any, where: str) -> None:
 
 
 def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
-    """ModelError for a ``model_cfg`` whose towers can't be read, before anything is fetched."""
+    """Raise ModelError if a ``model_cfg`` is not supported, before anything is downloaded."""
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
     if "multimodal_cfg" in config or "timm_model_name" in vision:
         kind = "CoCa" if "multimodal_cfg" in config else f"timm's {vision['timm_model_name']}"
@@ -236,7 +237,7 @@ def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
 
 
 def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:
-    """An open_clip model from its ``model_cfg``, weights not yet loaded; global RNG state is kept.
+    """Build an open_clip model from its ``model_cfg``, without weights; keeps the RNG state.
 
     Raises:
         ModelError: the config isn't valid.
@@ -257,27 +258,27 @@ def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = Non
 
 
 def with_activation(config: dict[str, Any], quick_gelu: bool | None) -> dict[str, Any]:
-    """The ``model_cfg`` that says by itself which GELU the weights need."""
+    """The ``model_cfg`` with the GELU that the weights need; None leaves it as it is."""
     return config if quick_gelu is None else {**config, "quick_gelu": quick_gelu}
 
 
 def is_quick_gelu(classes: str) -> bool:
     """Whether a TorchScript archive's model computes QuickGELU.
 
-    OpenAI's all do; one made of an open_clip model names the class where it does.
+    All of OpenAI's do; an archive of an open_clip model names the class if it does.
 
     Args:
-        classes: of `regionlm.backbones.torchscript.torchscript_classes`.
+        classes: from `regionlm.backbones.torchscript.torchscript_classes`.
     """
     return "QuickGELU" in classes or "open_clip" not in classes
 
 
 def in_layout_of(expected: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors under the names, and the logit scale in the rank, that a model has.
+    """A checkpoint's tensors with the model's names, and its rank of the logit scale.
 
-    Older checkpoints have text weights at the top level where the model keeps them under ``text.``,
-    position ids that the model no longer stores, and a logit scale of another rank. OpenAI's hold
-    three numbers, and archives of a scripted model the text tower's causal mask, which is built.
+    Older checkpoints have text weights at the top level instead of under ``text.``, position ids
+    that are no longer stored, and a logit scale of another rank. OpenAI's also hold three numbers,
+    and archives of a scripted model the text tower's causal mask.
     """
 
     def renamed(key: str) -> str:
@@ -294,7 +295,7 @@ def in_layout_of(expected: dict[str, Tensor], state: dict[str, Tensor]) -> dict[
 
 
 def text_tokens(model: nn.Module) -> int | None:
-    """Rows of a model's table of token embeddings; None: unknown."""
+    """Rows of a model's token embedding; None if unknown."""
     text = getattr(model, "text", model)
     table = getattr(text, "token_embedding", None)
     if table is None and hasattr(text, "transformer"):  # a transformers model
@@ -303,9 +304,9 @@ def text_tokens(model: nn.Module) -> int | None:
 
 
 def get_tokenizer(source: str, **options: bool) -> Any:
-    """``open_clip.get_tokenizer``, also where open_clip is older than the transformers it uses.
+    """``open_clip.get_tokenizer``, also for releases of open_clip older than transformers 5.
 
-    Up to 3.2 it calls transformers' ``batch_encode_plus``, which transformers 5 no longer has.
+    Up to 3.2 they call ``batch_encode_plus``, which transformers 5 no longer has.
     """
     import open_clip
 
@@ -317,7 +318,7 @@ def get_tokenizer(source: str, **options: bool) -> Any:
 
 
 def text_cleaning() -> Callable[[str], str]:
-    """What open_clip does to a text before a tokenizer by name where no options say otherwise."""
+    """The function with which open_clip cleans texts for tokenizers by name, by default."""
     from open_clip.tokenizer import get_clean_fn
 
     return get_clean_fn("whitespace")

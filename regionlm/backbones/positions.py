@@ -1,4 +1,4 @@
-"""Positional embeddings for grids the model was not built for."""
+"""Positional embeddings for other patch grids than the model's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ def resample_positions(
 ) -> Tensor:
     """Positional embedding ``[1 + gh * gw, D]`` for another patch grid; row 0 ([CLS]) is kept.
 
-    Bicubic, antialiased, corners not aligned: what open_clip's loader and the published
-    MaskInversion code do. An equal grid returns ``positions`` itself. Never writes to its input.
+    Bicubic, antialiased, without aligned corners, as in open_clip's loader and in the published
+    MaskInversion code. For an equal grid the result is ``positions`` itself. The input is never
+    changed.
     """
     if grid == native_grid:
         return positions
     cls_row, patch_rows = positions[:1], positions[1:]
     image = patch_rows.T.reshape(1, -1, *native_grid)
-    wide = torch.promote_types(image.dtype, torch.float32)  # bicubic of halves is not everywhere
+    wide = torch.promote_types(image.dtype, torch.float32)  # no bicubic half precision everywhere
     resized = F.interpolate(
         image.to(wide), size=grid, mode="bicubic", antialias=True, align_corners=False
     )

@@ -1,4 +1,4 @@
-"""What is published of backbones: from the Hugging Face cache, or the hub."""
+"""Published backbones: from the Hugging Face cache, or downloaded from the hub."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from regionlm.errors import ModelError
 
 
 def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
-    """Local path of a tag's weights; downloads them unless ``offline``.
+    """Local path of a tag's weights, downloaded unless ``offline``.
 
     Args:
-        what: model and tag, for messages. tag_config: ``open_clip.get_pretrained_cfg``'s.
+        what: model and tag, for messages.
+        tag_config: from ``open_clip.get_pretrained_cfg``.
+        offline: use only files on this machine.
 
     Raises:
-        ModelError: not on this machine and offline, or the download failed; says where to put them.
+        ModelError: they are not on this machine and can't be downloaded; the message says where to
+            get them.
     """
     repository, _, filename = tag_config.get("hf_hub", "").rpartition("/")
     names = (filename,) if filename else HUB_FILES
@@ -51,12 +54,13 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
 
 
 def download_folder(hub_id: str, offline: bool) -> Path:
-    """Local folder of a hub repository; downloads it unless ``offline``.
+    """Local folder of a hub repository, downloaded unless ``offline``.
 
-    Of weights that are there in several formats only one is fetched, and none of other frameworks.
+    If it has weights in several formats, only one is downloaded, and none of other frameworks.
 
     Raises:
-        ModelError: not on this machine and offline, no such repository, or the download failed.
+        ModelError: there is no such repository, on this machine or on the hub, or the download
+            failed.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -65,14 +69,14 @@ def download_folder(hub_id: str, offline: bool) -> Path:
     try:
         files = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).list_repo_files(hub_id)
         return Path(snapshot_download(hub_id, ignore_patterns=_needless(files)))
-    except Exception as error:  # no network, no such repository, disk full ...
+    except Exception as error:  # no network, no such repository, disk full, and so on
         raise ModelError(
             f"no model {hub_id!r} on the hub ({type(error).__name__}); mistyped? else give a folder"
         ) from error
 
 
 def _cached_folder(hub_id: str) -> Path:
-    """Where the hub's cache has a repository, also where not all of it is there."""
+    """A repository's folder in the hub's cache, even if it is incomplete."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in (CONFIG_FILE, CONFIG):
@@ -86,7 +90,7 @@ def _cached_folder(hub_id: str) -> Path:
 
 
 def _needless(files: Iterable[str]) -> list[str]:
-    """Which of a repository's files are weights that are there twice, or another framework's."""
+    """Files of a repository that are redundant weights, or those of other frameworks."""
     files = list(files)
     whole = [name for name in WEIGHT_FILES if name in files][1:]
     others = [name for name in files if name.endswith((".h5", ".msgpack", ".onnx", ".ot"))]
@@ -100,7 +104,7 @@ def _from_hub(repository: str, name: str, offline: bool) -> tuple[Path | None, s
 
     try:
         return Path(hf_hub_download(repository, name, local_files_only=offline)), ""
-    except Exception as error:  # missing entry, no network, no such repository, disk full ...
+    except Exception as error:  # missing file, no network, no such repository, disk full, and so on
         return None, f"{type(error).__name__}: {error}"
 
 

@@ -1,4 +1,4 @@
-"""A backbone as a folder that ``load_backbone`` (and open_clip's ``local-dir:``) reads."""
+"""Save a backbone as a folder for ``load_backbone`` and open_clip's ``local-dir:``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from regionlm.backbones.text_tokenizers import FileTokenizer, folder_tokenizer
 from regionlm.errors import ModelError
 from regionlm.files import write_atomically
 
-_LOCAL = "local"  # open_clip wants a name, and takes the folder's own files under any
+_LOCAL = "local"  # open_clip needs some name, but then reads the folder's files
 _TRIALS = ["a photo of a dog", "A \u201cCafé\u201d &amp; \ufb01sh_2", "word " * 300]
 
 
 def save_backbone(backbone: ClipViT, folder: Path) -> None:
     """Write config, weights and, unless it is open_clip's own, the tokenizer to a new folder.
 
-    The config names the tokenizer, so that open_clip's loader takes it, too.
+    The config names the tokenizer, so that open_clip's loader also uses it.
 
     Raises:
-        ModelError: the backbone doesn't know its open_clip config, or has a tokenizer of a kind
-            that isn't a file, or another than the config describes; nothing is written then.
-            InputError, OSError: the folder can't be written.
+        ModelError: the backbone doesn't know its open_clip config, or has a tokenizer that can't be
+            saved or that the config does not describe; nothing is written.
+        InputError, OSError: the folder can't be written.
     """
     if backbone.config is None:
         raise ModelError(
@@ -53,7 +53,7 @@ def save_backbone(backbone: ClipViT, folder: Path) -> None:
 
 
 def _describe(backbone: ClipViT, folder: Path) -> None:
-    """Everything but the weights, read back."""
+    """Write everything but the weights, and read it back."""
     model_config: dict[str, Any] = deepcopy(dict(backbone.config or {}))
     text_config = model_config["text_cfg"]
     if _save_tokenizer(backbone, folder):
@@ -82,7 +82,7 @@ def _reads_alike(folder: Path, text_config: dict[str, Any], tokenizer: Any) -> b
 
 
 def _save_tokenizer(backbone: ClipViT, folder: Path) -> bool:
-    """Write the tokenizer's files; whether the config must name it."""
+    """Write the tokenizer's files; return whether the config must name it."""
     from open_clip import SimpleTokenizer
 
     tokenizer: Any = backbone.tokenizer
@@ -92,7 +92,7 @@ def _save_tokenizer(backbone: ClipViT, folder: Path) -> bool:
         return False
     if not hasattr(tokenizer, "save_pretrained"):
         raise ModelError(
-            f"{backbone.name}: expected a tokenizer that a folder can hold (tokenizer.json or"
+            f"{backbone.name}: expected a tokenizer that can be saved (tokenizer.json or"
             f" open_clip's), found {type(tokenizer).__name__}"
         )
     tokenizer.save_pretrained(folder)

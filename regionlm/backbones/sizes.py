@@ -1,4 +1,4 @@
-"""Input sizes and patch grids; always (height, width)."""
+"""Input sizes and patch grids, always as (height, width)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_SIDE = 4096  # pixels; 256 x 256 patches of 16, already hours of work on a C
 
 
 def resolve_size(size: int | tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
-    """``S`` or ``(H, W)`` input pixels to ``(H, W)``; InputError if no model input (says why)."""
+    """Input pixels ``S`` or ``(H, W)`` as ``(H, W)``; InputError if the model can't take them."""
     found = check_value("size", size, int | tuple[int, int], InputError)
     height, width = (found, found) if is_integer(found) else found
     grid_of((height, width), patch_size)
@@ -17,7 +17,7 @@ def resolve_size(size: int | tuple[int, int], patch_size: tuple[int, int]) -> tu
 
 
 def grid_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
-    """Patches down and across an input of ``size`` pixels; InputError unless it divides evenly."""
+    """Patches per column and row of ``size`` pixels; InputError unless the patch divides it."""
     for side, patch in zip(size, patch_size, strict=True):
         if side < patch or side % patch or side > MAX_SIDE:
             near = min(max(round(side / patch), 1), MAX_SIDE // patch) * patch
@@ -29,6 +29,6 @@ def grid_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, in
 
 
 def nearest_size(side: int, patch_size: tuple[int, int]) -> tuple[int, int]:
-    """The model input closest to ``side`` x ``side`` pixels that the patch divides."""
+    """The input size closest to ``side`` x ``side`` pixels that the patch divides."""
     height, width = (max(round(side / patch), 1) * patch for patch in patch_size)
     return height, width

@@ -1,4 +1,4 @@
-"""CLIP weight files: read without running code from them, fitted into a model strictly."""
+"""Read CLIP weight files without running code from them, and load them into models strictly."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     A state dict may be bare or a training checkpoint's, see ``bare_state_dict``.
 
     Raises:
-        ModelError: the file is missing, truncated, no such file, or a pickle that holds more than
-            tensors (which is never executed).
+        ModelError: the file is missing, truncated or of another kind, or a pickle that holds more
+            than tensors (which is never executed).
     """
     if not path.is_file():
         raise ModelError(f"weights {path}: no such file; give the path of a CLIP checkpoint")
@@ -30,7 +30,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"weights {path}: the file is empty; copy or download it again")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old file formats: ours to mind, not the user's
+            warnings.simplefilter("ignore")  # about old file formats, which do not concern the user
             state = _read(path)
     except pickle.UnpicklingError as error:
         names = foreign_names(path)
@@ -39,7 +39,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights {path}: expected tensors only, found a pickle that {found} (it was not"
             " executed); use a .safetensors file or a plain state dict"
         ) from error
-    except Exception as error:  # readers raise many types for broken files
+    except Exception as error:  # readers raise many types for damaged files
         raise ModelError(
             f"weights {path}: expected safetensors or a PyTorch state dict, but the file is"
             f" truncated or of another kind ({type(error).__name__}); copy or download it again"
@@ -57,7 +57,7 @@ def _described(state: object) -> str:
     if not isinstance(state, dict):
         return type(state).__name__
     keys = [str(key)[:40] for key, value in state.items() if not isinstance(value, Tensor)]
-    return "a dict in which other things are under " + ", ".join(keys[:3])
+    return "a dict with other things under " + ", ".join(keys[:3])
 
 
 def _read(path: Path) -> dict:
@@ -71,14 +71,20 @@ def _read(path: Path) -> dict:
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], *, what: str, name: str) -> None:
-    """Put a state dict, also of an older layout, into an open_clip model; every tensor must fit.
+    """Load a state dict, possibly of an older layout, into an open_clip model; all must fit.
 
-    A model that is a part of the one that was saved, as in a LightningModule with a loss of its
-    own, is found where it is the only one there.
+    If the model was only a part of what was saved, such as a LightningModule with a loss, that part
+    is loaded, provided there is only one.
+
+    Args:
+        model: an open_clip model.
+        state: tensors by name.
+        what: the file, for messages.
+        name: the model, for messages.
 
     Raises:
-        ModelError: names, counts and the first misfit (``what``: the file; ``name``: the model); or
-            the file holds several such models.
+        ModelError: a tensor is missing, unknown or of the wrong shape; or the state dict holds
+            several such models.
     """
     expected = model.state_dict()
     state = in_layout_of(expected, _only_part(expected, state, what, name))
@@ -103,7 +109,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], *, what: str, name:
 def _only_part(
     expected: dict[str, Tensor], state: dict[str, Tensor], what: str, name: str
 ) -> dict[str, Tensor]:
-    """The tensors of the part that has exactly the model's names; all of them where none has."""
+    """The tensors of the only part with exactly the model's names, or all if there is none."""
     if in_layout_of(expected, state).keys() >= expected.keys():
         return state
     probe = next(iter(expected))

@@ -25,14 +25,14 @@ from regionlm.errors import InputError, ModelError, ModelWarning
 
 TOKENIZER_FILE, SETTINGS_FILE = "tokenizer.json", "tokenizer_config.json"
 _VOCABULARIES = (TOKENIZER_FILE, "vocab.txt", "vocab.json", "*.model")
-_ANY_HIGHEST = 2  # an eos_token_id by which transformers, too, means the highest token of a text
+_ANY_HIGHEST = 2  # the eos_token_id for which transformers also takes a text's highest token
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
 def whole_characters(text: str) -> str:
-    """A text with U+FFFD for each half of a character, which no tokenizer takes.
+    """Replace each lone surrogate, which no tokenizer takes, by U+FFFD.
 
-    JSON may hold such halves (lone surrogates), and so may arguments that are not UTF-8.
+    They occur in JSON and in command-line arguments that are not UTF-8.
     """
     return _HALVES.sub("\ufffd", text)
 
@@ -40,17 +40,19 @@ def whole_characters(text: str) -> str:
 class FileTokenizer:
     """A folder's own ``tokenizer.json``, cut and padded to a CLIP text tower's context.
 
-    For vocabularies that are nobody else's; published models have open_clip's tokenizers. Texts are
-    cleaned as open_clip cleans them: Unicode mended, HTML entities and spaces resolved. The file's
-    own post-processor must add the start and end tokens. Texts that are too long lose their last
-    words, not their end token.
+    For custom vocabularies; published models have open_clip's tokenizers. Texts are cleaned as
+    open_clip does: broken Unicode repaired, HTML entities resolved, whitespace normalised. The
+    file's post-processor must add the start and end tokens. Texts that are too long lose their last
+    words, but not their end token.
 
     Args:
-        path: the file. context: tokens per text. vocabulary: rows of the model's embedding table.
-        pad: id after the end of a text.
+        path: the file.
+        context: tokens per text.
+        vocabulary: rows of the model's embedding table.
+        pad: id of the padding after a text.
 
     Raises:
-        ModelError: no tokenizer in the file, or it has more tokens than the model.
+        ModelError: the file holds no tokenizer, or it has more tokens than the model.
     """
 
     def __init__(self, path: Path, *, context: int, vocabulary: int, pad: int = 0) -> None:
@@ -65,7 +67,7 @@ class FileTokenizer:
         self.backend_tokenizer.no_padding()
         self.context, self.pad = context, pad
         padding = self.backend_tokenizer.id_to_token(pad)
-        if padding is not None:  # transformers, too, takes that word in a text for the padding
+        if padding is not None:  # transformers also treats this word in a text as padding
             self.backend_tokenizer.add_special_tokens([padding])
 
     def __call__(self, texts: list[str]) -> Tensor:
@@ -81,10 +83,10 @@ class FileTokenizer:
         return unknown_words(self, text)
 
     def save(self, folder: Path) -> bool:
-        """Write the tokenizer to a folder, as transformers and ``folder_tokenizer`` read it.
+        """Write the tokenizer to a folder, for transformers and ``folder_tokenizer``.
 
         Returns:
-            Whether open_clip can read it, too: not where no token has the id of the padding.
+            Whether open_clip can also read it, which needs a token with the id of the padding.
         """
         self.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
         pad = self.backend_tokenizer.id_to_token(self.pad)
@@ -99,15 +101,15 @@ def _read(path: Path) -> Any:
 
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust side raises plain Exception
+    except Exception as error:  # the Rust code raises plain Exception
         raise ModelError(f"tokenizer {path}: can't be read ({error})") from error
 
 
 def unknown_words(tokenizer: object, text: str) -> list[str]:
-    """Parts of a text that a tokenizer with a word-level vocabulary lacks; others know all."""
+    """Words of a text that a word-level tokenizer does not know; other tokenizers know all."""
     from tokenizers.models import WordLevel
 
-    # A FileTokenizer, or open_clip's around one of transformers.
+    # A FileTokenizer, or open_clip's wrapper of one of transformers.
     backend = getattr(getattr(tokenizer, "tokenizer", tokenizer), "backend_tokenizer", None)
     if backend is None or not isinstance(backend.model, WordLevel):
         return []
@@ -119,7 +121,7 @@ def unknown_words(tokenizer: object, text: str) -> list[str]:
 
 
 def refuse_unknown(tokenizer: object, texts: Sequence[str], name: str) -> None:
-    """InputError for a text with words that the model ``name`` takes for one and the same."""
+    """Raise InputError if a text has words that the model ``name`` does not know."""
     for text in texts:
         words = unknown_words(tokenizer, text)
         if words:
@@ -130,15 +132,15 @@ def refuse_unknown(tokenizer: object, texts: Sequence[str], name: str) -> None:
 
 
 def folder_tokenizer(folder: Path, text_config: dict[str, Any]) -> Any:
-    """The tokenizer of an open_clip model's folder: the one that open_clip itself takes for it.
+    """The tokenizer of an open_clip model's folder, the same that open_clip itself uses.
 
-    A text tower that names no tokenizer has open_clip's own. The exception are folders that
-    open_clip can't read: their text tower is too small for that one, or exactly of the size of
-    another that is there as ``tokenizer.json``, which then is theirs.
+    A text tower that names no tokenizer has open_clip's own. The exceptions are folders that
+    open_clip can't read: if the text tower is too small for that tokenizer, or has exactly the size
+    of the one in ``tokenizer.json``, it has the latter.
 
     Args:
-        folder: has ``open_clip_config.json`` and, where that names a tokenizer, its files; the
-            network is never asked for them.
+        folder: has ``open_clip_config.json`` and, if that names a tokenizer, its files; the network
+            is never used.
         text_config: the ``text_cfg`` in that config.
 
     Raises:
@@ -167,25 +169,25 @@ def model_tokenizer(name: str, text_config: dict[str, Any], offline: bool) -> An
     """The tokenizer of one of open_clip's models by name.
 
     Raises:
-        ModelError: it is on the hub and can't be had.
+        ModelError: it is on the hub and can't be downloaded.
     """
     named = text_config.get(TOKENIZER_NAME)
     if not named:
         return get_tokenizer(name)
     try:
         return get_tokenizer(name, local_files_only=offline, trust_remote_code=False)
-    except Exception as error:  # the hub's, the network's and the file system's have no common type
+    except Exception as error:  # errors of hub, network and file system have no common type
         how = "--offline was given" if offline else "the download failed"
         raise ModelError(
-            f"{name}: its tokenizer {named} can't be had ({type(error).__name__}: not on this"
-            f" machine, and {how}); download it while there is a network (hf download {named})"
+            f"{name}: its tokenizer {named} is missing ({type(error).__name__}: not on this"
+            f" machine, and {how}); download it while you have a network (hf download {named})"
         ) from error
 
 
 def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
     """The tokenizer of a transformers ``CLIPModel``'s folder.
 
-    Open_clip's own where the folder has the same vocabulary or, with as many tokens, none.
+    It is open_clip's own if the folder has the same vocabulary, or no tokenizer but as many tokens.
 
     Args:
         folder: may have ``tokenizer.json``.
@@ -193,7 +195,7 @@ def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
 
     Raises:
         ModelError: the file is missing, damaged or another model's, or its texts do not end with
-            the token that is read: transformers asks for one by number, open_clip for the highest.
+            their highest token, whose output open_clip takes.
     """
     from open_clip import SimpleTokenizer
 
@@ -221,7 +223,7 @@ def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
 
 
 def _saved_file(folder: Path, text_config: dict[str, Any], rows: int) -> FileTokenizer | None:
-    """What ``FileTokenizer.save`` wrote, read back without transformers; None: something else."""
+    """Read a tokenizer that ``FileTokenizer.save`` wrote; None if it is another."""
     path = folder / TOKENIZER_FILE
     if not path.is_file() or any(text_config.get(key) for key in TOKENIZER_OPTIONS):
         return None
@@ -237,21 +239,21 @@ def _saved_file(folder: Path, text_config: dict[str, Any], rows: int) -> FileTok
 
 
 def _own_settings(pad: str) -> dict[str, str]:
-    """What transformers must know of a ``FileTokenizer`` beside its file."""
+    """What transformers must know about a ``FileTokenizer`` in addition to its file."""
     return {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad}
 
 
 def _named(folder: Path, text_config: dict[str, Any]) -> Any:
     if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
-        raise ModelError(  # for which transformers would make up a vocabulary
+        raise ModelError(  # transformers would make up a vocabulary
             f"model folder {folder}: lacks the files of its tokenizer,"
             f" {text_config[TOKENIZER_NAME]}; copy {TOKENIZER_FILE} and {SETTINGS_FILE} there"
         )
-    # An option of the folder's could ask for code in the folder to be run.
+    # The folder's options could ask to run code in the folder.
     tokenizer = _by_open_clip(folder, local_files_only=True, trust_remote_code=False)
     try:
         tokenizer([""])
-    except Exception as error:  # such as transformers' ValueError where no token pads
+    except Exception as error:  # such as transformers' ValueError if there is no padding token
         raise _unusable(folder, error) from error
     return tokenizer
 
@@ -259,25 +261,25 @@ def _named(folder: Path, text_config: dict[str, Any]) -> Any:
 def _by_open_clip(folder: Path, **options: bool) -> Any:
     try:
         return get_tokenizer(f"local-dir:{folder}", **options)
-    except Exception as error:  # transformers, open_clip and the Rust side raise many types
+    except Exception as error:  # transformers, open_clip and the Rust code raise many types
         raise _unusable(folder, error) from error
 
 
 def _unusable(folder: Path, error: Exception) -> ModelError:
     reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
     return ModelError(
-        f"model folder {folder}: open_clip can't make the tokenizer that its {CONFIG_FILE} asks for"
+        f"model folder {folder}: open_clip can't make the tokenizer that its {CONFIG_FILE} names"
         f" ({reason}); copy {TOKENIZER_FILE} and {SETTINGS_FILE} of the published model there"
     )
 
 
 def _warn_of_doubt(folder: Path, rows: int) -> None:
     warnings.warn(
-        f"model folder {folder}: its {CONFIG_FILE} names no tokenizer, so open_clip's own is taken,"
+        f"model folder {folder}: its {CONFIG_FILE} names no tokenizer, so open_clip's own is used,"
         f" of {OWN_TOKENS} tokens for a text tower of {rows}; if the model was trained with its"
         f" {TOKENIZER_FILE}, add {TOKENIZER_NAME} (any name) to text_cfg",
         ModelWarning,
-        stacklevel=5,  # who called load_backbone
+        stacklevel=5,  # the caller of load_backbone
     )
 
 
@@ -286,7 +288,7 @@ def _vocabulary(path: Path) -> dict[str, int]:
 
 
 def _words(own: Any) -> dict[str, int]:
-    """The vocabulary of open_clip's own tokenizer; its marks have other names elsewhere."""
+    """The vocabulary of open_clip's own tokenizer, except special tokens, whose names vary."""
     marks = set(own.all_special_ids)
     return {word: number for word, number in own.encoder.items() if number not in marks}
 

@@ -1,6 +1,6 @@
-"""TorchScript archives, which is how OpenAI published its CLIPs, read as plain tensors.
+"""Read TorchScript archives, the format of OpenAI's published CLIPs, as plain tensors.
 
-PyTorch's own reader builds the module with its code and is deprecated; here no code is run.
+PyTorch's own reader builds the module from its code and is deprecated; this one runs no code.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def torchscript_classes(path: Path) -> str:
-    """What an archive's code says of its modules: its files' names, and the code itself."""
+    """The names and contents of an archive's code files, which name the modules' classes."""
     with zipfile.ZipFile(path) as archive:
         names = [n for n in archive.namelist() if n.partition("/")[2].startswith("code/")]
         code = [archive.read(name).decode("utf-8", "replace") for name in names]
@@ -49,8 +49,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """The tensors of an archive's module, on the CPU, under the names of its state dict.
 
     Raises:
-        pickle.UnpicklingError: it holds objects of other kinds. Also whatever ``zipfile``,
-            ``pickle`` and ``torch`` raise for damaged files.
+        pickle.UnpicklingError: it holds other objects. Damaged files cause all kinds of errors of
+            ``zipfile``, ``pickle`` and ``torch``.
     """
     with zipfile.ZipFile(path) as archive:
         root = next(n for n in archive.namelist() if n.partition("/")[2] == "data.pkl")
@@ -61,7 +61,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _Part:
-    """A module, or any other object of PyTorch's: what it holds, without what it does."""
+    """The attributes of a module, or of any other object of PyTorch, without its behaviour."""
 
     def __init__(self, *arguments: Any) -> None:
         pass

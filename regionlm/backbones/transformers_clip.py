@@ -1,6 +1,6 @@
-"""A transformers ``CLIPModel`` in a folder, read as the open_clip model that computes the same.
+"""Load a folder of transformers' ``CLIPModel`` as the open_clip model that computes the same.
 
-Both are the CLIP of Radford et al. 2021; they differ in the names and the layout of their weights.
+Both are the CLIP of Radford et al. 2021 and differ only in the names and layout of weights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PROJECTIONS = {
     "visual_projection.weight": "visual.proj",
     "text_projection.weight": "text_projection",
 }
-#: hidden_act -> what open_clip's GELU is given; QuickGELU is asked for by a flag.
+#: hidden_act -> arguments of open_clip's GELU; QuickGELU has a flag of its own.
 _ACTIVATIONS: dict[str, dict[str, str]] = {
     "quick_gelu": {},
     "gelu": {},
@@ -65,13 +65,14 @@ def load_transformers_clip(folder: Path, quick_gelu: bool | None = None) -> Clip
     """Read the model of a folder that transformers' ``save_pretrained`` wrote.
 
     Args:
-        folder: has ``config.json``, ``model.safetensors`` or ``pytorch_model.bin``, a tokenizer
-            unless that is OpenAI's, and ``preprocessor_config.json`` unless it normalises as
-            OpenAI's does.
-        quick_gelu: as in ``load_backbone``; None takes what the config says.
+        folder: has ``config.json``; ``model.safetensors`` or ``pytorch_model.bin``, perhaps in
+            shards; a tokenizer, if it is not OpenAI's; and ``preprocessor_config.json``, if inputs
+            are not normalised as OpenAI's.
+        quick_gelu: as in ``load_backbone``; None means what the config says.
 
     Raises:
-        ModelError: a file is missing, damaged or another model's, or open_clip has no such CLIP.
+        ModelError: a file is missing, damaged or another model's, or open_clip can't compute this
+            model.
     """
     config = _read_config(folder)
     model_config = _model_config(config, folder)
@@ -91,7 +92,7 @@ def load_transformers_clip(folder: Path, quick_gelu: bool | None = None) -> Clip
 
 
 def in_open_clip_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A ``CLIPModel``'s state dict under open_clip's names; what is unknown keeps its own."""
+    """A ``CLIPModel``'s state dict under open_clip's names; unknown names are kept."""
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         if name in _PROJECTIONS:
@@ -124,7 +125,7 @@ def _read_config(folder: Path) -> Any:
 
     try:
         return CLIPConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a damaged file surfaces as many types
+    except Exception as error:  # damaged files cause many types of errors
         raise ModelError(f"{folder / CONFIG}: can't be read ({first_line(error)})") from error
 
 
@@ -158,7 +159,7 @@ def _tower_config(tower: Any) -> dict[str, Any]:
     return {
         "width": tower.hidden_size,
         "layers": tower.num_hidden_layers,
-        # open_clip rounds down what this makes of the width.
+        # open_clip multiplies it by the width and rounds down.
         "mlp_ratio": (tower.intermediate_size + 0.5) / tower.hidden_size,
         "act_kwargs": _ACTIVATIONS[tower.hidden_act],
         "norm_kwargs": {"eps": tower.layer_norm_eps},

@@ -1,4 +1,4 @@
-"""Frozen image encoders as MaskInversion sees them: a trunk, then a head that is explained."""
+"""Frozen image encoders for MaskInversion: a trunk, and a head that is explained."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Head:
         return self.norm(pooled) @ self.proj
 
     def pool(self, x: Tensor) -> Tensor:
-        """The token ``[B, D]`` that the model reads, of the last block's output ``[B, N, D]``."""
+        """The pooled token ``[B, D]`` of the last block's output ``[B, N, D]``."""
         return x[:, 0] if self.pooling == "cls" else x[:, 1:].mean(1)
 
     def embed(self, x: Tensor) -> Tensor:
         """Embeddings ``[B, d]``, unnormalised, of the last block's input ``[B, N, D]``."""
         x1, _ = self.block.attend(x)
-        # Only pooled tokens go on, and the MLP's last layer is affine: it may see their mean.
+        # Only pooled tokens are needed, and the MLP's last layer is affine: it can take their mean.
         x1 = x1[:, :1] if self.pooling == "cls" else x1[:, 1:]
         activated = self.block.activation(self.block.mlp_input(x1))
         return self.readout(x1.mean(1) + self.block.mlp_output(activated.mean(1)))
@@ -56,8 +56,8 @@ class Head:
 
     @property
     def score_tokens(self) -> slice:
-        """Tokens whose mean LeGrad's score reads: all of a [CLS]-pooled model (the paper's choice),
-        exactly the pooled (patch) tokens of a mean-pooled one."""
+        """Tokens whose mean gives LeGrad's score: all tokens of a [CLS]-pooled model, as in the
+        paper, and the pooled (patch) tokens of a mean-pooled one."""
         return slice(1 if self.pooling == "mean" else 0, None)
 
 
@@ -107,17 +107,17 @@ class EncodedImages:
 
 
 class VisionBackbone(ABC):
-    """A frozen plain ViT, [CLS]- or mean-pooled, and the space that it embeds images in.
+    """A frozen plain ViT, [CLS]- or mean-pooled, and its embedding space.
 
     Attributes:
         name: shown in messages and reports.
-        dim: d, width of the space.
-        width: D, of the tokens.
-        patch_size, default_size: (height, width) in pixels; the latter is the model's own input.
+        dim: width d of the embedding space.
+        width: width D of the tokens.
+        patch_size, default_size: (height, width) in pixels of a patch and of the model's input.
         mean, std: input normalisation, RGB.
-        pooling: which tokens are read.
+        pooling: which tokens are pooled.
         inversion_defaults: MaskInversion options (steps, lr, alpha, weight_decay, size, score,
-            relevance) that suit this model; used where the caller of ``MaskInversion`` gives none.
+            relevance) that suit this model; the defaults of ``MaskInversion``.
     """
 
     name: str
@@ -137,25 +137,25 @@ class VisionBackbone(ABC):
     @property
     @abstractmethod
     def tower(self) -> nn.Module:
-        """The image tower: read, never changed."""
+        """The image tower, which is never changed."""
 
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the model's image tower is."""
+        """The image tower's device."""
 
     @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
-        """What the model's image tower computes in."""
+        """The image tower's dtype."""
 
     @abstractmethod
     def blocks(self) -> list[BlockWeights]:
-        """The transformer blocks, read afresh."""
+        """The transformer blocks, with the model's current tensors."""
 
     @abstractmethod
     def head(self) -> Head:
-        """The last block and what follows it, read afresh."""
+        """The last block and what follows it, with the model's current tensors."""
 
     @abstractmethod
     def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:
@@ -163,7 +163,7 @@ class VisionBackbone(ABC):
 
         Args:
             pixels: normalised ``[B, 3, H, W]``.
-            without: how many of the last blocks not to run.
+            without: number of last blocks to leave out.
 
         Returns:
             Tokens ``[B, 1 + gh * gw, D]``, [CLS] first, and the patch grid (gh, gw).
@@ -183,12 +183,12 @@ class VisionBackbone(ABC):
             float32 ``[3, H, W]`` on the CPU.
 
         Raises:
-            InputError: a size the model can't take, or a picture that can't be made RGB.
+            InputError: the model can't take the size, or the image can't be converted to RGB.
         """
         height, width = resolve_size(self.default_size if size is None else size, self.patch_size)
         resized = as_image(image).resize((width, height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1) / 255
-        # On the CPU whatever the default device is, as the pixels are.
+        # On the CPU like the pixels, whatever the default device is.
         mean, std = (torch.tensor(values, device="cpu") for values in (self.mean, self.std))
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
@@ -225,7 +225,7 @@ class VisionBackbone(ABC):
             return self.head().embed(x)
 
     def check_finite(self) -> None:
-        """Raise ModelError naming the first parameter of the image tower that holds NaN or Inf."""
+        """Raise ModelError, naming the parameter, if the image tower holds NaN or Inf."""
         for name, parameter in self.tower.named_parameters():
             if not torch.isfinite(parameter.detach()).all():
                 raise ModelError(
@@ -234,10 +234,10 @@ class VisionBackbone(ABC):
                 )
 
     def derived(self, key: str, sources: Sequence[Tensor], make: Callable[[], _T]) -> _T:
-        """What ``make()`` computes from the model's tensors ``sources``, remembered under ``key``.
+        """Cache under ``key`` what ``make()`` computes from the model's tensors ``sources``.
 
-        Made again when a source was replaced or any of its numbers changed, however: in place or
-        through ``.data``, which PyTorch itself does not count.
+        It is computed again when a source was replaced or any of its numbers has changed, also if
+        changed through ``.data``, which PyTorch's version counter does not notice.
         """
         with torch.inference_mode(False), torch.no_grad():
             state = [
@@ -267,7 +267,7 @@ class VisionBackbone(ABC):
         )  # fmt: skip
 
     def _exact(self) -> torch.autocast:
-        """The model's own dtype decides; a surrounding autocast must not."""
+        """Disable a surrounding autocast, so that the model's own dtype is used."""
         return torch.autocast(self.device.type, enabled=False)
 
     def _check_pixels(self, pixels: Tensor) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""From a name to the parts of a model: bundles, presets, the hub."""
+"""From names to the parts of models: bundles, presets, backbones, and the hub."""

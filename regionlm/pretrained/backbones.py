@@ -1,4 +1,4 @@
-"""From a name to a backbone alone: what matching and embedding need of a model."""
+"""From a model's name to its backbone alone, which is all that matching and embedding need."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def read_backbone(source: str | Path, *, device: str | torch.device, offline: bool) -> ClipViT:
-    """Read a backbone that embeds images and texts, whatever it comes in.
+    """Read a backbone from any source that has one.
 
     Args:
-        source: mini, a preset or a bundle (folder or hub id), of which the backbone is taken; an
-            open_clip name with its tag (``ViT-B-32/openai``), or without where
-            ``models_folder()/NAME`` holds one file of weights or a model's folder; a folder or hub
-            id (also ``hf-hub:ID``) of open_clip's, or of transformers' ``CLIPModel``.
+        source: mini, a preset, or a bundle (folder or hub id); a folder or hub id (also
+            ``hf-hub:ID``) of an open_clip model or of transformers' ``CLIPModel``; or an open_clip
+            name with its tag (``ViT-B-32/openai``). The tag may be left out if
+            ``models_folder()/NAME`` is the model's folder or holds one file of weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        offline: use files of this machine only.
+        offline: use only files on this machine.
 
     Raises:
-        ModelError: unknown source, no such backbone, missing, damaged or misfitting files.
+        ModelError: the source is unknown or has no backbone; or files are missing, damaged or do
+            not match.
     """
     from regionlm.backbones.loading import HUB, is_open_clip_name, load_backbone, split_tag
     from regionlm.backbones.published_weights import download_folder
@@ -54,7 +55,7 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
 
 
 def _from_models_folder(name: str, folder: Path, device: str | torch.device) -> ClipViT:
-    """The model of an open_clip name whose files somebody has put into a folder of that name."""
+    """The open_clip model of a name, from the user's folder of that name."""
     from regionlm.backbones.loading import CONFIG_FILE, load_backbone
 
     if (folder / CONFIG_FILE).is_file() or (folder / CONFIG).is_file():

@@ -1,10 +1,10 @@
-"""A bundle: one folder (or hub repository) with everything a RegionCaptioner is made of.
+"""A bundle: a folder (or hub repository) with all parts of a RegionCaptioner.
 
 ```
-config.json      format, name, rescale, inversion defaults, what the backbone must look like
+config.json      format, name, rescale, inversion defaults, properties of the backbone
 backbone/        open_clip_config.json, open_clip_model.safetensors, tokenizer files
 prefix_model/    any prefix model's folder, see prefix_models.dispatch
-README.md        model card, where there is one
+README.md        model card, if there is one
 ```
 """
 
@@ -29,7 +29,7 @@ MINI = Path(__file__).parents[1] / "bundles" / "mini"
 
 
 class BundleParts(TypedDict):
-    """What a captioner is made of: the arguments of ``RegionCaptioner``."""
+    """The parts of a captioner: the arguments of ``RegionCaptioner``."""
 
     backbone: ClipViT
     prefix_model: PrefixModel
@@ -44,12 +44,12 @@ def read_bundle(
     """Read the parts of a bundle from its folder.
 
     Args:
-        folder: the bundle's.
-        prefix: which of the prefix model's prefixes; None takes its default.
+        folder: the bundle's folder.
+        prefix: name of one of the prefix model's prefixes; None means its default.
         device, offline: as in ``RegionCaptioner.from_pretrained``.
 
     Raises:
-        ModelError, PrefixModelError: a file is missing or damaged, or parts don't fit each other.
+        ModelError, PrefixModelError: a file is missing or damaged, or the parts do not match.
     """
     config = _read_config(folder)
     from prefix_models.dispatch import load_prefix_model
@@ -70,12 +70,12 @@ def read_bundle(
 
 
 def read_bundle_backbone(folder: Path, *, device: str | torch.device) -> ClipViT:
-    """Read the backbone of a bundle, and nothing else of it; raises as ``read_bundle``."""
+    """Read only the backbone of a bundle; raises as ``read_bundle``."""
     config = _read_config(folder)
     from regionlm.backbones.loading import load_backbone
 
     if not (folder / BACKBONE).is_dir():
-        raise ModelError(f"{folder}: has no folder {BACKBONE}/; the bundle is incomplete")
+        raise ModelError(f"{folder}: the bundle is incomplete, it has no folder {BACKBONE}/")
     backbone = load_backbone(str(folder / BACKBONE), device=device, offline=True)
     backbone.name = config["backbone"]["name"]
     backbone.inversion_defaults = dict(config["inversion"])
@@ -96,12 +96,12 @@ def write_bundle(parts: BundleParts, folder: Path) -> None:
 
 
 def _read_back(parts: BundleParts, folder: Path) -> None:
-    """Raise ModelError unless a folder reads as what was written; its prefix model has done so."""
+    """Raise ModelError unless the folder holds what was written; prefix models check themselves."""
     from regionlm.backbones.loading import load_backbone
 
     config, written = _read_config(folder), _describe(parts)
     if {name: config[name] for name in written} != json.loads(json.dumps(written)):
-        raise ModelError(f"{folder / CONFIG} reads otherwise than it was written")
+        raise ModelError(f"{folder / CONFIG} was not written correctly")
     backbone = load_backbone(str(folder / BACKBONE), device="cpu", offline=True)
     _check_backbone(backbone, config["backbone"], folder)
     kept = backbone.model.state_dict()
@@ -121,7 +121,7 @@ def _describe(parts: BundleParts) -> dict[str, Any]:
 
 
 def _features(backbone: ClipViT) -> dict[str, Any]:
-    """What the prefix model was trained against; a backbone that differs gives other vectors."""
+    """Properties of the backbone that the prefix model was trained with."""
     return {
         "dim": backbone.dim,
         "patch_size": list(backbone.patch_size),
@@ -136,7 +136,7 @@ def _check_backbone(backbone: ClipViT, wanted: dict[str, Any], folder: Path) -> 
         if wanted.get(name) != found:
             raise ModelError(
                 f"{folder}: {CONFIG} expects a backbone with {name} {wanted.get(name)}, "
-                f"{BACKBONE}/ has {found}; the parts are of different bundles"
+                f"{BACKBONE}/ has {found}; the parts belong to different bundles"
             )
 
 
@@ -145,7 +145,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     kinds = {"name": str, "rescale": bool, "inversion": dict, "backbone": dict}
     for key, kind in kinds.items():
         if not isinstance(config.get(key), kind):
-            raise ModelError(f"{path}: expected {key} to be a {kind.__name__}, found nothing such")
+            raise ModelError(
+                f"{path}: expected {key} to be a {kind.__name__}, found {config.get(key)!r}"
+            )
     if not isinstance(config["backbone"].get("name"), str):
         raise ModelError(f"{path}: expected backbone.name to be a text")
     return config

@@ -1,4 +1,4 @@
-"""Short names for what files hold, so that a finished run is not taken for another's."""
+"""Digests of files and folders, by which runs recognise changed inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 16  # hexadecimal digits
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read once as long as its size and time stay.
+    """SHA-256 of a file, which is read again only if its size or time has changed.
 
     Raises:
         InputError: it can't be read.
@@ -24,11 +24,11 @@ def file_digest(path: Path) -> str:
 
 
 def files_digest(paths: Iterable[Path], above: Path | None = None) -> str:
-    """Short digest of several files and of their names, in any order.
+    """Short digest of several files and their names, independent of their order.
 
     Args:
         paths: files.
-        above: folder that names are told from; None takes the bare names.
+        above: folder that names are relative to; None uses the bare file names.
 
     Raises:
         InputError: one can't be read.
@@ -39,7 +39,7 @@ def files_digest(paths: Iterable[Path], above: Path | None = None) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """Short digest of all files in a folder and below but Markdown, which no result depends on.
+    """Short digest of all files in a folder and below, except Markdown and hidden files.
 
     Raises:
         InputError: one can't be read.

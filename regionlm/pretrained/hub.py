@@ -12,10 +12,10 @@ from regionlm.errors import InputError, ModelError
 
 
 def check_access(repo_id: str) -> None:
-    """Refuse at once what an upload would refuse after hours of training.
+    """Raise now what an upload would raise after hours of training.
 
     Raises:
-        InputError: no hub id. ModelError: nobody is logged in, or the hub is switched off.
+        InputError: the id is not valid. ModelError: nobody is logged in, or the hub is disabled.
     """
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import validate_repo_id
@@ -31,7 +31,7 @@ def check_access(repo_id: str) -> None:
 
 
 def push(write: Callable[[Path], object], repo_id: str, *, private: bool) -> str:
-    """Upload what ``write`` puts into a folder; see ``RegionCaptioner.push_to_hub``."""
+    """Upload what ``write`` writes to a folder; see ``RegionCaptioner.push_to_hub``."""
     from huggingface_hub import HfApi
 
     check_access(repo_id)

@@ -1,6 +1,6 @@
-"""Digests of the files that a model or an embedder is made of, where they lie on this machine.
+"""Digests of the files of models and embedders on this machine.
 
-With them in its settings, a run that was stopped does not go on with another model of that name.
+They are part of a run's settings, so that a resumed run can't use another model of the same name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from regionlm.pretrained.presets import PRESETS, models_folder
 
 
 def model_digest(name: str | Path) -> str:
-    """Of the folder that mini, a preset or a folder's name stands for; "" for a hub's name.
+    """Digest of the folder of mini, a preset or a local model; "" for a hub id.
 
     Raises:
         InputError: a file can't be read.
@@ -27,7 +27,7 @@ def model_digest(name: str | Path) -> str:
 
 
 def option_digests(options: Mapping[str, Any]) -> dict[str, str]:
-    """Of the files among an embedder's options, such as a checkpoint, by ``embedder.OPTION``.
+    """Digests of files in an embedder's options, such as a checkpoint, as ``embedder.OPTION``.
 
     Raises:
         InputError: a file can't be read.
@@ -40,11 +40,11 @@ def option_digests(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def path_digest(value: str | Path) -> str:
-    """Short digest of a file or folder; "" for anything else, such as a tag or a hub's name.
+    """Short digest of a file or folder; "" for anything else, such as a tag or a hub id.
 
     Raises:
         InputError: a file can't be read.
     """
-    if os.path.isdir(value):  # which, unlike Path's, takes any text
+    if os.path.isdir(value):  # unlike Path.is_dir, it accepts any text
         return folder_digest(Path(value))
     return file_digest(Path(value))[:16] if os.path.isfile(value) else ""

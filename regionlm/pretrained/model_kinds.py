@@ -1,4 +1,4 @@
-"""Which kind of model a folder of transformers holds, and what to say of those that don't run."""
+"""Recognise models of transformers by their config.json, and refuse those that can't be used."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from prefix_models.folders import CONFIG
 from regionlm.errors import ModelError
 
-_ORIGINAL = re.compile(r"Llava\w+ForCausalLM")  # the classes of LLaVA's authors
+_ORIGINAL = re.compile(r"Llava\w+ForCausalLM")  # classes in the code of LLaVA's authors
 _CONVERTED = {4096: "llava-hf/llava-1.5-7b-hf", 5120: "llava-hf/llava-1.5-13b-hf"}
 SPACELESS = "which captions only and has no space to match or embed in"
 _EMBEDS = "use it with match or embed, or caption with"
 _RUNS = "LLaVA 1.5 (such as llava-hf/llava-1.5-7b-hf), a bundle or a preset"
-#: What people call models that read images and write, by their model_type.
+#: Names of vision-language models, by their model_type.
 _NAMES = {
     "llava": "a LLaVA",
     "blip": "BLIP",
@@ -56,12 +56,12 @@ def is_llava(folder: Path) -> bool:
 
 
 def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> None:
-    """Raise ModelError, which says what the model is, for a model of transformers that can't run.
+    """Raise ModelError, saying what the model is, if it is one of transformers that can't be used.
 
     Args:
-        folder: of any model.
-        source: what the user calls it.
-        captions: whether it is to write; otherwise only its space of images and texts is wanted.
+        folder: the folder of any model.
+        source: the user's name for it.
+        captions: whether it should caption; if not, it should embed images and texts.
     """
     config = _transformers_config(folder)
     runs = "llava" if captions else "clip"
@@ -105,18 +105,18 @@ def _is_original_llava(config: Mapping[str, Any]) -> bool:
 
 
 def _original_llava(config: Mapping[str, Any]) -> str:
-    is_newer = bool(config.get("image_grid_pinpoints"))  # LLaVA 1.5 looks at one size only
+    is_newer = bool(config.get("image_grid_pinpoints"))  # LLaVA 1.5 has one image size only
     width = config.get("hidden_size")
     wanted = _CONVERTED.get(width if isinstance(width, int) else 0, _CONVERTED[4096])
     return (
         f"a LLaVA{' newer than 1.5' if is_newer else ''} in its authors' format"
-        f" ({_class(config) or 'mm_vision_tower in ' + CONFIG}), which transformers does not read;"
-        f" take LLaVA 1.5 as converted for it: {wanted}"
+        f" ({_class(config) or 'mm_vision_tower in ' + CONFIG}), which transformers can't read;"
+        f" take LLaVA 1.5 as converted for transformers: {wanted}"
     )
 
 
 def _transformers_config(folder: Path) -> dict[str, Any]:
-    """A folder's config.json where transformers wrote it; {}: anything else, or none."""
+    """A folder's config.json if it is one of transformers, otherwise {}."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Published captioners by name: where the files of their parts come from, and reading them."""
+"""Published captioners by name: where to find the files of their parts, and how to load them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preset:
-    """A published CLIPCap checkpoint (MLP mapper, GPT-2 fine-tuned, prefix of 10).
+    """A published CLIPCap checkpoint (MLP mapper, fine-tuned GPT-2, prefix of 10 vectors).
 
     Args:
-        file: name of the original state dict.
-        hub_id: Hugging Face mirror that holds it; the original is on Google Drive.
-        backbone, pretrained: open_clip name and tag of the CLIP it was trained on.
-        source: the publication.
+        file: file name of the original state dict.
+        hub_id: Hugging Face mirror; the original is on Google Drive.
+        backbone, pretrained: open_clip name and tag of its CLIP.
+        source: where it was published.
     """
 
     file: str
@@ -47,21 +47,22 @@ CLIP_FILES = ("open_clip_model.safetensors", "ViT-B-32.pt")
 
 
 def models_folder() -> Path:
-    """Where files put by hand are looked for: $REGIONLM_MODELS or ~/.cache/regionlm/models."""
+    """The folder for model files of your own: $REGIONLM_MODELS or ~/.cache/regionlm/models."""
     return Path(os.environ.get("REGIONLM_MODELS", Path.home() / ".cache" / "regionlm" / "models"))
 
 
 def read_preset(
     name: str, *, prefix: str | None, device: str | torch.device, offline: bool
 ) -> BundleParts:
-    """Read the parts of a preset from files in `models_folder()/NAME`, else from the hub.
+    """Read the parts of a preset from files in `models_folder()/NAME`, or else from the hub.
 
     The folder may hold the state dict, GPT-2's tokenizer (tokenizer.json, or vocab.json and
-    merges.txt) and OpenAI's CLIP weights (open_clip_model.safetensors or ViT-B-32.pt), each
+    merges.txt), and OpenAI's CLIP weights (open_clip_model.safetensors or ViT-B-32.pt). All are
     optional.
 
     Raises:
-        ModelError, PrefixModelError: a file is missing (says where to put it) or damaged.
+        ModelError, PrefixModelError: a file is missing (the message says where to put it) or
+            damaged.
     """
     from prefix_models.clipcap.original import load_original
     from regionlm.devices import resolve_device
@@ -80,14 +81,14 @@ def read_preset(
     return BundleParts(
         backbone=backbone,
         prefix_model=prefix_model.to(device),
-        rescale=True,  # trained on embeddings of images
+        rescale=True,  # it was trained on embeddings of whole images
         name=name,
         card=None,
     )
 
 
 def read_preset_backbone(name: str, *, device: str | torch.device, offline: bool) -> ClipViT:
-    """Read the CLIP of a preset, and nothing else of it; raises as ``read_preset``."""
+    """Read only the CLIP of a preset; raises as ``read_preset``."""
     preset = PRESETS[name]
     clip = _clip_weights(preset, models_folder() / name, offline)
     return _read_backbone(preset, clip, device, offline)
@@ -113,7 +114,7 @@ def _state_dict(preset: Preset, folder: Path, offline: bool) -> Path:
 
     try:
         return Path(hf_hub_download(preset.hub_id, preset.file, local_files_only=offline))
-    except Exception as error:  # the hub's, the network's and the file system's have no common type
+    except Exception as error:  # errors of hub, network and file system have no common type
         where = _hub(preset.hub_id, offline)
         raise ModelError(
             f"{preset.file} is neither in {folder} nor in {where} ({type(error).__name__}); get it"

@@ -1,4 +1,4 @@
-"""From what a user calls a model to its folder, if need be after a download, and to its parts."""
+"""From a model's name to its folder, downloaded if necessary, and to its parts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def read_parts(
     source: str | Path, *, prefix: str | None, device: str | torch.device, offline: bool
 ) -> BundleParts:
-    """Read the parts of a bundle or a preset; arguments as in ``RegionCaptioner.from_pretrained``.
+    """Read the parts of a bundle or preset; arguments as in ``RegionCaptioner.from_pretrained``.
 
     Raises:
-        ModelError, PrefixModelError: unknown source, a model of another kind, or missing or
-            damaged files.
+        ModelError, PrefixModelError: the source is unknown or a model of another kind, or files are
+            missing or damaged.
     """
     if source in PRESETS:
         return read_preset(str(source), prefix=prefix, device=device, offline=offline)
@@ -39,15 +39,15 @@ def read_parts(
 
 
 def find_folder(source: str | Path, offline: bool, *, captions: bool = True) -> Path:
-    """Find the folder of a model that is no preset, if need be after a download.
+    """Return the folder of a model that is not a preset, after a download if necessary.
 
     Args:
         source: mini, a folder or a hub id.
-        offline: use files of this machine only.
-        captions: whether the model is to write; otherwise to embed images and texts.
+        offline: use only files on this machine.
+        captions: whether the model should caption; if not, it should embed images and texts.
 
     Raises:
-        ModelError: there is none, here or on the hub, or it is of a kind that can't do that.
+        ModelError: there is no such model, here or on the hub, or it is of an unsuitable kind.
     """
     if source == "mini":
         return MINI
@@ -86,7 +86,7 @@ def _download(hub_id: str, offline: bool, captions: bool) -> Path:
 
     try:
         config = Path(hf_hub_download(hub_id, CONFIG, local_files_only=offline))
-    except Exception:  # no such file, repository or network: who downloads the folder says so
+    except Exception:  # no such file, repository or network: reported when the folder is downloaded
         return download_folder(hub_id, offline)
     refuse_other_models(config.parent, hub_id, captions=captions)  # before gigabytes are fetched
     return download_folder(hub_id, offline)

@@ -145,7 +145,7 @@ def test_prefixes_share_the_language_model(model: ClipCap, embeddings: torch.Ten
     with pytest.raises(PrefixModelError, match="already a prefix named 'adapted'"):
         model.add_prefix("adapted")
     for name in ("../x", "a.b", "", "a/b"):
-        with pytest.raises(PrefixModelError, match="a prefix name is letters, digits"):
+        with pytest.raises(PrefixModelError, match="a prefix name consists of letters, digits"):
             model.add_prefix(name)
 
 

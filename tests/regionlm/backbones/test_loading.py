@@ -113,7 +113,7 @@ def test_a_byte_level_tokenizer_knows_every_word(tmp_path):
 
 def test_incomplete_folders(folder):
     weights, tokenizer = folder / "open_clip_model.safetensors", folder / "tokenizer.json"
-    refused("brings its own weights", str(folder), pretrained="openai")
+    refused("has its own weights", str(folder), pretrained="openai")
     text = tokenizer.read_text()
     tokenizer.unlink()
     refused("lacks tokenizer.json", str(folder))

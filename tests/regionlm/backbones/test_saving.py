@@ -127,7 +127,7 @@ def test_a_tokenizer_that_the_config_does_not_describe(tmp_path, text):
 
 def test_tokenizers_that_no_folder_holds(tmp_path):
     for tokenizer in (None, lambda texts: torch.zeros(len(texts), 12, dtype=torch.long)):
-        with pytest.raises(ModelError, match="tokenizer that a folder can hold"):
+        with pytest.raises(ModelError, match="tokenizer that can be saved"):
             save_backbone(backbone(tokenizer), tmp_path / "saved")
     with pytest.raises(ModelError, match="without its open_clip config"):
         save_backbone(ClipViT(backbone(None).model), tmp_path / "saved")

@@ -62,7 +62,7 @@ def test_a_model_that_cannot_be_loaded(bundle: Path) -> None:
     shutil.rmtree(bundle / "backbone")
     report = examine(bundle, offline=True)
     assert report.faults == [
-        f"model failed: {bundle}: has no folder backbone/; the bundle is incomplete"
+        f"model failed: {bundle}: the bundle is incomplete, it has no folder backbone/"
     ]
     assert [section.name for section in report.sections][:2] == ["versions", "extras"]
 
