@@ -20,7 +20,8 @@ def resample_positions(
         return positions
     cls_row, patch_rows = positions[:1], positions[1:]
     image = patch_rows.T.reshape(1, -1, *native_grid)
-    wide = torch.promote_types(image.dtype, torch.float32)  # no bicubic half precision everywhere
+    # Not every device resizes in half precision.
+    wide = torch.promote_types(image.dtype, torch.float32)
     resized = F.interpolate(
         image.to(wide), size=grid, mode="bicubic", antialias=True, align_corners=False
     )
