@@ -1,1 +1,1 @@
-"""Lightning training: the bundled `mini` model, its composed world, and prefix adapters."""
+"""Training with Lightning: prefix models on your own data, and the bundled model `mini`."""

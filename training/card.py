@@ -18,10 +18,10 @@ _PACKAGES = ("regionlm", "torch", "lightning", "transformers")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card says beyond the settings.
+    """What the card says in addition to the settings.
 
-    backbone, language_model: names. pairs: numbers of training and validation pairs. trained:
-    number of trained weights.
+    backbone, language_model: names. kind: class of the prefix model. pairs: numbers of training
+    and validation pairs. trained: number of trained weights.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Facts:
 
 
 def write_card(settings: Fit, facts: Facts) -> str:
-    """README.md as the hub expects it: metadata, use, data, recipe, metrics."""
+    """The text of README.md, with the metadata that the hub expects."""
     data = ModelCardData(
         license=settings.card.license,
         library_name="regionlm",
@@ -109,7 +109,7 @@ def _block(values: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """Without the folders of who trained it."""
+    """A value without the folders of the machine it was trained on."""
     return Path(value).name if isinstance(value, str) and Path(value).exists() else value
 
 

@@ -1,4 +1,4 @@
-"""`regionlm train`, which is an entry point: see `regionlm.cli.added`."""
+"""The command `regionlm train`, an entry point; see `regionlm.cli.added`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def run_train(argv: Sequence[str]) -> None:
 
 
 SUBCOMMANDS = {
-    "fit": "Train a prefix model and write a bundle of it.",
-    "embed": "Only compute the embeddings that fit would.",
+    "fit": "Train a prefix model and write it as a bundle.",
+    "embed": "Compute the embeddings that fit needs, and stop there.",
 }

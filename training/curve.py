@@ -1,4 +1,4 @@
-"""The loss curve as a CSV file that a resumed run continues as if it had never stopped."""
+"""The loss curve, a CSV file that a resumed run continues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = ("step", "loss", "lr", "val_loss")
 
 
 class LossCurve(Logger):
-    """A Lightning logger: one line for each logged step, on disk at once.
+    """A Lightning logger that writes a line for each logged step, at once.
 
     Args:
         path: the CSV file; its folder must exist.
@@ -31,17 +31,17 @@ class LossCurve(Logger):
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return self.path.stem
 
     @property
     def version(self) -> str:
-        """There is one only."""
+        """Empty, since there is only one version."""
         return ""
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Keep the lines before `step`, the first step that is yet to come; drop half a line."""
+        """Drop the lines from `step` on, which is the next step, and an incomplete last line."""
         rows = [row for row in read_curve(self.path) if row["step"] < step]
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -51,7 +51,7 @@ class LossCurve(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append a line."""
+        """Append a line to the file."""
         row: dict[str, Any] = {"step": step, **metrics}
         line = ",".join(_shown(row.get(name)) for name in COLUMNS)
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
@@ -59,11 +59,11 @@ class LossCurve(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:
-        """The run's settings are in run.json."""
+        """Do nothing: the settings are in run.json."""
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """Whole lines of a curve; no file is an empty curve."""
+    """The complete lines of a curve; none if there is no file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Train a prefix model on pairs in a folder that a stopped run continues in."""
+"""Train a prefix model on pairs, in a folder from which a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a run ended.
+    """The end of a run.
 
-    steps: done, in all starts. loss, val_loss: the last ones, nats a token; None where none was
-    logged. processes: of the last start. threads: of each process.
+    steps: number of steps, of all starts. loss, val_loss: last logged losses in nats per token;
+    None if there was none. processes, threads: number of processes, and of threads in each.
     """
 
     steps: int
@@ -64,21 +64,19 @@ def fit_pairs(
     folder: TrainingFolder,
     options: Mapping[str, Any],
 ) -> Fitted:
-    """Train `model` in place, from the folder's last checkpoint if there is one.
+    """Train `model` in place, starting from the last checkpoint of the folder if there is one.
 
     Args:
-        model: what is trained.
-        recipe: how.
-        train, validation: pairs; `training.texts` finds those that can't be used.
-        folder: for checkpoints and loss curve.
-        options: arguments of Lightning's Trainer, of those that `training.lightning_options` lets
-            through.
+        model: the prefix model.
+        recipe: how to train.
+        train, validation: pairs, without those that `training.texts` finds unusable.
+        folder: for checkpoints and the loss curve.
+        options: arguments of Lightning's Trainer that `training.lightning_options` accepts.
 
     Raises:
-        InputError: recipe and data do not fit, or the last checkpoint is of another model.
-        PrefixModelError: a text that the model cannot read, or a loss that is not finite.
-        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; what is done by then is saved, and its
-            message says so.
+        InputError: recipe and data do not fit together, or the checkpoint is of another model.
+        PrefixModelError: the model can't read a text, or the loss is not finite.
+        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; the finished steps are saved.
     """
     try:
         return _fit(model, recipe, train, validation, folder, options)
@@ -106,7 +104,7 @@ def _fit(
     threads = module.threads = training_threads(trainer.num_devices)
     with signals, threads_restored():
         _run(trainer, module, last, folder.folder)
-    if not module.started:  # a finished run, whose end Lightning leaves out
+    if not module.started:  # the run was finished; Lightning then skips the end of training
         for callback in _as_list(options.get("callbacks")):
             if isinstance(callback, WeightAveraging):
                 callback.on_train_end(trainer, module)

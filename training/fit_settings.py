@@ -1,6 +1,6 @@
-"""Everything a training run can be told: keys of the YAML, options of `regionlm train`.
+"""The settings of a training run: keys of its YAML file, and options of `regionlm train`.
 
-Nothing that loads torch may be imported here: jsonargparse resolves these annotations for `--help`.
+Nothing here may import torch, since `--help` resolves these annotations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from regionlm.errors import InputError
 Trains = Literal["mapper", "all", "lora"]
 Schedule = Literal["cosine", "linear", "constant"]
 Kind = Literal["clipcap", "projector"]
-# Any would let jsonargparse make objects of a class_path, which no card can show.
+# With Any, jsonargparse would make objects of a class_path, which a card can't show.
 Plain = bool | int | float | str | list | dict | None
 
 Amount = Annotated[float, Range(0)]
@@ -25,18 +25,20 @@ NumpySeed = Annotated[int, Range(0, 2**32 - 1)]
 
 @dataclass
 class PairSet(Checked):
-    """Examples of one source, and how their regions become vectors.
+    """Examples from one source, and how their regions become vectors.
 
     Args:
         source: Where examples come from: manifest, coco_captions, visual_genome, phrasecut,
             webdataset, or clipcap (CLIPCap's own embedding file).
-        options: Of the source, such as path.
-        embedder: As `regionlm eval` names them; an example without region is embedded whole.
-        embedder_options: Such as steps, lr and alpha; what is left out is the backbone's default.
-        limit: At most so many examples, from the front.
-        skip_bad: Leave out images, regions and captions that can't be used, and count them, instead
-            of stopping there.
-        workers: Threads that decode images, for each device that embeds.
+        options: Options of the source, such as path.
+        embedder: Name of an embedder, as in `regionlm eval`. An example without regions is embedded
+            as a whole.
+        embedder_options: Options such as steps, lr and alpha; the others keep the defaults of the
+            backbone.
+        limit: Use only the first so many examples.
+        skip_bad: Leave out and count images, regions and captions that can't be used, instead of
+            stopping there.
+        workers: Threads that decode images, for each device.
 
     Raises:
         InputError: a number out of range.
@@ -56,23 +58,24 @@ class PairSet(Checked):
 
 @dataclass
 class Start(Checked):
-    """What training starts from: a bundle, or a new prefix model of a backbone and an LM.
+    """What training starts from: a bundle, or a backbone and a language model.
 
     Args:
-        bundle: mini, a preset, or a bundle's folder or hub id; brings backbone and prefix model.
-        prefix: Which of the bundle's prefixes; null takes its default.
-        new_prefix: Train a copy of it under this name, and keep the old one.
-        kind: Of a new prefix model. With a bundle it stands in front of the bundle's language
-            model; null keeps the bundle's prefix model. Without one null means clipcap.
-        backbone: Without a bundle: an open_clip model's name, or the folder of one.
-        pretrained: open_clip's tag or a checkpoint file, for an open_clip name.
-        language_model: Without a bundle: hub id or folder of any causal language model, or of LoRA
+        bundle: mini, a preset, or the folder or hub id of a bundle, which has a backbone and a
+            prefix model.
+        prefix: One of the bundle's prefixes; null takes its default.
+        new_prefix: Train a copy of that prefix under this name, and keep the old one.
+        kind: Kind of a new prefix model. With a bundle, the new one uses the bundle's language
+            model, and null keeps the bundle's prefix model. Without a bundle, null means clipcap.
+        backbone: Without a bundle: the name or the folder of an open_clip model.
+        pretrained: With the name of an open_clip model: its tag, or a checkpoint file.
+        language_model: Without a bundle: hub id or folder of a causal language model, or of LoRA
             adapters for one.
-        options: Of a new prefix model: ClipCapConfig's or ProjectorConfig's, such as mapper and
-            prefix_length.
-        store_language_model: Whether the bundle holds the language model, or only says where it
-            came from (a projector's can, unless recipe.trains is all).
-        offline: Use files of this machine only.
+        options: Options of a new prefix model (ClipCapConfig or ProjectorConfig), such as mapper
+            and prefix_length.
+        store_language_model: Copy the language model into the bundle. With a projector, false only
+            stores where it is from, unless recipe.trains is all.
+        offline: Use only files on this machine.
     """
 
     error: ClassVar[type[InputError]] = InputError
@@ -92,31 +95,32 @@ class Start(Checked):
 
 @dataclass
 class Recipe(Checked):
-    """How to train. How a batch is split over processes and micro-batches decides nothing but
-    dropout's masks.
+    """How to train.
+
+    How a batch is split over processes and micro-batches changes nothing but dropout's masks.
 
     Args:
-        trains: mapper, with the language model as it is; all, both; or lora, the mapper and
-            low-rank adapters on the language model.
-        steps: Optimiser steps; or else say epochs.
-        epochs: Passes over the pairs; of each, the rest that fills no batch is left out.
+        trains: mapper alone; all, the mapper and the language model; or lora, the mapper and
+            low-rank adapters of the language model.
+        steps: Number of optimiser steps; give either this or epochs.
+        epochs: Number of passes over the pairs; each leaves out the rest that fills no batch.
         batch_size: Pairs in an optimiser step, over all processes and accumulated micro-batches.
         lr: Peak learning rate of AdamW.
         warmup: Steps over which the learning rate rises linearly from zero.
-        schedule: What follows: down to zero by a cosine or a line, or nothing.
-        weight_decay: Of AdamW.
+        schedule: Learning rate after the warmup: down to zero by a cosine or a line, or constant.
+        weight_decay: Weight decay of AdamW.
         noise: Standard deviation of Gaussian noise on the embeddings, as a fraction of their
-            root-mean-square coordinate; keeps the mapper from leaning on single coordinates.
-        lora: Options of `prefix_models.add_lora`: rank, alpha, dropout, target_modules.
-        clipcap_original: The loss and the AdamW of CLIPCap's published code, mistakes included; see
-            training/README.md.
-        seed: Of initialisation, order, noise and dropout.
+            root-mean-square coordinate; it keeps the mapper from relying on single coordinates.
+        lora: Options of the adapters: rank, alpha, dropout, target_modules.
+        clipcap_original: Use the loss and the AdamW of CLIPCap's published code, with its mistakes;
+            see training/README.md.
+        seed: Seed of initialisation, order, noise and dropout.
         checkpoint_every: Steps between checkpoints; a stopped run resumes from the last one.
-        checkpoint_minutes: Save a checkpoint after so many minutes, too, at the end of a step.
+        checkpoint_minutes: Longest time between checkpoints; one is saved at the end of a step.
         validate_every: Steps between validations.
 
     Raises:
-        InputError: a number out of range, or LoRA's options where no LoRA is trained.
+        InputError: a number out of range, or options of LoRA where none is trained.
     """
 
     error: ClassVar[type[InputError]] = InputError
@@ -148,11 +152,11 @@ class Recipe(Checked):
 
 @dataclass
 class Card:
-    """What only you can say in the bundle's model card.
+    """What the model card says that only you know.
 
     Args:
-        license: As the hub writes it, such as apache-2.0.
-        data: A sentence on the data and its licence.
+        license: Licence as the hub writes it, such as apache-2.0.
+        data: A sentence about the data and its licence.
     """
 
     license: str | None = None
@@ -164,19 +168,19 @@ class Fit:
     """Train a prefix model and write a bundle of it.
 
     Args:
-        output: Folder for the bundle, the loss curve and checkpoints; started again with the same
-            settings, a run goes on where it stopped.
-        data: Sets of (embedding, text) pairs, taken together.
+        output: Folder for the bundle, the loss curve and checkpoints. A stopped run resumes when it
+            is repeated with the same settings.
+        data: Sets of pairs of embedding and text to train on, taken together.
         start: What is trained.
-        recipe: How.
-        validation: Sets of pairs to report the loss of.
+        recipe: How to train.
+        validation: Sets of pairs on which to report the loss.
         trainer: Lightning's own Trainer arguments, such as precision, devices, strategy,
             accumulate_grad_batches, gradient_clip_val and callbacks.
-        store: Folder for embeddings, which are made once.
-        name: Of the bundle; null takes the output folder's.
-        card: For the bundle's model card.
-        push_to_hub: Hub id to upload the bundle to in the end.
-        private: Whether that is a private repository, if it is new.
+        store: Folder for embeddings, which are computed once.
+        name: Name of the bundle; null takes that of the output folder.
+        card: Facts for the model card.
+        push_to_hub: Hub id to which the bundle is uploaded at the end.
+        private: Create a private repository there, if it is new.
     """
 
     output: Path

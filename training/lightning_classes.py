@@ -1,4 +1,4 @@
-"""Objects that a `trainer` section describes: `{class_path: ..., init_args: {...}}`."""
+"""Objects that a `trainer` section describes as `{class_path: ..., init_args: {...}}`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ with extra("train"):
 
     from regionlm.distributed.compat import mistakes_named
 
-#: Of the Trainer's arguments that may be objects: their class, and where Lightning has its own.
+#: Trainer arguments that may be objects: their class, and the module of Lightning's own.
 _KINDS: dict[str, tuple[type, Any]] = {
     "callbacks": (callbacks.Callback, callbacks),
     "logger": (loggers.Logger, loggers),
@@ -27,9 +27,9 @@ _KEYS = {"class_path", "init_args", "dict_kwargs"}
 
 
 def is_described(name: str, value: Any) -> bool:
-    """Whether an argument of the Trainer describes an object, or a list of them.
+    """Whether a Trainer argument describes an object, or a list of objects.
 
-    A class is named with its module or, of Lightning's own, without (`EarlyStopping`).
+    Classes of Lightning may be named without their module (`EarlyStopping`).
     """
     if name not in _KINDS:
         return False
@@ -41,11 +41,11 @@ def is_described(name: str, value: Any) -> bool:
 
 
 def make_described(name: str, value: Any) -> Any:
-    """The object, or the list of objects, that an argument of the Trainer describes.
+    """Create the object, or the list of objects, that a Trainer argument describes.
 
     Raises:
-        UsageError: no such class, one of another kind, or arguments that it does not take.
-        InputError: its constructor refuses them.
+        UsageError: the class does not exist, has another kind, or does not take the arguments.
+        InputError: the constructor refuses the arguments.
     """
     if isinstance(value, list):
         return [make_described(name, one) for one in value]
@@ -69,7 +69,7 @@ def make_described(name: str, value: Any) -> Any:
 
 
 def _found(name: str, class_path: Any) -> type | None:
-    """The class of this name, if there is one of the kind that an argument takes."""
+    """The class of this name, if it exists and has the kind that the argument takes."""
     kind, own = _KINDS[name]
     module, _, last = str(class_path).rpartition(".")
     try:

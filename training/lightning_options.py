@@ -1,4 +1,4 @@
-"""The `trainer` section: Lightning's own Trainer arguments, checked and instantiated."""
+"""The `trainer` section: arguments of Lightning's Trainer, checked and instantiated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with extra("train"):
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 
-# What the recipe says, or what makes a run a function of its settings.
+# The recipe decides these, or they would make a run depend on more than its settings.
 _TAKEN = {
     "max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches",
     "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches",
@@ -29,20 +29,20 @@ _TAKEN = {
     "enable_checkpointing", "use_distributed_sampler", "reload_dataloaders_every_n_epochs",
     "default_root_dir", "inference_mode", "barebones",
 }  # fmt: skip
-# Where a run happens and what it shows, which do not change what it computes.
+# Where a run happens and what it shows; these do not change its weights.
 _PLACE = (
     "accelerator", "strategy", "devices", "num_nodes", "logger", "log_every_n_steps",
     "enable_progress_bar", "enable_model_summary", "profiler", "benchmark",
 )  # fmt: skip
 MACHINES = ("accelerator", "strategy", "devices", "num_nodes")
-# They round all weights, also those that are not trained.
+# These round all weights, including those that are not trained.
 _ROUNDING = ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
-# Callbacks that would train otherwise than the recipe says, and what to do instead.
+# Callbacks that would overrule the recipe, and what to do instead.
 _REFUSED = {
     lightning_callbacks.GradientAccumulationScheduler: "give trainer.accumulate_grad_batches",
-    lightning_callbacks.Timer: "recipe.steps or recipe.epochs says how long a run is",
-    lightning_callbacks.BaseFinetuning: "recipe.trains says what is trained",
-    lightning_callbacks.ModelPruning: "what it masks would not be trained",
+    lightning_callbacks.Timer: "recipe.steps or recipe.epochs sets the length of a run",
+    lightning_callbacks.BaseFinetuning: "recipe.trains sets what is trained",
+    lightning_callbacks.ModelPruning: "the weights that it masks would not be trained",
     lightning_callbacks.LearningRateFinder: "give recipe.lr",
     lightning_callbacks.BatchSizeFinder: "give recipe.batch_size",
     lightning_callbacks.StochasticWeightAveraging: "take EMAWeightAveraging, which goes by steps",
@@ -55,12 +55,12 @@ _NUMBERS: dict[str, Any] = {
 
 
 def trainer_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a `trainer` section against what Lightning takes; build callbacks, strategy, loggers.
+    """Check a `trainer` section, and create its callbacks, strategy and loggers.
 
     Raises:
-        UsageError: an unknown key, a wrong value, or one that the recipe has to say.
-        InputError: a number out of range, a precision that rounds weights, or a class that can't be
-            made of its arguments.
+        UsageError: an unknown key, a wrong value, or one that the recipe decides.
+        InputError: a number out of range, a precision that rounds weights, or a class that refuses
+            its arguments.
     """
     for name in given:
         if name in _TAKEN:
@@ -91,18 +91,18 @@ def _check_precision(options: Mapping[str, Any]) -> None:
 
 
 def _check_stopping(given: Any, made: Any) -> None:
-    """Refuse an EarlyStopping that is to look at the end of the one long epoch.
+    """Refuse an EarlyStopping that looks only at the end of the epoch, which is the whole run.
 
     given: descriptions of callbacks. made: the callbacks, in the same order.
     """
     for described, callback in zip(_as_list(given), _as_list(made), strict=True):
         arguments = described.get("init_args") if isinstance(described, Mapping) else None
-        # A callback of the user's own may look where it likes.
+        # The user's own callbacks may look whenever they like.
         is_own = isinstance(callback, EarlyStopping)
         if is_own and (arguments or {}).get("check_on_train_epoch_end"):
             raise InputError(
                 f"trainer.callbacks: {type(callback).__name__} expected check_on_train_epoch_end"
-                " false, found true: it would not look at its figure before the end of the run"
+                " false, found true: it would not look at its metric before the end of the run"
             )
 
 
@@ -113,9 +113,9 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def check_callbacks(callbacks: Any, *, validates: bool) -> None:
-    """Raise InputError for a callback that overrules the recipe, or waits for what never comes.
+    """Raise InputError for a callback that overrules the recipe, or monitors what is not logged.
 
-    callbacks: the trainer's. validates: whether there are validation pairs.
+    callbacks: of the trainer. validates: whether there are validation pairs.
     """
     for callback in _as_list(callbacks):
         name = f"trainer.callbacks: {type(callback).__name__}"
@@ -124,7 +124,7 @@ def check_callbacks(callbacks: Any, *, validates: bool) -> None:
                 raise InputError(f"{name} can't be used: {instead}")
         if isinstance(callback, EarlyStopping) and not validates:
             raise InputError(
-                f"{name} looks at its figure after each validation; give validation pairs"
+                f"{name} looks at its metric after each validation; give validation pairs"
             )
         if isinstance(callback, EarlyStopping | ModelCheckpoint):
             _check_monitor(callback, name, validates)
@@ -143,7 +143,7 @@ def _check_monitor(callback: EarlyStopping | ModelCheckpoint, name: str, validat
 def check_loggers(given: Any) -> None:
     """Raise InputError for a logger that can't write to its folder.
 
-    given: the trainer's loggers; only the first process writes, so only it looks.
+    given: loggers of the trainer; the first process, which alone writes, checks them.
     """
     for logger in _as_list(given):
         folder = getattr(logger, "log_dir", None) or getattr(logger, "save_dir", None)
@@ -165,10 +165,10 @@ def check_loggers(given: Any) -> None:
 
 
 def deciding_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a `trainer` section that change what is computed."""
+    """The keys of a `trainer` section that the weights depend on."""
     return {name: value for name, value in given.items() if name not in _PLACE}
 
 
 def machine_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `trainer_options` that say where to run."""
+    """The options of `trainer_options` that say where to run."""
     return {name: options[name] for name in MACHINES if name in options}

@@ -1,4 +1,4 @@
-"""Muon for matrices and AdamW for the rest, as one optimizer."""
+"""Muon for matrices and AdamW for all other parameters, as one optimizer."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,17 +9,17 @@ from torch.optim import AdamW, Muon, Optimizer
 
 
 class MuonAdamW(Optimizer):
-    """Both behind one `step`, because Lightning counts a step for every optimizer it is given.
+    """Both behind one `step`, since Lightning counts the steps of each optimizer.
 
-    Muon (Jordan et al. 2024, as in `torch.optim.Muon`) takes the orthogonalised momentum of each
-    matrix; its steps are scaled to AdamW's usual size, so its rates are of AdamW's order.
+    Muon (Jordan et al. 2024, as in `torch.optim.Muon`) steps along the orthogonalised momentum of
+    each matrix. Its steps are scaled to the usual size of AdamW's, so the rates are similar.
 
     Args:
-        matrices: 2-D parameters for Muon; no embeddings.
-        others: parameters for AdamW, without weight decay.
+        matrices: 2-D parameters for Muon, without embeddings.
+        others: parameters for AdamW, which has no weight decay.
         muon_lr: peak rate of Muon.
         adamw_lr: peak rate of AdamW.
-        weight_decay: of Muon.
+        weight_decay: weight decay of Muon.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class MuonAdamW(Optimizer):
         self._share()
 
     def _share(self) -> None:
-        # One copy of rates and moments: schedules and checkpoints act on this object's.
+        # Schedules and checkpoints change the rates and moments of this object, which both share.
         for part, group in zip(self._parts, self.param_groups, strict=True):
             part.param_groups, part.state = [group], self.state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Rates and moments of both parts."""
+        """Load the rates and moments of both parts."""
         super().load_state_dict(state_dict)
         self._share()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step of each part."""
+        """Take a step with each part."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""What is minimised: how many tokens of a text count, and their mean cross-entropy."""
+"""Losses: which tokens of a text count, and their mean cross-entropy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Objective(Protocol):
     """A loss that is a mean over tokens."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens of each text the loss averages over."""
+        """Number of tokens of each text over which the loss averages."""
 
     def loss(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
-        """Mean cross-entropy (nats) of those tokens."""
+        """Mean cross-entropy of those tokens in nats; embeddings are ``[N, d]``."""
 
 
 class CaptionLoss:
-    """The prefix model's own loss: every token of a text and its end token, padding masked."""
+    """The prefix model's own loss, over each token of a text and its end token."""
 
     def __init__(self, model: PrefixModel) -> None:
         self.model = model
@@ -44,16 +44,15 @@ class CaptionLoss:
 class OriginalClipCapLoss:
     """The loss of CLIPCap's published training code (Mokady et al. 2021), for reproduction.
 
-    It pads with token 0 and leaves that token out of the loss wherever it stands, which in GPT-2 is
-    "!": captions that end in "!" are never taught to. There is no end token; texts are cut at
-    `max_tokens`.
+    It pads with token 0, and ignores that token anywhere in a text. In GPT-2 this is "!", so the
+    model never learns to write it. There is no end token; texts are cut at `max_tokens`.
 
     Args:
         model: a ClipCap with stop "period".
         max_tokens: see `original_max_tokens`.
 
     Raises:
-        PrefixModelError: another kind of model, or one with end tokens.
+        PrefixModelError: the model is of another kind, or has end tokens.
     """
 
     def __init__(self, model: PrefixModel, max_tokens: int) -> None:
@@ -73,7 +72,7 @@ class OriginalClipCapLoss:
         tokens = pad_sequence(self._rows(texts), batch_first=True).to(self.model.device)
         prefix = self.model.context(embeddings)
         words = self.model.lm.get_input_embeddings()(tokens)
-        # The original masks its padding; behind the text, that changes no score that counts.
+        # The original masks its padding; it follows the text, so that changes no score that counts.
         logits = self.model.lm(inputs_embeds=torch.cat((prefix, words), dim=1)).logits
         scores = logits[:, prefix.shape[1] - 1 : -1].flatten(0, 1).float()
         if not tokens.any():  # the mean over no token is NaN
@@ -86,7 +85,7 @@ class OriginalClipCapLoss:
 
 
 def original_max_tokens(model: PrefixModel, texts: Iterable[str]) -> int:
-    """The original's longest caption: ten standard deviations above the mean length, in tokens."""
+    """Where the original cuts texts, ten standard deviations above the mean, in tokens."""
     rows = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     lengths = torch.tensor([len(row) for row in rows]).float()
     if len(lengths) < 2:

@@ -1,4 +1,4 @@
-"""AdamW with a learning-rate schedule; and AdamW as CLIPCap's published code had it."""
+"""AdamW with a learning-rate schedule, and the AdamW of CLIPCap's published code."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _ORIGINAL_EPS = 1e-6
 
 
 class OriginalAdamW(torch.optim.AdamW):
-    """transformers' AdamW of 2021: `eps` is added before the bias of the variance is corrected.
+    """The AdamW of transformers in 2021, which adds `eps` before it corrects the variance's bias.
 
-    Its step lr * sqrt(c2) / c1 * m / (sqrt(v) + eps) is that of torch at eps / sqrt(c2), where
-    c = 1 - beta^t.
+    Its step lr * sqrt(c2) / c1 * m / (sqrt(v) + eps), with c = 1 - beta^t, equals that of torch
+    with eps / sqrt(c2).
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of all groups."""
+        """Take a step in all groups."""
         for group in self.param_groups:
             group.setdefault("original_eps", group["eps"])
             steps = [
@@ -39,7 +39,7 @@ class OriginalAdamW(torch.optim.AdamW):
 def new_optimizer(
     parameters: Iterable[nn.Parameter], recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """AdamW and its schedule over `steps` steps."""
+    """Create AdamW and its schedule over `steps` steps."""
     parameters = list(parameters)
     optimizer: torch.optim.Optimizer
     if recipe.clipcap_original:

@@ -1,4 +1,4 @@
-"""What `regionlm train` does: settings in; a folder with a bundle, a loss curve, a card out."""
+"""What `regionlm train` does: embed the data, train, and write a bundle with its model card."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ with extra("train"):
 
 
 def fit(settings: Fit) -> RegionCaptioner:
-    """Embed, train, write the bundle, and upload it if asked to.
+    """Embed the data, train, write the bundle, and upload it if asked to.
 
-    Every process of a distributed run calls it; all must see ``settings.output``.
+    In a distributed run every process calls this, and all must see ``settings.output``.
 
     Raises:
         InputError, ModelError, PrefixModelError: settings, data or files that can't be used.
-        UsageError: a wrong trainer argument.
+        UsageError: a trainer argument that can't be used.
+        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; the finished steps are saved.
     """
     note_rank()
     options = trainer_options(settings.trainer)
@@ -77,7 +78,7 @@ def fit(settings: Fit) -> RegionCaptioner:
 
 
 def compute_embeddings(settings: Fit) -> None:
-    """Only compute the embeddings that `fit` would; raises as it does."""
+    """Compute the embeddings that `fit` needs, and stop there; raises what it raises."""
     note_rank()
     options = trainer_options(settings.trainer)
     captioner = RegionCaptioner(*load_start(settings.start, settings.recipe), name="start")
@@ -119,10 +120,7 @@ def _expect_some(name: str, pairs: PairSets) -> None:
         return
     why = ""
     if pairs.skipped:
-        why = (
-            f": skip_bad left out all {pairs.skipped} that can't be used; the first:"
-            f" {pairs.first_skipped}"
-        )
+        why = f": skip_bad left out all {pairs.skipped}; the first one: {pairs.first_skipped}"
     raise InputError(f"{name}: expected at least one pair, found none{why}")
 
 
@@ -133,7 +131,7 @@ def _say_skipped(train: PairSets, validation: PairSets | None) -> None:
 
 
 def _deciding(settings: Fit, train: PairSets, validation: PairSets | None) -> dict[str, Any]:
-    """Everything that the weights depend on, as it comes back from a JSON file."""
+    """All settings that the weights depend on, as they are read back from a JSON file."""
     values = asdict(settings)
     for name in ("output", "store", "name", "card", "push_to_hub", "private"):
         del values[name]

@@ -1,4 +1,4 @@
-"""Lightning training of a prefix model on (embedding, text) pairs."""
+"""The LightningModule that trains a prefix model on pairs of embedding and text."""
 
 from __future__ import annotations
 
@@ -34,23 +34,22 @@ with extra("train"):
 
 
 class PrefixTrainingModule(L.LightningModule):
-    """Cross-entropy of texts given their embeddings: the mean over all tokens of a step.
+    """Minimises the cross-entropy of texts given their embeddings, averaged over a step's tokens.
 
-    A step is a function of (weights, seed, step number): on one process or several, in one batch or
-    in accumulated micro-batches, in one go or resumed. Only dropout's masks depend on how it is
-    split. Lightning's trainer must not add samplers (`use_distributed_sampler=False`); `Training`
-    in `training.fit` sets it up.
+    A step depends on the weights, the seed and the step number, and not on the number of processes
+    and micro-batches or on a resumption; only dropout's masks depend on how a batch is split.
+    Lightning's trainer must not add samplers (`use_distributed_sampler=False`); see `training.fit`.
 
-    Checkpoints hold what is trained and nothing else, so those of a mapper are small; strategies
-    that split weights over processes store all of them, in their own way. While it trains, what it
-    does not train has `requires_grad` False; afterwards that is as before.
+    Checkpoints hold only the weights that are trained, so those of a mapper are small. Strategies
+    that split weights over processes store all of them, in their own way. During training,
+    `requires_grad` is False for all other weights; afterwards it is as before.
 
     Args:
-        model: what is trained, in place.
-        recipe: how.
-        train: pairs.
-        validation: pairs to report the loss of.
-        objective: the loss; the model's own by default.
+        model: the model to train, in place.
+        recipe: how to train.
+        train: pairs to train on.
+        validation: pairs on which to report the loss.
+        objective: the loss; by default the model's own.
     """
 
     def __init__(
@@ -71,13 +70,13 @@ class PrefixTrainingModule(L.LightningModule):
         self._step_loss = torch.zeros(())
         self.started = False
         self.threads: int | None = None
-        """How many to compute with; None leaves it as it is."""
+        """Number of threads to compute with; None leaves it as it is."""
         self.trained_names = set(trained_names(model, recipe.trains))
 
     # --- what is trained
 
     def setup(self, stage: str) -> None:
-        """Freeze what is not trained; before a strategy looks which parameters need gradients."""
+        """Freeze what is not trained, before strategies look for parameters that need gradients."""
         if stage != "fit":
             return
         if self.threads is not None:
@@ -93,17 +92,17 @@ class PrefixTrainingModule(L.LightningModule):
             parameter.requires_grad_(required)
 
     def on_fit_start(self) -> None:
-        """All in training mode, since Lightning remarks on what is not when training starts."""
+        """Put all modules in training mode; Lightning warns about others when training starts."""
         self.train()
 
     def on_train_start(self) -> None:
-        """Dropout only in what is trained."""
+        """Turn dropout off in a language model that is not trained."""
         self.started = True
         if self.recipe.trains == "mapper":
             self.model.lm.eval()
 
     def configure_optimizers(self) -> Any:
-        """See `training.optimizers`."""
+        """The optimizer and schedule of `training.optimizers`."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
         optimizer, schedule = new_optimizer(trained, self.recipe, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
@@ -111,13 +110,13 @@ class PrefixTrainingModule(L.LightningModule):
     # --- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is not trained."""
+        """Remove weights that are not trained from the checkpoint."""
         for state in self._states(checkpoint):
             for name in state.keys() - self._keys:
                 del state[name]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put in what is not trained, as it is here."""
+        """Add the weights that are not trained, with their present values."""
         for state in self._states(checkpoint):
             for name, value in self.state_dict().items():
                 state.setdefault(name, value)
@@ -127,7 +126,7 @@ class PrefixTrainingModule(L.LightningModule):
         return {f"model.{name}" for name in self.trained_names}
 
     def _states(self, checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
-        """The weights in a checkpoint; a callback that averages them has put in a second set."""
+        """The sets of weights in a checkpoint: one, or two if a callback has averaged them."""
         if not isinstance(self.trainer.strategy, DDPStrategy | SingleDeviceStrategy):
             return []
         dicts = [value for value in checkpoint.values() if isinstance(value, dict)]
@@ -135,10 +134,10 @@ class PrefixTrainingModule(L.LightningModule):
 
     # --- data
 
-    # Lightning iterates over anything. It would remark on the lack of workers in a DataLoader.
+    # No DataLoader: Lightning would warn that it has no workers.
 
     def train_dataloader(self) -> StepBatches:
-        """From the step that the run has come to."""
+        """The batches from the current step on."""
         recipe, split = self.recipe, self._split(self.trainer.accumulate_grad_batches)
         return StepBatches(
             self.train_pairs,
@@ -152,7 +151,7 @@ class PrefixTrainingModule(L.LightningModule):
         )
 
     def val_dataloader(self) -> ValidationBatches | list[Any]:
-        """All validation pairs once."""
+        """The validation pairs, once."""
         if self.validation_pairs is None:
             return []
         return ValidationBatches(
@@ -168,7 +167,7 @@ class PrefixTrainingModule(L.LightningModule):
     # --- steps
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        """Loss of one micro-batch, by its weight."""
+        """Weighted loss of one micro-batch."""
         place = random_numbers(self.recipe.seed, DROPOUT, batch.step, batch.part)
         torch.manual_seed(int(place.integers(2**63)))
         loss = self.objective.loss(batch.embeddings, batch.texts) * batch.weight
@@ -179,11 +178,11 @@ class PrefixTrainingModule(L.LightningModule):
         return loss
 
     def _report(self, step: int) -> None:
-        """Log the loss of the whole step; raise rather than train on with NaN."""
+        """Log the loss of the whole step. Raises PrefixModelError if it is not finite."""
         reduced: Any = self.trainer.strategy.reduce(self._step_loss, reduce_op="mean")
         self._step_loss = torch.zeros(())
         if not torch.isfinite(reduced):
-            # A folder without a step is gone by then; see TrainingFolder.discard_if_unused.
+            # A folder without steps is removed; see TrainingFolder.discard_if_unused.
             elsewhere = ", and give another --output or delete this folder" if step else ""
             raise PrefixModelError(
                 f"the loss is {float(reduced)} at step {step}: lower recipe.lr, or give"
@@ -193,14 +192,14 @@ class PrefixTrainingModule(L.LightningModule):
         self.log_dict({"loss": reduced, "lr": rate}, batch_size=1, prog_bar=True)
 
     def validation_step(self, batch: Batch, number: int) -> None:
-        """Loss of one batch, by its number of tokens."""
+        """Loss of one batch, weighted by its number of tokens."""
         loss = self.objective.loss(batch.embeddings, batch.texts)
         self.validation_loss.update(loss, weight=batch.weight)
         self.log("val_loss", self.validation_loss, batch_size=1, prog_bar=True)
 
 
 def total_steps(recipe: Recipe, pairs: int) -> int:
-    """Steps of a recipe; InputError unless it says either steps or epochs."""
+    """Number of steps of a recipe. Raises InputError unless it gives either steps or epochs."""
     given = [value for value in (recipe.steps, recipe.epochs) if value is not None]
     if len(given) != 1 or given[0] < 1:
         raise InputError(
@@ -212,10 +211,10 @@ def total_steps(recipe: Recipe, pairs: int) -> int:
 
 
 def trained_names(model: PrefixModel, trains: Trains) -> Iterator[str]:
-    """Names of the parameters that are trained, both names of shared ones.
+    """Names of the parameters that are trained; shared parameters have several names.
 
     Raises:
-        PrefixModelError: adapters are to be trained, and the language model has none.
+        PrefixModelError: the recipe trains adapters, but the language model has none.
     """
     adapters = adapter_state(model.lm)
     if trains == "lora" and not adapters:

@@ -34,13 +34,13 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def load_start(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
-    """Backbone and prefix model on the CPU, new parts drawn by the recipe's seed.
+    """Load backbone and prefix model on the CPU; new parts are drawn with the recipe's seed.
 
-    What the recipe trains is in float32 at least; all else keeps its precision.
+    Weights that the recipe trains have at least float32; all others keep their precision.
 
     Raises:
-        InputError: settings that contradict each other. ModelError, PrefixModelError: parts that
-            are missing, damaged, or do not fit each other.
+        InputError: settings that contradict each other.
+        ModelError, PrefixModelError: parts that are missing, damaged, or do not fit together.
     """
     _check(start, recipe.trains)
     with torch.random.fork_rng(devices=[]):
@@ -50,17 +50,19 @@ def load_start(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
             model.lm = _with_adapters(model.lm, recipe.lora)
     _widen(model, recipe.trains)
     if recipe.trains == "all" and isinstance(model, ProjectorModel):
-        model.reference = None  # where it came from are the weights of before
+        model.reference = None  # its source has the untrained weights
     elif not start.store_language_model:
         if not isinstance(model, ProjectorModel):
-            raise InputError("start.store_language_model: only a projector can leave it out")
+            raise InputError(
+                "start.store_language_model: expected true, found false, which needs a projector"
+            )
         model.reference = reference_of(model.lm)
     check_storable(model.lm, getattr(model, "reference", None))
     return backbone, model
 
 
 def _widen(model: PrefixModel, trains: Trains) -> None:
-    """Put in float32 what is trained in half precision, where AdamW's steps vanish."""
+    """Convert trained weights from half precision, in which AdamW's steps vanish, to float32."""
     names = set(trained_names(model, trains))
     for name, parameter in model.named_parameters():
         if name in names and parameter.dtype in _HALF:
@@ -70,21 +72,23 @@ def _widen(model: PrefixModel, trains: Trains) -> None:
 def _check(start: Start, trains: Trains) -> None:
     if trains == "all" and not start.store_language_model:
         raise InputError(
-            "start.store_language_model: expected true with recipe.trains all, as the trained"
-            " language model is nowhere else; found false (recipe.trains lora can leave it out)"
+            "start.store_language_model: expected true with recipe.trains all, since the trained"
+            " language model is stored nowhere else; found false (recipe.trains lora allows it)"
         )
     if start.bundle is None:
         _forbid(start, ("prefix", "new_prefix"), "goes with start.bundle; found none")
         for name in ("backbone", "language_model"):
             if getattr(start, name) is None:
-                raise InputError(f"start.{name}: give one, or else a start.bundle")
+                raise InputError(f"start.{name}: found none; give one, or a start.bundle")
         return
-    brought = f"is what the bundle brings; found start.bundle {start.bundle}"
+    brought = f"comes with the bundle; leave it out, or leave out start.bundle {start.bundle}"
     _forbid(start, ("backbone", "pretrained", "language_model"), brought)
     if start.kind is None:
-        _forbid(start, ("options",), "of a new prefix model; say which start.kind, or leave it out")
+        _forbid(
+            start, ("options",), "goes with a new prefix model; give start.kind, or leave it out"
+        )
     else:
-        replaced = f"of the bundle's prefix model; start.kind {start.kind} asks for a new one"
+        replaced = f"selects a bundle's prefix, but start.kind {start.kind} makes a new model"
         _forbid(start, ("prefix", "new_prefix"), replaced)
 
 
@@ -103,7 +107,7 @@ def _from_bundle(start: Start) -> tuple[ClipViT, PrefixModel]:
         model = _new_model(start, backbone, model.lm, model.tokenizer)
     if start.new_prefix is not None:
         if not isinstance(model, ClipCap):
-            raise InputError("start.new_prefix: only a ClipCap has several; leave it out")
+            raise InputError("start.new_prefix: only a ClipCap can have several; leave it out")
         model = model.add_prefix(start.new_prefix)
     return backbone, model
 
@@ -112,7 +116,7 @@ def _new(start: Start, recipe: Recipe) -> tuple[ClipViT, PrefixModel]:
     backbone = load_backbone(
         str(start.backbone), pretrained=start.pretrained, device="cpu", offline=start.offline
     )
-    # Not only widened later: transformers would round what config.json says to be half precision.
+    # Widening later would not do: transformers rounds weights as config.json says.
     dtype = torch.float32 if recipe.trains == "all" else None
     lm, tokenizer = _language_model(str(start.language_model), start.offline, dtype)
     return backbone, _new_model(start, backbone, lm, tokenizer)
@@ -126,11 +130,11 @@ def _new_model(start: Start, backbone: ClipViT, lm: Any, tokenizer: Any) -> Pref
 
 
 def _language_model(source: str, offline: bool, dtype: torch.dtype | None) -> tuple[Any, Any]:
-    """Language model and tokenizer of a folder or hub id, of adapters or not."""
+    """Language model and tokenizer of a folder or hub id, which may hold adapters."""
     adapter = find_adapter(source, offline=offline)
     if adapter is None:
         return _read_language_model(source, None, offline, dtype), load_tokenizer(source, offline)
-    # Not left to transformers, several of whose versions pass over weights of adapters.
+    # Several versions of transformers ignore some weights of adapters.
     base, revision = adapted_by(adapter)
     lm = read_adapter(_read_language_model(base, revision, offline, dtype), adapter, dtype)
     brings_tokenizer = any(adapter.glob("tokenizer*"))
@@ -149,8 +153,8 @@ def _with_adapters(lm: Any, options: dict[str, Any]) -> Any:
     if is_adapted(lm):
         if options:
             raise InputError(
-                "recipe.lora: the language model of the start has adapters already, which are"
-                " trained further as they are; leave recipe.lora out"
+                "recipe.lora: the language model has adapters already, which are trained further;"
+                " leave recipe.lora out"
             )
         return lm
     known = [field.name for field in fields(LoraOptions)]
@@ -161,7 +165,7 @@ def _with_adapters(lm: Any, options: dict[str, Any]) -> Any:
 
 
 def load_tokenizer(source: str, offline: bool) -> Any:
-    """Tokenizer of a language model's folder or hub id; PrefixModelError if there is none."""
+    """The tokenizer of a folder or hub id. Raises PrefixModelError if there is none."""
     if (Path(source) / "tokenizer.json").is_file():
         return read_tokenizer(Path(source), None)
     from transformers import AutoTokenizer
@@ -169,7 +173,7 @@ def load_tokenizer(source: str, offline: bool) -> Any:
     local = offline or Path(source).is_dir()
     try:
         return AutoTokenizer.from_pretrained(source, local_files_only=local)
-    except Exception as error:  # the hub's, the files' and the tokenizers' have no common type
+    except Exception as error:  # errors of the hub, of files and of tokenizers have no common type
         raise PrefixModelError(
             f"cannot read the tokenizer of {source} ({type(error).__name__})"
         ) from error

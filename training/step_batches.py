@@ -1,7 +1,8 @@
-"""Batches that are functions of (seed, step) alone, whoever makes them and wherever a run resumes.
+"""Batches that depend on nothing but seed and step number.
 
-A step's batch is drawn whole, noise included; then each process and each micro-batch takes its
-rows. So one process, several, and accumulated micro-batches see the same step.
+Each process draws the whole batch of a step, with its noise, and takes the rows of its
+micro-batches. Thus a step is the same on one process or several, with or without accumulation, and
+in a resumed run.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from torch import Tensor
 
 from regionlm.errors import InputError
 
-ORDER, NOISE, DROPOUT = range(3)  # streams of random numbers
+ORDER, NOISE, DROPOUT = range(3)  # independent streams of random numbers
 
 
 class PairDataset(Protocol):
-    """Map-style data: embedding float32 [d], and the text it should become."""
+    """Map-style dataset of embeddings, float32 ``[d]``, and the texts they should become."""
 
     def __len__(self) -> int: ...
 
@@ -28,22 +29,23 @@ class PairDataset(Protocol):
 
 
 class Batch(NamedTuple):
-    """One process's rows of one micro-batch.
+    """The rows of one process in one micro-batch.
 
-    `weight` times the mean loss over its own tokens, averaged over all processes and micro-batches,
-    is the mean over all tokens of the step.
+    embeddings: float32 ``[rows, d]``. weight: factor for the mean loss over the tokens of these
+    rows; the average of the products, over all processes and micro-batches, is the mean loss over
+    all tokens of the step.
     """
 
     embeddings: Tensor
     texts: list[str]
     weight: float
     step: int
-    part: int  # number among all parts of the step
+    part: int  # index among all parts of the step
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which part of each step this process takes: process `rank` of `world`, in `micro` batches."""
+    """Which rows of each step this process takes: process `rank` of `world`, `micro` batches."""
 
     rank: int = 0
     world: int = 1
@@ -51,30 +53,30 @@ class Split:
 
     @property
     def parts(self) -> int:
-        """Parts that a step's batch is cut into."""
+        """Number of parts into which a batch is split."""
         return self.world * self.micro
 
 
 def random_numbers(seed: int, *place: int) -> np.random.Generator:
-    """Random numbers of one place, independent of every other's."""
+    """Generator of random numbers that are independent of those of any other place."""
     return np.random.default_rng([seed, *place])
 
 
 class StepBatches:
-    """The batches of steps `first` to `steps`, as one process sees them.
+    """The batches of one process, from step `first` up to `steps`.
 
     Args:
-        pairs: all of them, in an order that never changes.
-        steps: of the whole run.
-        batch_size: pairs in a step.
-        seed: of order and noise.
-        count_tokens: texts -> how many tokens of each count in the loss.
+        pairs: all pairs, always in the same order.
+        steps: number of steps in the whole run.
+        batch_size: number of pairs in a step.
+        seed: seed of order and noise.
+        count_tokens: returns, for some texts, how many tokens of each count in the loss.
         noise: see `training.fit_settings.Recipe`.
-        first: number of the first step to yield.
-        split: which rows to take.
+        first: first step to yield.
+        split: which rows this process takes.
 
     Raises:
-        InputError: fewer pairs than a batch has, or fewer rows than parts.
+        InputError: a batch needs more pairs than there are, or more rows than it has.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class StepBatches:
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __iter__(self) -> Iterator[Batch]:
-        """Micro-batches of this process, step after step."""
+        """Yield the micro-batches of this process, step by step."""
         for step in range(self.first, self.steps):
             embeddings, texts = self._whole(step)
             tokens = np.array(self.count_tokens(texts))
@@ -134,8 +136,8 @@ class StepBatches:
 class ValidationBatches:
     """All pairs once, in order; `weight` is the number of tokens.
 
-    Every process yields as many batches as every other, as sharded strategies need: one that has no
-    rows left repeats one, at weight 0.
+    All processes yield the same number of batches, which sharded strategies need. A process without
+    rows repeats one with weight 0.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class ValidationBatches:
         self.count_tokens, self.split = count_tokens, split or Split()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches of this process."""
+        """Yield the batches of this process."""
         world, rank = self.split.world, self.split.rank
         for number, start in enumerate(range(0, len(self.pairs), self.batch_size)):
             rows = np.arange(start, min(start + self.batch_size, len(self.pairs)))
@@ -161,7 +163,7 @@ class ValidationBatches:
 
 
 def steps_per_epoch(pairs: int, batch_size: int) -> int:
-    """Full batches in a pass; InputError if there is none."""
+    """Number of full batches in a pass. Raises InputError if there are none."""
     if batch_size < 1:
         raise InputError(f"recipe.batch_size: expected at least 1, found {batch_size}")
     if pairs < batch_size:

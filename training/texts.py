@@ -1,4 +1,4 @@
-"""Which texts a prefix model can be trained on; others are named by file and line, or left out."""
+"""Texts that a prefix model can be trained on; others are named by file and line, or left out."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _TOGETHER = 1024  # texts in one call of the tokenizer
 
 @dataclass(frozen=True)
 class TextRoom:
-    """At least one token, and at most as many as a language model has room for.
+    """The number of tokens that a text may have: at least one.
 
-    tokenizer: its tokenizer. most: None: any number.
+    tokenizer: of the language model. most: largest number; None for any.
     """
 
     tokenizer: Any
     most: int | None
 
     def complaints(self, texts: Iterable[str]) -> Iterator[str | None]:
-        """Of each text what is wrong with it, if anything."""
+        """Yield for each text what is wrong with it, or None."""
         rest = iter(texts)
         while some := list(islice(rest, _TOGETHER)):
             rows = self.tokenizer(some, add_special_tokens=False, verbose=False)["input_ids"]
             yield from map(self._complaint, some, map(len, rows))
 
     def check(self, example: Example) -> None:
-        """Raise InputError, with its place, for an example with a text that can't be used."""
+        """Raise InputError, with the place of the example, if one of its texts can't be used."""
         for complaint in self.complaints(chain.from_iterable(example.texts)):
             if complaint is not None:
                 raise InputError(f"{example.place}: {complaint}")
@@ -47,16 +47,15 @@ class TextRoom:
         if self.most is None or tokens <= self.most:
             return None
         return (
-            f"caption: expected at most {self.most} tokens, for which the language model has room;"
+            f"caption: expected at most {self.most} tokens, the language model's limit;"
             f" found {tokens} in {text[:40]!r}"
         )
 
 
 def text_room(model: PrefixModel, recipe: Recipe, pairs: PairSets | None = None) -> TextRoom:
-    """What a recipe asks of the texts.
+    """The requirements of a recipe on its texts.
 
-    pairs: those to train on; before they are there, nothing is said of the length of texts that the
-    recipe may cut.
+    pairs: what to train on. While this is None, texts that the recipe may cut can have any length.
     """
     cut = recipe.clipcap_original
     if cut and pairs is not None:
@@ -69,7 +68,7 @@ def keep_usable(sets: Sequence[PairSet], pairs: PairSets, room: TextRoom) -> Pai
     """The pairs whose texts can be used; the others count as skipped.
 
     Raises:
-        InputError: a text that can't be used, of a set that skips nothing; says where it is from.
+        InputError: a text can't be used, and its set does not skip bad ones; says where it is.
     """
     parts = zip(sets, pairs.sets, strict=True)
     return PairSets([_keep_usable(part, room, one.skip_bad) for one, part in parts])

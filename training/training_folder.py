@@ -15,17 +15,16 @@ CURVE, CHECKPOINTS, BUNDLE = "curve.csv", "checkpoints", "bundle"
 
 
 class TrainingFolder:
-    """A new folder, or that of the same run, stopped before.
+    """A new folder, or the folder of a stopped run with the same settings.
 
-    All processes of a run may open it at once.
+    All processes of a run may open it at the same time.
 
     Args:
-        folder: made if missing.
-        settings: JSON values that decide the weights; a folder of other settings is refused.
+        folder: created if missing.
+        settings: JSON values that the weights depend on.
 
     Raises:
-        InputError: the folder holds a run of other settings, or something that is no run, or can't
-            be written.
+        InputError: the folder holds a run with other settings, or other files, or is not writable.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -34,42 +33,42 @@ class TrainingFolder:
 
     @property
     def curve(self) -> Path:
-        """The loss at each logged step."""
+        """The file of the loss curve."""
         return self.folder / CURVE
 
     @property
     def checkpoints(self) -> Path:
-        """The last checkpoint; while a newer one is being written, both."""
+        """The folder of the last checkpoint; while a newer one is written, it holds both."""
         return self.folder / CHECKPOINTS
 
     @property
     def bundle(self) -> Path:
-        """What the run is for."""
+        """The folder of the trained bundle."""
         return self.folder / BUNDLE
 
     def checkpoint_at(self, step: int) -> Path:
-        """Where the checkpoint after `step` steps goes."""
+        """The path of the checkpoint after `step` steps."""
         return self.checkpoints / f"step={step:09d}.ckpt"
 
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint that was written to its end: a file, or a sharded one's folder."""
+        """The newest complete checkpoint: a file, or a folder if it is sharded."""
         for path in sorted(self.checkpoints.glob("*.ckpt"), reverse=True):
-            # The directory of a zip file is its end, and torch writes zip files.
+            # torch writes zip files, whose directory is at the end.
             if path.is_dir() or zipfile.is_zipfile(path):
                 return path
         return None
 
     def discard_if_unused(self) -> None:
-        """Leave nothing behind where no step was done, so that other settings may be tried."""
+        """Remove the folder of a run without steps, so that other settings may use it."""
         if read_curve(self.curve) or self.last_checkpoint() is not None:
             return
         for path in (self.curve, self.folder / SETTINGS):
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.folder):
-            with contextlib.suppress(OSError):  # not there, or something else is in it
+            with contextlib.suppress(OSError):  # missing, or it holds other files
                 folder.rmdir()
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """Steps done at a checkpoint, as its name says; 0 without one."""
+    """Number of steps of a checkpoint, from its name; 0 for None."""
     return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step="))

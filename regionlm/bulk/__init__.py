@@ -1,4 +1,4 @@
-"""Captions for a whole list of images: one command, on any number of processes."""
+"""Captions for the regions of many images, on any number of processes."""
 
 from regionlm.bulk.captioning import caption_manifest
 from regionlm.bulk.output import Summary

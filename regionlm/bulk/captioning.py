@@ -1,6 +1,6 @@
-"""Caption a manifest: the entry.
+"""Caption all regions of a manifest.
 
-Lightning and torch are imported only after the manifest and the output have been checked.
+Torch and Lightning are imported only after the manifest and the output have been checked.
 """
 
 from __future__ import annotations
@@ -159,15 +159,14 @@ def _check(manifest: str | Path, output: Path, parts: Path, devices: int, worker
 
 
 def _refuse_finished(output: Path, parts: Path) -> None:
-    if output.exists() and not parts.exists():  # with parts: stopped just before it removed them
+    if output.exists() and not parts.exists():  # with parts: stopped before removing them
         raise InputError(
-            f"output {output} exists, from a finished run or something else: delete it to start"
-            " anew, or give another name"
+            f"output {output} exists already: delete it to start anew, or give another name"
         )
 
 
 def _machine(device: str, devices: int) -> tuple[str, int | list[int]]:
-    """Lightning's names of accelerator and devices."""
+    """Accelerator and devices, as Lightning names them."""
     from regionlm.devices import resolve_device
 
     found = resolve_device(device)
@@ -175,7 +174,7 @@ def _machine(device: str, devices: int) -> tuple[str, int | list[int]]:
         return found.type, devices
     if devices != 1:
         raise InputError(
-            f"devices: expected 1 with the device {device}, found {devices}; ask for the device"
-            f" {found.type}, or leave it out"
+            f"devices: expected 1 with --device {device}, found {devices}; give --device"
+            f" {found.type}, or leave --device out"
         )
     return found.type, [found.index]

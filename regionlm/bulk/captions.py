@@ -1,4 +1,4 @@
-"""What a run says about one line of a manifest."""
+"""The captions of one line of a manifest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class LineCaptions:
     """Captions the regions of one line at a time.
 
     Args:
-        captioner: writes them.
-        embedder: embeds the regions, on the captioner's backbone.
-        decoding: options of ``ClipCap.generate``. From its ``seed`` each region gets one of its
-            own, which depends on nothing but the line's number and the region's place in it.
+        captioner: writes the captions.
+        embedder: embeds the regions with the captioner's backbone.
+        decoding: options of ``ClipCap.generate``. Each region gets its own seed, made of ``seed``,
+            the number of the line and the place of the region in it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LineCaptions:
         self.seed = self.decoding.pop("seed", 0)
 
     def __call__(self, index: int, picture: Picture) -> Answer:
-        """The line of the output, see `caption_manifest`."""
+        """Return the line of the output, as `caption_manifest` describes it."""
         good = [region for region in picture.regions if not isinstance(region, BadRegion)]
         rows = iter(self._caption(picture, good))
         regions = [
@@ -61,5 +61,5 @@ class LineCaptions:
 
 
 def _seed(*numbers: int) -> int:
-    """One seed out of several numbers, each at least 0; below 2^63, as generators take it."""
+    """Combine numbers of at least 0 into one seed below 2^63, the most that torch accepts."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""Lines of a manifest as pictures with masks, read by threads."""
+"""Lines of a manifest as images with masks, which threads read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regionlm.inputs.regions import name_of, read_region
 
 @dataclass(frozen=True)
 class BadRegion:
-    """A region that can't be used, and why."""
+    """A region that can't be read, and the reason."""
 
     name: str
     error: str
@@ -24,9 +24,9 @@ class BadRegion:
 
 @dataclass(frozen=True)
 class Picture:
-    """A line with its image and regions, which keep the line's order.
+    """A line with its image and regions, in the order of the line.
 
-    places: of each region, where its line has it, and which it is of a label map's.
+    places: for each region its position in the line, and its number among those of a label map.
     """
 
     line: Line
@@ -36,22 +36,22 @@ class Picture:
 
 
 class Pictures:
-    """All lines of a manifest, by index from 0.
+    """The lines of a manifest, by index from 0.
 
     Args:
         manifest: the lines.
-        skip_bad: keep why a region can't be read, and go on with the line's others.
+        skip_bad: replace a region that can't be read by a `BadRegion`, instead of raising.
     """
 
     def __init__(self, manifest: Manifest, skip_bad: bool) -> None:
         self.manifest, self.skip_bad = manifest, skip_bad
 
     def __len__(self) -> int:
-        """How many lines."""
+        """Number of lines."""
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> Picture:
-        """Read a line's image and regions.
+        """Read the image and the regions of a line.
 
         Raises InputError: the image or, unless they are skipped, a region can't be read.
         """
@@ -70,17 +70,17 @@ class Pictures:
                 picture.regions.extend(found)
                 picture.places.extend((position, label) for label in range(len(found)))
         except InputError as error:
-            if self.skip_bad:  # the output says which line
+            if self.skip_bad:  # the output names the line
                 raise
             raise InputError(f"{self.manifest.place(index)}: {error}") from error
         return picture
 
     def unreadable(self, index: int, error: InputError) -> Answer:
-        """The output's line in place of one whose image can't be read."""
+        """The line of the output for an image that can't be read."""
         line = self.manifest[index]
         return {"id": line.id, "image": line.image, "error": " ".join(str(error).split())}
 
 
 def is_bad(answer: Answer) -> bool:
-    """Whether a line of the output says that its image, or one of its regions, can't be read."""
+    """Whether a line of the output has an image or a region that could not be read."""
     return "error" in answer or any("error" in row for row in answer.get("regions", ()))

@@ -1,14 +1,15 @@
-"""The list of what to caption: a JSON object a line.
+"""The list of what to caption, with one JSON object per line.
 
     {"image": "photos/1.jpg", "regions": [{"mask": "masks/1.png"}, {"box": [3, 120, 148, 271]}]}
     {"image": "photos/2.jpg", "regions": [{"polygon": [[9, 9, 80, 9, 80, 60]], "id": "cat"}]}
 
 - ``image``, and the ``mask`` of a region: a path, relative to the manifest's folder.
-- ``regions``: at least one; each has one of ``mask`` (a file, as the command line takes it),
-  ``rle`` (COCO's run-length code, ``{"size": [height, width], "counts": ...}``, packed or not),
-  ``polygon`` (COCO's: a list of ``[x0, y0, x1, y1, ...]``, the region is their union) and ``box``
-  (``[x0, y0, x1, y1]``); pixels, x1 and y1 of a box exclusive. An ``id`` replaces its name.
-- ``id``: text or whole number, no two alike; the line's number if left out.
+- ``regions``: a list of at least one. Each has exactly one of ``mask`` (a file, as on the command
+  line), ``rle`` (COCO's run-length code, ``{"size": [height, width], "counts": ...}``, compressed
+  or not), ``polygon`` (COCO's list of ``[x0, y0, x1, y1, ...]``, whose union is the region) and
+  ``box`` (``[x0, y0, x1, y1]``). Numbers are pixels; x1 and y1 of a box are exclusive. An ``id``
+  replaces the name of the region.
+- ``id``: a unique text or integer; by default the number of the line.
 - null, which tables export for an empty cell, counts as left out.
 """
 
@@ -33,7 +34,7 @@ _KEYS = ("image", "regions", "id")
 
 @dataclass(frozen=True)
 class Line:
-    """What one line says. number: in the file, from 1; regions: of checked forms."""
+    """One line. number: in the file, from 1. regions: JSON objects of a checked form."""
 
     number: int
     id: str | int
@@ -42,13 +43,13 @@ class Line:
 
 
 class Manifest:
-    """An opened manifest: every line is checked once, then read again when wanted.
+    """An opened manifest. All lines are checked at once, and read again when they are needed.
 
-    A line takes 16 bytes of memory, however long it is; images and masks are not looked for yet.
+    Each line takes 16 bytes of memory. Images and masks are not opened yet.
 
-    path: the file. folder: that relative paths start from. digest: of its bytes, SHA-256.
+    path: the file. folder: the start of relative paths. digest: SHA-256 of the file.
 
-    Raises InputError: no such file, no line in it, or one of another form (says which).
+    Raises InputError: the file is missing or empty, or a line has another form (says which).
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -62,15 +63,15 @@ class Manifest:
         self._check_ids(np.array(hashes, np.int64))
 
     def __len__(self) -> int:
-        """How many lines, blank ones not counted."""
+        """Number of lines, without blank ones."""
         return len(self._lines)
 
     def __getitem__(self, index: int) -> Line:
-        """Read a line; InputError: the file has changed."""
+        """Read a line. Raises InputError: the file has changed."""
         return self._parse(*self._lines.read(index))
 
     def place(self, index: int) -> str:
-        """How messages call a line."""
+        """The file and number of a line, for messages."""
         return f"{self.path}, line {self._lines.numbers[index]}"
 
     def _parse(self, raw: bytes, number: int) -> Line:
@@ -78,7 +79,7 @@ class Manifest:
             return _line(without_nulls(decode(raw)), number)
 
     def _check_ids(self, hashes: np.ndarray) -> None:
-        """Refuse an id that occurs twice; only lines whose hashes agree are read again."""
+        """Refuse an id that occurs twice, reading again only lines whose hashes agree."""
         order = np.argsort(hashes, kind="stable")
         ordered = hashes[order]
         same = np.flatnonzero(ordered[1:] == ordered[:-1])
@@ -92,7 +93,7 @@ class Manifest:
 
 
 def decode(raw: bytes) -> Any:
-    """The JSON value of a line; InputError: not UTF-8, or not JSON."""
+    """The JSON value of a line. Raises InputError: it is not UTF-8, or not JSON."""
     try:
         return json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

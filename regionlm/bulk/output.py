@@ -1,4 +1,4 @@
-"""The end of a run: answers joined to one file, and what there is to say about it."""
+"""The end of a run: its output and its summary."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from regionlm.distributed.journal import Answer, Journal, json_line
 from regionlm.errors import InputError
 from regionlm.files import write_atomically
 
-NAMED = 20  # of what was skipped, so much is named
+NAMED = 20  # how many skipped images and regions a summary names
 
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Counts of a finished run.
 
-    lines: of the output.
-    images, regions: captioned, without what earlier starts of the run had done.
-    earlier: images of earlier starts.
-    bad: how many images and regions could not be read, in all starts.
-    named: the first of them, "line 3, region m.png: why".
-    seconds: from the moment the models were loaded to the end.
+    lines: lines of the output.
+    images, regions: captioned by this start of the run.
+    earlier: images captioned by earlier starts.
+    bad: images and regions that could not be read, in all starts.
+    named: the first of these, such as "line 3, region m.png: why".
+    seconds: time since the models were loaded.
     """
 
     lines: int = 0
@@ -37,7 +37,7 @@ class Summary:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        """Counts and throughput, one line."""
+        """Counts and throughput, in one line."""
         seconds = max(self.seconds, 1e-9)
         text = (
             f"{self.regions} regions of {self.images} images in {self.seconds:.1f} s:"
@@ -48,7 +48,7 @@ class Summary:
         return text + (f"; {self.bad} skipped" if self.bad else "")
 
     def count(self, answer: Answer, place: str, is_new: bool) -> None:
-        """Add one line of the output; place: of the line, for messages."""
+        """Count one line of the output. place: file and number of the line, for messages."""
         rows = answer.get("regions", [])
         reasons = [f"{place}: {answer['error']}"] if "error" in answer else []
         reasons += [
@@ -65,11 +65,13 @@ class Summary:
 
 
 def write_output(output: Path, journal: Journal, manifest: Manifest, before: np.ndarray) -> Summary:
-    """Write a line for each of the manifest's, in its order; whole or not at all.
+    """Write the output: a line for each line of the manifest, in the same order.
 
-    before: indices of lines that earlier starts had done.
+    The file is written completely or not at all.
 
-    Raises InputError: answers are missing, or the file can't be written.
+    before: indices of lines that earlier starts have done, int64 ``[N]``.
+
+    Raises InputError: answers are missing, or the file is not writable.
     """
     is_new = np.ones(len(manifest), bool)
     is_new[before] = False
@@ -87,7 +89,7 @@ def write_output(output: Path, journal: Journal, manifest: Manifest, before: np.
                     " do all processes see this folder?"
                 )
             stream.flush()
-            os.fsync(stream.fileno())  # before the answers are removed
+            os.fsync(stream.fileno())  # before `caption_manifest` removes the answers
 
     write_atomically(output, write)
     return summary

@@ -1,1 +1,1 @@
-"""Long work on numbered items: on any number of processes, stopped and resumed at will."""
+"""Long runs over numbered items, on any number of processes, which can be stopped and resumed."""

@@ -1,4 +1,4 @@
-"""What we know of the ways in which Lightning's trainer ends."""
+"""How Lightning's trainer ends, and how it refuses arguments."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ with extra("bulk"):
 
 @contextmanager
 def mistakes_named(what: str) -> Iterator[None]:
-    """Raise InputError, in one line after `what`, where Lightning refuses arguments.
+    """Turn Lightning's refusal of an argument into an InputError of one line, which `what` begins.
 
-    It also refuses those that need a package which is not installed.
+    This includes arguments that need a package which is not installed.
     """
     try:
         yield
@@ -26,15 +26,15 @@ def mistakes_named(what: str) -> Iterator[None]:
 
 
 def mistake(what: str, error: Exception) -> InputError:
-    """The same of an error at hand."""
+    """The InputError that stands for an error of Lightning's."""
     return InputError(f"{what}: {' '.join(str(error).split())}")
 
 
 @contextmanager
 def interruptible(trainer: L.Trainer) -> Iterator[None]:
-    """Run a trainer, and raise KeyboardInterrupt if that is how it ended.
+    """Raise KeyboardInterrupt if the trainer was interrupted.
 
-    Lightning makes a SystemExit of SIGINT and SIGTERM, or ends as if all were done.
+    Lightning turns SIGINT and SIGTERM into SystemExit, or returns as if the run were complete.
     """
     try:
         yield

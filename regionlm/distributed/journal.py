@@ -1,7 +1,7 @@
-"""Answers on disk: one file a process, one line an item, so that nothing done is lost.
+"""Answers on disk: a file per process with a line per item, so that a stopped run loses nothing.
 
-What a run gives in the end is made from these lines alone, in the order of the items, so neither
-the number of processes nor a stop and a resumption can change a digit of it.
+The result of a run is made from these lines alone, in the order of the items. Therefore neither the
+number of processes nor a stop changes a digit of it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from regionlm.distributed.run_folder import SETTINGS, open_folder
 from regionlm.files import write_atomically, writing
 
 Answer = dict[str, Any]
-"""What an item gave: JSON values only."""
+"""The result of one item, as JSON values."""
 
 _STOP = "stop"
 _BAD = 4  # column of `Journal._index`
 
 
 class Journal:
-    """The folder of one run.
+    """The answers of one run, in its folder.
 
-    All processes of a run may open it at once.
+    All processes of a run may open it at the same time.
 
     Args:
-        folder: made if missing; the folder above it is not.
-        settings: JSON values that decide the answers, paths count as text; a folder of other
+        folder: created if missing, with its parents.
+        settings: JSON values that the answers depend on, with paths as text. A folder with other
             settings is refused.
-        is_bad: whether an answer says that its item could not be read. Such an item is not done:
-            the next start of the run reads it again.
+        is_bad: whether an answer says that its item could not be read. Such an item counts as not
+            done, and the next start reads it again.
 
     Raises:
-        InputError: the folder holds a run of other settings, or something that is no run, or can't
-            be written.
+        InputError: the folder holds a run with other settings, or other files, or is not writable.
     """
 
     def __init__(
@@ -54,12 +53,12 @@ class Journal:
         open_folder(folder, settings, _is_own)
 
     def done(self) -> np.ndarray:
-        """Numbers of the finished items, int64, ascending."""
+        """Numbers of the finished items, int64 ``[N]``, ascending."""
         _, places = self._index()
         return places[places[:, _BAD] == 0, 0]
 
     def answers(self) -> Iterator[tuple[int, Answer]]:
-        """All answers with their items' numbers, ascending; one is in memory at a time."""
+        """All answers with the numbers of their items, ascending; one is in memory at a time."""
         files, places = self._index()
         streams = [file.open("rb") for file in files]
         try:
@@ -74,18 +73,18 @@ class Journal:
                 stream.close()
 
     def writer(self, process: int) -> JournalWriter:
-        """Where the process of this number puts its answers."""
+        """The file to which the process of this number writes its answers."""
         return JournalWriter(self.folder / f"answers-{process:05d}.jsonl")
 
     def ask_to_stop(self) -> None:
-        """Tell all processes of the run to leave the rest of their items."""
+        """Tell all processes of the run to stop at their next item."""
         (self.folder / _STOP).touch()
 
     def start_again(self) -> None:
-        """Take `ask_to_stop` back, and the answers of items that could not be read.
+        """Undo `ask_to_stop`, and drop the answers of items that could not be read.
 
         Raises:
-            InputError: the system refuses to write.
+            InputError: the folder is not writable.
         """
         (self.folder / _STOP).unlink(missing_ok=True)
         files, places = self._index()
@@ -94,21 +93,24 @@ class Journal:
 
     @property
     def stopped(self) -> bool:
-        """Whether a process asked all to stop."""
+        """Whether a process has asked all to stop."""
         return (self.folder / _STOP).exists()
 
     def discard_if_empty(self) -> None:
-        """Leave no folder behind if nothing was answered, so that other settings may be tried."""
+        """Remove the folder of a run without answers, so that other settings may use it."""
         if len(self.done()):
             return
         for path in [entry for entry in self.folder.iterdir() if _is_own(entry.name)]:
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something else is in it
+        with contextlib.suppress(OSError):  # it holds other files
             self.folder.rmdir()
 
     def _index(self) -> tuple[list[Path], np.ndarray]:
-        """Where answers lie: files, and int64 ``[N, 5]`` of number, file, start, bytes and whether
-        the item could not be read."""
+        """Files, and where the answers are in them.
+
+        Each row of the int64 ``[N, 5]`` has the number of the item, the index of the file, the
+        start and length in bytes, and 1 if the item could not be read, else 0.
+        """
         files = sorted(self.folder.glob("answers-*.jsonl"))
         found = array("q")  # 40 bytes an answer
         for which, file in enumerate(files):
@@ -136,7 +138,7 @@ class JournalWriter:
     """Appends answers; each is on disk before the next is computed.
 
     Raises:
-        InputError: the system refuses to write.
+        InputError: the file is not writable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,23 +149,23 @@ class JournalWriter:
                 self._file.write(b"\n")
 
     def write(self, number: int, answer: Answer) -> None:
-        """Append the answer of the item of this number."""
+        """Append the answer for the item of this number."""
         with writing(self._path):
             self._file.write(json_line({"index": number, **answer}))
             self._file.flush()
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Nothing more to write."""
-        with contextlib.suppress(OSError):  # what could not be flushed has been complained about
+        """Close the file."""
+        with contextlib.suppress(OSError):  # `write` has reported it
             self._file.close()
 
 
 def json_line(value: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """JSON in UTF-8, ending in a line break; one line unless indented."""
+    """JSON in UTF-8 with a final line break; one line unless indented."""
     try:
         return json.dumps(value, indent=indent, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # a lone surrogate: half a character, or a file's name
+    except UnicodeEncodeError:  # a lone surrogate, as in names of files that are not UTF-8
         return json.dumps(value, indent=indent).encode() + b"\n"
 
 
@@ -171,11 +173,11 @@ def _parsed(line: bytes) -> Answer | None:
     try:
         answer = json.loads(line)
     except ValueError:
-        return None  # half a line of a killed process: that item is done again
+        return None  # a killed process left half a line; its item is done again
     return answer if isinstance(answer, dict) and "index" in answer else None
 
 
 def _is_own(name: str) -> bool:
-    """Files of a run; ``.part``: what another process of it is about to put in place."""
+    """Whether a file is of a run; another process may be about to rename a ``.part`` file."""
     is_aside = name.startswith(".") and name.endswith(".part")
     return is_aside or name in (SETTINGS, _STOP) or name.startswith("answers-")

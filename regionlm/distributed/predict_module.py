@@ -1,4 +1,4 @@
-"""Lightning's part: items to processes, answers to the journal."""
+"""The LightningModule that hands items to processes and writes their answers."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ USERS_ERRORS = (InputError, ModelError, PrefixModelError)
 
 
 class Items(Protocol):
-    """What is to be answered, by number; several threads read at once."""
+    """The items of a run, by number; several threads may read at the same time."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of items."""
         ...
 
     def __getitem__(self, index: int) -> Any:
-        """Read one from disk. Raises InputError: it can't be read."""
+        """Read an item from disk. Raises InputError: it can't be read."""
         ...
 
 
 class AnswerWriter(Protocol):
-    """Takes the answers of one process, in the order of its items."""
+    """Writes the answers of one process, in the order of its items."""
 
     def write(self, number: int, answer: Answer) -> None:
-        """Keep one. Raises InputError: the system refuses to write."""
+        """Write an answer. Raises InputError: the file is not writable."""
         ...
 
     def close(self) -> None:
-        """Nothing more to write."""
+        """Finish writing."""
         ...
 
 
 class AnswerStore(Protocol):
-    """Where answers go, and which are there; see `regionlm.distributed.journal.Journal`."""
+    """Stores the answers of a run; see `regionlm.distributed.journal.Journal`."""
 
     folder: Path
 
@@ -62,32 +62,32 @@ class AnswerStore(Protocol):
         ...
 
     def writer(self, process: int) -> AnswerWriter:
-        """Where the process of this number puts its answers."""
+        """The writer of the process of this number."""
         ...
 
     def ask_to_stop(self) -> None:
-        """Tell all processes of the run to leave the rest of their items."""
+        """Tell all processes of the run to stop at their next item."""
         ...
 
     def start_again(self) -> None:
-        """Take `ask_to_stop` back, and what was answered for items that can't be read.
+        """Undo `ask_to_stop`, and drop the answers of items that could not be read.
 
-        Raises InputError: the system refuses to write.
+        Raises InputError: the folder is not writable.
         """
         ...
 
     @property
     def stopped(self) -> bool:
-        """Whether a process asked all to stop."""
+        """Whether a process has asked all to stop."""
         ...
 
     def discard_if_empty(self) -> None:
-        """Leave nothing behind if nothing was answered."""
+        """Remove the files of a run without answers."""
         ...
 
 
 class Read(NamedTuple):
-    """An item, or why there is none."""
+    """An item, or the error that reading it raised."""
 
     number: int
     item: Any
@@ -95,17 +95,17 @@ class Read(NamedTuple):
 
 
 class Share:
-    """The items of one process that are not done: every `world`-th, so none is seen twice.
+    """The items that one process still has to do: every `world`-th one, so none is done twice.
 
-    An item's number alone says whose it is. So it does not matter if other processes are already
-    writing when this one looks up what is done, and no item is added to make shares equal.
+    The process of an item follows from its number alone. Therefore other processes may already be
+    writing when this one looks up what is done, and no item is repeated to make shares equal.
 
     Args:
-        size: of the whole run.
-        done: numbers of finished items.
-        rank, world: which process, of how many.
-        stop: asked before each item; true ends the share.
-        block: neighbours that stay together: it is every `world`-th block then.
+        size: number of items in the whole run.
+        done: numbers of finished items, int64 ``[N]``.
+        rank, world: number of this process, and of all processes.
+        stop: called before each item; True ends the share.
+        block: number of neighbouring items that stay in one process.
     """
 
     def __init__(
@@ -132,15 +132,15 @@ class Share:
 
 
 class ReadAhead:
-    """The items of a share, read by threads ahead of whoever answers, in the share's order.
+    """The items of a share, in order, read ahead by threads.
 
-    Threads, not worker processes: a process forked beside torch's and gloo's threads may never
-    wake up (seen with Python 3.11), and decoding a picture lets other threads run.
+    Threads rather than worker processes: a process forked beside the threads of torch and gloo may
+    never wake up (seen with Python 3.11), and decoding an image releases the interpreter lock.
 
     Args:
         items: what is read.
-        share: which of them.
-        threads: how many read; 0 reads when asked.
+        share: which items, in which order.
+        threads: number of reading threads; with 0, items are read when asked for.
     """
 
     def __init__(self, items: Items, share: Share, threads: int) -> None:
@@ -165,22 +165,23 @@ class ReadAhead:
 
 
 class PredictModule(L.LightningModule):
-    """Asks about every item and keeps the answers.
+    """Computes an answer for each item, and stores it.
 
-    An error of the user's does not end one process while others wait for it: it is kept in
-    ``error``, all processes stop at their next item, and `regionlm.distributed.trainer` raises it.
+    An error in the user's input must not end one process while the others wait for it. It is kept
+    in ``error``, all processes stop at their next item, and `regionlm.distributed.trainer` raises
+    it in all of them.
 
     Args:
-        items: what is asked about.
-        prepare: loads the models on the device a process is given; what it returns makes an answer
-            of a number and an item.
-        journal: where answers go, and which are there already.
-        workers: threads that read items, in each process.
-        unreadable: the answer for an item that can't be read; None stops the run there.
-        progress: show a bar.
+        items: what to process.
+        prepare: loads the models on the device of the process, and returns a function from the
+            number of an item and the item to its answer.
+        journal: stores the answers, and knows which are there already.
+        workers: threads per process that read items.
+        unreadable: makes the answer for an item that can't be read; None stops the run there.
+        progress: show a progress bar.
         block: see `Share`.
-        images_per_item: for the bar.
-        named: what the bar calls the run; by default by the folder of its answers.
+        images_per_item: unit of the progress bar.
+        named: name of the run in the progress bar; by default that of the journal's folder.
     """
 
     def __init__(
@@ -202,10 +203,10 @@ class PredictModule(L.LightningModule):
         self.block, self.images_per_item = block, images_per_item
         self.named = named or journal.folder.name
         self.threads: int | None = None
-        """How many to compute with; None leaves it as it is."""
+        """Number of threads to compute with; None leaves it as it is."""
         self.error: BaseException | None = None
         self.started = time.monotonic()
-        """When the models were loaded."""
+        """Time at which the models were loaded, by `time.monotonic`."""
         self._answer: Callable[[int, Any], Answer] | None = None
         self._writer: AnswerWriter | None = None
         self._bar: tqdm | None = None
@@ -213,7 +214,7 @@ class PredictModule(L.LightningModule):
         self._parent = os.getppid()
 
     def setup(self, stage: str) -> None:
-        """Nobody starts before an earlier run's stop and bad items are forgotten."""
+        """Forget the stop and the unreadable items of an earlier start, before anyone begins."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.trainer.is_global_zero:
@@ -224,10 +225,10 @@ class PredictModule(L.LightningModule):
         self.trainer.strategy.barrier()
 
     def predict_dataloader(self) -> ReadAhead:
-        """One item at a time: an answer then does not depend on which items were its company.
+        """One item at a time, so that an answer does not depend on the other items of a batch.
 
-        Lightning iterates over anything. It would remark on the lack of workers in a DataLoader,
-        and on a length of 0, which a process has that is left nothing to do.
+        This is no DataLoader: Lightning warns about a DataLoader without workers, and about an
+        empty one, which a process has when all its items are done.
         """
         self._share = Share(
             len(self.items),
@@ -240,15 +241,15 @@ class PredictModule(L.LightningModule):
         return ReadAhead(self.items, self._share, self.workers)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Items stay as they are; the embedder moves what it needs."""
+        """Leave items where they are; the embedder moves what it needs."""
         return batch
 
     def on_predict_start(self) -> None:
-        """Load the models where they are to run and open this process's file."""
-        if self.error is not None:  # of `setup`, or interrupted before it forgot an earlier stop
+        """Load the models on their device, and open the file of this process."""
+        if self.error is not None:  # from `setup`, or an interrupt before it
             self.journal.ask_to_stop()
             return
-        if not self._share:  # after a resumption
+        if not self._share:  # all done by earlier starts
             return
         try:
             self._answer = self.prepare(self.device)
@@ -260,8 +261,8 @@ class PredictModule(L.LightningModule):
         self._bar = self._new_bar(len(self._share))
 
     def predict_step(self, batch: Read, batch_idx: int) -> int:
-        """Answer for one item and write it down; its number, since Lightning remarks on None."""
-        if self.error is not None:  # what was read ahead
+        """Answer for one item; returns its number, since Lightning warns about None."""
+        if self.error is not None:  # an item that was read ahead
             return batch.number
         assert self._answer is not None and self._writer is not None and self._bar is not None
         number, item, why = batch
@@ -276,19 +277,19 @@ class PredictModule(L.LightningModule):
         except USERS_ERRORS as error:
             self._stop(error)
             if sys.stderr.isatty():
-                self._bar.leave = False  # the error's line takes its place
+                self._bar.leave = False  # the error message takes its place
             return number
         self._bar.update()
         return number
 
     def on_predict_end(self) -> None:
-        """Close what is open."""
+        """Close the file and the progress bar."""
         for opened in (self._writer, self._bar):
             if opened is not None:
                 opened.close()
 
     def interrupt(self) -> None:
-        """Stop all processes at their next item; `error` is a KeyboardInterrupt then."""
+        """Stop all processes at their next item, with a KeyboardInterrupt as `error`."""
         self._stop(KeyboardInterrupt("stopped; repeat the command to resume"))
 
     def _stop(self, error: BaseException) -> None:
@@ -296,7 +297,7 @@ class PredictModule(L.LightningModule):
         self.journal.ask_to_stop()
 
     def _should_stop(self) -> bool:
-        # The first process started the others; killed, it can't tell them, and they would go on.
+        # If the first process, which started the others, is killed, nothing else would stop them.
         if self.local_rank and os.getppid() != self._parent:
             raise KeyboardInterrupt
         return self.journal.stopped
@@ -307,11 +308,11 @@ class PredictModule(L.LightningModule):
         shown = self.progress and self.trainer.is_global_zero
         return tqdm(
             total=share,
-            initial=share - left,  # done by earlier runs
+            initial=share - left,  # done by earlier starts
             desc=name if world == 1 else f"{name}, process 1 of {world}",
             unit=" images",
             unit_scale=False if self.images_per_item == 1 else self.images_per_item,
             dynamic_ncols=True,
             disable=not shown,
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs fewer lines
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # fewer lines in a log file
         )

@@ -1,31 +1,34 @@
 """Which process of a run this is.
 
-Standard library only: messages ask before torch or Lightning is loaded.
+This uses the standard library only, since messages may be printed before torch is loaded.
 """
 
 from __future__ import annotations
 
 import os
 
-# As torchrun, Lightning's own launcher, SLURM and LSF say it to the processes that they start.
+# Set by torchrun, Lightning's own launcher, SLURM and LSF for the processes that they start.
 _VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 _noted = 0
 
 
 def note_rank(rank: int | None = None) -> None:
-    """Note this process's number in the run that begins here, counted from 0.
+    """Remember the rank of this process in the run that begins, counted from 0.
 
     Args:
-        rank: as the run's trainer says; None, before there is one: as the environment says.
+        rank: of the run's trainer; None, while there is no trainer, takes it from the environment.
     """
     global _noted
     _noted = _rank_of_environment() if rank is None else rank
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks to the user: the first of its run, or one that has
-    begun no run, whatever the environment says of the program around it."""
+    """Whether this process speaks to the user.
+
+    That is the first process of a run, and any process that has begun no run, whatever the
+    environment says about the program around it.
+    """
     return _noted == 0
 
 

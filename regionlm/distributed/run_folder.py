@@ -1,4 +1,4 @@
-"""Output folders of evaluations, captions and trainings: their settings, and one run at a time."""
+"""Output folders of evaluations, captions and trainings, which hold one run each."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 SETTINGS = "run.json"
-LOCK = ".running.part"  # whoever looks at such a folder passes over these endings
+LOCK = ".running.part"  # files of this ending are ignored wherever such a folder is read
 _NAMED = 3
 
 
 def open_folder(folder: Path, settings: Mapping[str, Any], is_own: Callable[[str], bool]) -> None:
-    """Begin a run in a folder, or go on with the one of the same settings that it holds.
+    """Begin a run in a folder, or resume the one with the same settings that it holds.
 
-    All processes of a run may do so at once.
+    All processes of a run may do so at the same time.
 
     Args:
-        folder: made if missing.
-        settings: JSON values that decide the run's results; paths count as text.
-        is_own: whether a file of this name may be there before the settings are.
+        folder: created if missing.
+        settings: JSON values that the results depend on, with paths as text.
+        is_own: whether a file of this name may exist before the settings are written.
 
     Raises:
-        InputError: the folder holds a run of other settings, or something that is no run, or can't
-            be written.
+        InputError: the folder holds a run with other settings, or other files, or is not writable.
     """
     text = json.dumps(settings, indent=2, sort_keys=True, default=str)
     path = folder / SETTINGS
@@ -51,7 +50,7 @@ def open_folder(folder: Path, settings: Mapping[str, Any], is_own: Callable[[str
             )
         if not path.exists():
             write_text(path, text)
-        # Read even if just written: another process may have put its own there in between.
+        # Read it even if just written: another process may have replaced it in the meantime.
         written = path.read_bytes()
     with refusing(InputError, f"{path}: expected JSON; delete it", ValueError):
         before = json.loads(written.decode("utf-8"))
@@ -60,20 +59,21 @@ def open_folder(folder: Path, settings: Mapping[str, Any], is_own: Callable[[str
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other runs, of any machine that sees the folder, from it while this one works there.
+    """Lock a folder while a run works in it, against other runs on any machine that sees it.
 
-    The system lets go of it whenever the process ends. Where the file system knows no locks, or
-    the system none, nothing is kept from anything.
+    The system releases the lock when the process ends, however it ends. On systems and file
+    systems without locks this does nothing.
 
     Raises:
-        InputError: another run has it (says which), or the folder can't be written.
+        InputError: another run holds the lock (the message says which), or the folder is not
+            writable.
     """
     if fcntl is None:
         yield
         return
     path = folder / LOCK
     with _locked(path) as stream:
-        with suppress(OSError):  # a full disk; the name is only for messages
+        with suppress(OSError):  # a full disk; the name only serves messages
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}".encode())
         try:
@@ -93,24 +93,24 @@ def _locked(path: Path) -> FileIO:
                 stream.seek(0)
                 who = stream.read().decode("utf-8", "replace")
             raise InputError(
-                f"output folder {path.parent}: another run is at work there"
-                f" ({who or 'it has just begun'}); wait for its end, or give another --output"
+                f"output folder {path.parent}: another run is using it"
+                f" ({who or 'it has just begun'}); wait until it ends, or give another --output"
             ) from error
-        except OSError:  # no locks there
+        except OSError:  # a file system without locks
             return stream
         try:
             if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                 return stream
         except FileNotFoundError:
             pass
-        stream.close()  # whoever had it removed it meanwhile
+        stream.close()  # its last owner has removed the file meanwhile
 
 
 def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise InputError, which names the first differences, unless settings are the same.
+    """Raise InputError, with the first differences, unless two runs have the same settings.
 
     Args:
-        folder: that holds a run of the settings `before`.
+        folder: that holds a run with the settings `before`.
         before, now: JSON values.
     """
     old, new = _flat(before), _flat(now)
@@ -119,7 +119,7 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         raise InputError(
             f"output folder {folder}: holds a run with other settings ("
             + "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:_NAMED])
-            + "); give another --output, or delete it to start anew"
+            + "); give another --output, or delete the folder to start anew"
         )
 
 

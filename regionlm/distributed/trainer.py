@@ -1,4 +1,4 @@
-"""Run an `PredictModule` on any number of processes, and tell all of them how it ended."""
+"""Run a `PredictModule` on any number of processes, which all learn how the run ended."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ with extra("bulk"):
 
 Result = TypeVar("Result")
 
-# Processes wait for the slowest, and shares may differ by hours; the default is minutes.
+# Processes wait for the slowest one, which may take hours longer; the default is minutes.
 _PATIENCE = timedelta(days=7)
 
 
 def new_trainer(
     accelerator: str, devices: int | list[int], *, num_nodes: int = 1, strategy: str = "auto"
 ) -> L.Trainer:
-    """Lightning's trainer for an `PredictModule`.
+    """Lightning's trainer for a `PredictModule`.
 
     Args:
-        accelerator, devices, num_nodes, strategy: as Lightning names them; strategy ``"auto"``
-            takes ddp for more than one process.
+        accelerator, devices, num_nodes, strategy: arguments of Lightning's Trainer. Strategy
+            ``"auto"`` stands for ddp with more than one process.
 
     Raises:
-        InputError: this machine has no such devices.
+        InputError: this machine does not have these devices.
     """
     count = devices if isinstance(devices, int) else len(devices)
     distributed = strategy == "ddp" or (strategy == "auto" and count * num_nodes != 1)
@@ -49,13 +49,13 @@ def new_trainer(
             num_nodes=num_nodes,
             strategy=DDPStrategy(timeout=_PATIENCE) if distributed else strategy,
             use_distributed_sampler=False,  # it would repeat items to make shares equal
-            # Else a single process, and only that, reads its models in inference mode, and torch
-            # takes other kernels for such weights: other last digits.
+            # Otherwise a single process, unlike several, would load its models in inference mode.
+            # torch has other kernels for such weights, with other last digits.
             inference_mode=False,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=False,  # the module shows its own
+            enable_progress_bar=False,  # the module has its own
         )
     note_rank(trainer.global_rank)
     close_at_exit()
@@ -63,10 +63,10 @@ def new_trainer(
 
 
 def device_count(accelerator: str, devices: int | str) -> int:
-    """How many devices of this machine Lightning takes for "auto", -1, "2".
+    """Number of devices of this machine that Lightning takes for "auto", -1 or "2".
 
     Raises:
-        InputError: this machine has no such devices.
+        InputError: this machine does not have these devices.
     """
     with mistakes_named("devices"):
         return L.Trainer(
@@ -86,21 +86,22 @@ def predict_items(
     *,
     folder: Path | None = None,
 ) -> Result:
-    """Answer what is not answered yet; then let the first process finish the run.
+    """Process all items that have no answer yet; then the first process finishes the run.
 
     Args:
-        trainer: of `new_trainer`.
-        module: what to do.
-        finish: called by the first process, when all answers are there.
-        folder: that is this run's alone until it has finished.
+        trainer: made by `new_trainer`.
+        module: what to do with the items.
+        finish: called in the first process when all answers are there.
+        folder: locked for this run until it has finished; see `held`.
 
     Returns:
-        What `finish` returned, in every process.
+        In every process, what `finish` returned.
 
     Raises:
-        InputError, ModelError, PrefixModelError: what stopped any of the processes, or `finish`;
-            raised in every process. InputError, too, in the first one: another run has the folder.
-        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; all processes finish the item at hand first.
+        InputError, ModelError, PrefixModelError: the error of any process, or of `finish`, raised
+            in every process. Also InputError in the first process: another run uses the folder.
+        KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; all processes finish their current item
+            first.
     """
     with ExitStack() as stack:
         if folder is not None and trainer.is_global_zero:
@@ -111,8 +112,8 @@ def predict_items(
 def _predict_items(
     trainer: L.Trainer, module: PredictModule, finish: Callable[[], Result]
 ) -> Result:
-    # To raise at once would leave it to Lightning to kill the other processes, and gloo's threads
-    # may abort the first one when their peers are gone.
+    # If the signal raised at once, Lightning would kill the other processes, and gloo's threads
+    # may abort the first process when its peers are gone.
     signals = StopSignals(lambda: trainer.local_rank == 0, module.interrupt)
     module.threads = prediction_threads()
     with threads_restored(), signals, interruptible(trainer):
@@ -120,7 +121,7 @@ def _predict_items(
     broadcast = trainer.strategy.broadcast
     errors = [broadcast(module.error, src=rank) for rank in range(trainer.world_size)]
     error = next((error for error in errors if error is not None), None)
-    if error is None and module.journal.stopped:  # a signal came when its process had finished
+    if error is None and module.journal.stopped:  # the signal came after its process had finished
         error = KeyboardInterrupt()
     result: Result | None = None
     if trainer.is_global_zero:

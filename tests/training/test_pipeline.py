@@ -219,10 +219,10 @@ def test_a_new_prefix_model_before_the_language_model_of_a_bundle():
         ({"start": {"bundle": "nowhere"}}, "unknown model 'nowhere'"),
         ({"start": {"bundle": "mini", "prefix": "x"}}, "no prefix named 'x'"),
         ({"start": {"bundle": "mini", "new_prefix": "adapted"}}, "already a prefix"),
-        ({"start": {}}, "start.backbone: give one, or else a start.bundle"),
-        ({"start": {"bundle": "mini", "backbone": "ViT-B-32"}}, "is what the bundle brings"),
-        ({"start": {"bundle": "mini", "options": {"mapper": "mlp"}}}, "say which start.kind"),
-        ({"start": {"bundle": "mini", "kind": "clipcap", "prefix": "adapted"}}, "asks for a new"),
+        ({"start": {}}, "start.backbone: found none; give one, or a start.bundle"),
+        ({"start": {"bundle": "mini", "backbone": "ViT-B-32"}}, "comes with the bundle"),
+        ({"start": {"bundle": "mini", "options": {"mapper": "mlp"}}}, "give start.kind"),
+        ({"start": {"bundle": "mini", "kind": "clipcap", "prefix": "adapted"}}, "makes a new"),
         ({"start": {"bundle": "mini", "kind": "projector", "options": {"mapper": 1}}}, "mapper"),
         ({"recipe": {"steps": 3, "trains": "none"}}, "expected one of"),
         ({"recipe": {"steps": 3, "batch_size": 7}}, "number of pairs, 6; found 7"),
@@ -347,6 +347,6 @@ def test_where_all_was_left_out_the_first_reason_is_said(name, capsys):
     Path("bad.jsonl").write_text("\n".join(map(json.dumps, lines)))
     bad = {"source": "manifest", "options": {"path": "bad.jsonl"}, "skip_bad": True}
     line = _refused(capsys, **{name: [{**bad, "embedder": "cls"}]})
-    assert f"{name}: expected at least one pair, found none: skip_bad left out all 3 " in line
+    assert f"{name}: expected at least one pair, found none: skip_bad left out all 3; " in line
     assert "bad.jsonl, line 1: image gone0.jpg does not exist" in line
     assert not Path("run").exists()

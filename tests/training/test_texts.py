@@ -56,8 +56,8 @@ def run(command="fit", **changes):
 
 
 SAID = {
-    LONG: f"some.jsonl, line 3: caption: expected at most {ROOM} tokens, for which the language"
-    " model has room; found 60 in 'a red car",
+    LONG: f"some.jsonl, line 3: caption: expected at most {ROOM} tokens, the language model's limit"
+    "; found 60 in 'a red car",
     NOTHING: "some.jsonl, line 3: caption: expected words that the tokenizer knows, found none in"
     " '***'",
 }

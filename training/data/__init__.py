@@ -1,6 +1,6 @@
-"""Examples to train on: images, regions and what is said of them, from several kinds of files.
+"""Examples to train on: images and regions with captions, from several kinds of files.
 
-Names are imported on first use: `data.options` can be read before torch is loaded.
+Names are imported on first use, so that the options of sources load no torch.
 """
 
 from typing import TYPE_CHECKING

@@ -1,11 +1,12 @@
-"""Your own data: a JSON object a line.
+"""Your own data, with one JSON object per line.
 
     {"image": "1.jpg", "caption": "a cat on a mat"}
     {"image": "2.jpg", "captions": ["a dog", "a brown dog"]}
     {"image": "3.jpg", "regions": [{"box": [3, 120, 148, 271], "caption": "a red car"}]}
 
-Regions take the forms of `regionlm.bulk.manifest` (mask, rle, polygon or box) and a ``caption`` or
-``captions``; paths are relative to the manifest's folder. null counts as left out.
+Regions have one of the forms of `regionlm.bulk.manifest` (mask, rle, polygon or box), and a
+``caption`` or ``captions``. Paths are relative to the folder of the manifest. null counts as left
+out.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ _Texts = Annotated[list[str], Described("a list of texts", fits=len)]
 
 
 class CaptionManifest:
-    """An opened manifest; a line takes 16 bytes of memory.
+    """An opened manifest; each line takes 16 bytes of memory.
 
-    Without ``skip_bad`` the form of every line is checked at once; images are not looked for yet.
+    Without ``skip_bad``, the form of all lines is checked at once. Images are not opened yet.
 
-    Raises InputError: no such file, no line in it, or one of another form (says which).
+    Raises InputError: the file is missing or empty, or a line has another form (says which).
     """
 
     def __init__(self, options: ManifestOptions, *, skip_bad: bool = False) -> None:
@@ -43,15 +44,15 @@ class CaptionManifest:
 
     @property
     def key(self) -> dict[str, Any]:
-        """The file's digest, and where its relative paths start from."""
+        """Digest of the file, and the folder at which its paths start."""
         return {"manifest": self._lines.digest, "folder": str(self.path.parent.resolve())}
 
     def __len__(self) -> int:
-        """How many lines, blank ones not counted."""
+        """Number of lines, without blank ones."""
         return len(self._lines)
 
     def __getitem__(self, index: int) -> Example:
-        """Decode a line's image and regions; InputError: it can't be used."""
+        """Decode the image and regions of a line. Raises InputError: they can't be used."""
         raw, number = self._lines.read(index)
         value = self._parse(raw, number)
         parts = Parts(self._place(number), self.skip_bad)
@@ -75,9 +76,9 @@ class CaptionManifest:
 
 
 def check_said(value: Any, others: tuple[str, ...] | None) -> None:
-    """Raise InputError unless an object holds caption, captions or regions with captions.
+    """Raise InputError unless an object has caption, captions, or regions with captions.
 
-    others: keys it may have besides; None allows any.
+    others: further keys that it may have; None allows any.
     """
     if not isinstance(value, dict):
         raise InputError(
@@ -98,7 +99,7 @@ def check_said(value: Any, others: tuple[str, ...] | None) -> None:
         return
     for region in check_value("regions", value["regions"], Several, InputError):
         if not isinstance(region, dict):
-            raise InputError(f"a region is an object; found {str(region)[:40]!r}")
+            raise InputError(f"a region: expected an object, found {str(region)[:40]!r}")
         check_region(_form(region))
         _captions(region)
 
@@ -106,7 +107,7 @@ def check_said(value: Any, others: tuple[str, ...] | None) -> None:
 def read_said(value: dict[str, Any], image: Image.Image, folder: Path, parts: Parts) -> Example:
     """The example that a checked object describes.
 
-    folder: that paths of masks start from.
+    folder: where relative paths of masks start.
     """
     if "regions" not in value:
         return parts.whole(image, parts.texts(_captions(value)))

@@ -1,4 +1,4 @@
-"""CLIPCap's own file of embeddings: a pickle, which could run code, read so that it does not.
+"""CLIPCap's own file of embeddings, a pickle, which is read without running code from it.
 
 A dictionary: ``clip_embedding``, a tensor [N, d] of float32 or float16, and ``captions``, a list of
 dictionaries with ``caption`` and ``clip_embedding``, the number of its row. That is what the
@@ -28,13 +28,13 @@ from training.data.source_options import ClipCapPairsOptions
 def clipcap_pairs(
     options: ClipCapPairsOptions, *, dim: int, limit: int | None = None, skip_bad: bool = False
 ) -> Pairs:
-    """Read it; texts stay as they are, to the blank.
+    """Read the pairs of such a file; texts keep their blanks.
 
-    options: which file. dim: of the backbone's embeddings. limit: at most so many captions.
-    skip_bad: leave out captions that can't be used.
+    options: which file. dim: width of the backbone's embeddings. limit: use only the first so many
+    captions. skip_bad: leave out captions that can't be used.
 
-    Raises InputError: no such file, a pickle that names anything but tensors (nothing is run),
-    damaged, of another form or width, not finite.
+    Raises InputError: the file is missing, damaged, or of another form or width, its numbers are
+    not finite, or the pickle names anything but tensors (nothing is run).
     """
     path = Path(options.path)
     found = _load(path)
@@ -93,15 +93,15 @@ def _load(path: Path) -> Any:
     try:
         with stream:
             return _TensorUnpickler(stream).load()
-    except Exception as error:  # damaged pickles raise a dozen types
+    except Exception as error:  # damaged pickles raise errors of a dozen types
         raise InputError(
-            f"{path}: expected a pickle of tensors, lists, dictionaries, numbers and texts, which"
-            f" this is not ({' '.join(str(error).split())[:120]}); nothing it holds was run"
+            f"{path}: expected a pickle of tensors, lists, dictionaries, numbers and texts; found"
+            f" something else ({' '.join(str(error).split())[:120]}); nothing it holds was run"
         ) from error
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Makes tensors and plain values; the name of anything else is refused."""
+    """Creates tensors and plain values, and refuses the name of anything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -115,7 +115,7 @@ def _storage(data: bytes) -> Any:
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """How protocol 2 spells bytes."""
+    """Bytes, as protocol 2 writes them."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes as {encoding}")
     return text.encode("latin1")
@@ -124,7 +124,7 @@ def _bytes(text: str, encoding: str) -> bytes:
 def _tensor(
     storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any
 ) -> Tensor:
-    """A view of a storage; torch would read on behind its end."""
+    """Copy a view of a storage; torch itself would read past its end."""
     flat = torch.empty(0, dtype=storage.dtype).set_(storage)
     if min([offset, *size, *stride]) < 0 or len(size) != len(stride):
         raise ValueError("a tensor of negative size")

@@ -1,4 +1,4 @@
-"""COCO captions: five sentences an image (Chen et al. 2015; https://cocodataset.org)."""
+"""COCO captions: five sentences per image (Chen et al. 2015; https://cocodataset.org)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _DOWNLOAD = "http://images.cocodataset.org/annotations/annotations_trainval2014.
 
 
 class CocoCaptions:
-    """Every image of a `captions_*.json` that has captions, in the order of the first of each.
+    """The images of a `captions_*.json` that have captions, in the order of their first ones.
 
-    Raises InputError: files that are missing or of another form.
+    Raises InputError: a file is missing or has another form.
     """
 
     def __init__(self, options: CocoCaptionsOptions, *, skip_bad: bool = False) -> None:
@@ -56,11 +56,11 @@ class CocoCaptions:
         return {"annotations": self._digest, "images": str(self.folder.resolve())}
 
     def __len__(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self._ids)
 
     def __getitem__(self, index: int) -> Example:
-        """Decode an image; InputError: it or all its captions can't be used."""
+        """Decode an image. Raises InputError: it, or all its captions, can't be used."""
         number, photo = self._ids[index], self._photos[index]
         parts = Parts(f"{self.file}, image {number}", self.skip_bad)
         texts: list[str] = []

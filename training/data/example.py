@@ -1,4 +1,4 @@
-"""An image with its regions and what is said of them: what every source of examples gives."""
+"""An image with captioned regions, which is what all sources return."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image
 
 from regionlm.errors import InputError
 
-MAX_CHARACTERS = 10_000  # of a caption; more is a file pasted into a field
+MAX_CHARACTERS = 10_000  # of a caption; a longer one is a file pasted into a field
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
     """One image.
 
-    image: RGB. masks: bool [M, H, W], none without a pixel; None stands for the whole image.
-    texts: for each of the M masks (one list for a whole image) at least one caption.
-    bad: why parts of it were left out, a line each. place: how messages call it.
+    image: RGB. masks: bool ``[M, H, W]``, each with at least one pixel; None stands for the whole
+    image. texts: at least one caption for each mask, or for the whole image. bad: why parts were
+    left out, one line each. place: where the example is from, for messages.
     """
 
     image: Image.Image
@@ -32,43 +32,43 @@ class Example:
 
 
 class Source(Protocol):
-    """Examples by number, decoded when asked for; several threads read at once.
+    """Examples by number, decoded when they are read; several threads may read at the same time.
 
-    An example that can't be used raises InputError. With ``skip_bad`` one whose parts can't all be
-    used comes without those.
+    Reading an example that can't be used raises InputError. With ``skip_bad``, an example comes
+    without those of its parts that can't be used.
     """
 
     def __len__(self) -> int:
-        """How many images."""
+        """Number of images."""
         ...
 
     def __getitem__(self, index: int) -> Example:
-        """Decode one."""
+        """Decode an example."""
         ...
 
     @property
     def key(self) -> dict[str, Any]:
-        """JSON values: all that the examples depend on, but for the pictures' own bytes."""
+        """JSON values on which the examples depend, except the bytes of the images."""
         ...
 
 
 class Parts:
     """Collects the regions of one example.
 
-    place: how messages call it, such as "a.jsonl, line 3". skip_bad: keep why a part can't be used
-    and go on, instead of raising InputError.
+    place: where the example is from, such as "a.jsonl, line 3". skip_bad: note why a part can't be
+    used and continue, instead of raising InputError.
     """
 
     def __init__(self, place: str, skip_bad: bool) -> None:
         self.place, self.skip_bad = place, skip_bad
-        self._whole = place  # sources name single parts in `place`
+        self._whole = place  # sources change `place` to name single parts
         self.bad: list[str] = []
         self._masks: list[np.ndarray] = []
         self._texts: list[list[str]] = []
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """What is done inside raises with the place, or is left out."""
+        """Add the place to an InputError raised inside, or note the error and continue."""
         try:
             yield
         except InputError as error:
@@ -77,7 +77,7 @@ class Parts:
             self.bad.append(f"{self.place}: {error}")
 
     def texts(self, values: list[Any]) -> list[str]:
-        """Those captions that can be used, without blanks around them."""
+        """The captions that can be used, without surrounding blanks."""
         found: list[str] = []
         for value in values:
             with self.checked():
@@ -85,18 +85,18 @@ class Parts:
         return found
 
     def add(self, mask: np.ndarray, texts: list[str]) -> None:
-        """Take a region; one of which nothing is said is left out."""
+        """Add a region, unless it has no captions."""
         if texts:
             self._masks.append(mask)
             self._texts.append(texts)
 
     def example(self, image: Image.Image) -> Example:
-        """The regions that were added; InputError: none."""
+        """The example with the added regions. Raises InputError: there are none."""
         self.check_any(self._texts)
         return Example(image, np.stack(self._masks), self._texts, self.bad, self._whole)
 
     def whole(self, image: Image.Image, texts: list[str]) -> Example:
-        """An example without regions; InputError: no text."""
+        """The example without regions. Raises InputError: it has no texts."""
         self.check_any(texts)
         return Example(image, None, [texts], self.bad, self._whole)
 
@@ -107,7 +107,7 @@ class Parts:
 
 
 def check_text(value: Any) -> str:
-    """Return a caption as it is; InputError: no text, blank, over-long, or no valid Unicode."""
+    """Return a caption unchanged. Raises InputError: not text, blank, too long, or not Unicode."""
     if not isinstance(value, str):
         raise InputError(f"caption: expected text, found {str(value)[:40]!r}")
     if not value.strip():

@@ -1,4 +1,4 @@
-"""Pairs of an embedding and a text: held in memory, or what is kept of others."""
+"""Pairs of embedding and text: in memory, or selected from others."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 @dataclass(frozen=True, eq=False)
 class Pairs(Dataset[tuple[Tensor, str]]):
-    """Embeddings [N, d], and texts that they should become.
+    """Embeddings, ``[N, d]``, and the texts that they should become.
 
-    owners: for each text, the number of its embedding; None: each has its own.
-    skipped, first_skipped: how many were left out, and why the first one was. digest: of the file.
-    origin, numbers: the file, and which of its captions each text is, for messages.
+    owners: for each text, the row of its embedding; None if each text has its own. skipped,
+    first_skipped: how many texts were left out, and why the first one was. digest: of the file.
+    origin, numbers: the file, and for each text its number among the captions, for messages.
     """
 
     embeddings: Tensor
@@ -37,13 +37,13 @@ class Pairs(Dataset[tuple[Tensor, str]]):
         return self.embeddings[owner].float(), self.texts[index]
 
     def place(self, index: int) -> str:
-        """Where a text is from."""
+        """Where a text is from, for messages."""
         number = index if self.numbers is None else self.numbers[index]
         return f"{self.origin}, caption {number}"
 
 
 class PairPart(Protocol):
-    """One set of pairs that knows where its texts are from; see `Pairs`."""
+    """One set of pairs; see `Pairs`."""
 
     digest: str
     skipped: int
@@ -51,10 +51,10 @@ class PairPart(Protocol):
 
     @property
     def texts(self) -> Iterable[str]:
-        """All of them, in order."""
+        """All texts, in order."""
 
     def place(self, index: int) -> str:
-        """Where a text is from."""
+        """Where a text is from, for messages."""
 
     def __len__(self) -> int: ...
 
@@ -62,9 +62,9 @@ class PairPart(Protocol):
 
 
 class Kept(Dataset[tuple[Tensor, str]]):
-    """A set without those pairs that can't be used.
+    """A set without the pairs that can't be used.
 
-    pairs: all of them. bad: numbers of those to leave out, and why: a line each.
+    pairs: the whole set. bad: the numbers of pairs to leave out, and why, one line each.
     """
 
     def __init__(self, pairs: PairPart, bad: Mapping[int, str]) -> None:

@@ -1,4 +1,4 @@
-"""PhraseCut as training data; read as `regionlm.datasets.phrasecut` does."""
+"""PhraseCut as training data, read by `regionlm.datasets.phrasecut`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from training.data.source_options import PhraseCutSourceOptions
 
 
 class PhraseCutExamples:
-    """Every image of a split with its phrases' regions.
+    """The images of a split, with the regions of their phrases.
 
-    Raises DataError: unknown split, missing or damaged files.
+    Raises DataError: the split is unknown, or files are missing or damaged.
     """
 
     def __init__(self, options: PhraseCutSourceOptions, *, skip_bad: bool = False) -> None:
@@ -28,15 +28,15 @@ class PhraseCutExamples:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Digests of the annotations, how many images they name, and the images' folder."""
+        """Digests of the annotations, the number of their images, and the folder of these."""
         return {"files": self._digests, "images": str(self.home.resolve()), "count": len(self)}
 
     def __len__(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self._data)
 
     def __getitem__(self, index: int) -> Example:
-        """Decode an image; InputError: it can't be read, or a phrase has no region."""
+        """Decode an image. Raises InputError: it can't be read, or a phrase has no region."""
         sample = self._data[index]
         place = f"phrasecut {self.split}, image {sample.id}"
         parts = Parts(place, self.skip_bad)

@@ -22,18 +22,17 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "phrasecut": PhraseCutExamples,
     "webdataset": WebDataset,
 }
-"""What `data.source` of a training config names; the options of each are in `SOURCE_OPTIONS`."""
+"""The values of `data.source` in a training config; see `SOURCE_OPTIONS` for their options."""
 
 PAIR_SOURCES: dict[str, Callable[..., Pairs]] = {"clipcap": clipcap_pairs}
-"""Sources that bring their embeddings."""
+"""Sources that have embeddings already."""
 
 
 def open_source(name: str, options: Mapping[str, Any], *, skip_bad: bool = False) -> Source:
-    """A source by its name in ``SOURCES``.
+    """Open a source by its name in ``SOURCES``.
 
     Raises:
-        InputError: unknown name or option (lists those there are), a needed option that is not
-            given, or files that can't be used.
+        InputError: an option is unknown (the message lists all) or missing, or files can't be used.
     """
     return SOURCES[name](read_source_options(name, options), skip_bad=skip_bad)
 
@@ -41,10 +40,10 @@ def open_source(name: str, options: Mapping[str, Any], *, skip_bad: bool = False
 def open_pair_source(
     name: str, options: Mapping[str, Any], *, dim: int, limit: int | None, skip_bad: bool
 ) -> Pairs:
-    """The pairs of a source by its name in ``PAIR_SOURCES``; arguments as `clipcap_pairs` has them.
+    """Open a source by its name in ``PAIR_SOURCES``; see `clipcap_pairs` for the arguments.
 
     Raises:
-        InputError: as `open_source`.
+        InputError: as in `open_source`.
     """
     chosen = read_source_options(name, options)
     return PAIR_SOURCES[name](chosen, dim=dim, limit=limit, skip_bad=skip_bad)

@@ -1,7 +1,6 @@
-"""What every source of examples can be told: one class each, read by the registry.
+"""The options of all sources of examples, one class for each.
 
-Nothing heavy may be imported here, so that options can be listed and checked before torch is
-loaded.
+Nothing here may import torch, so that options can be listed and checked before it is loaded.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ ShardPaths = Annotated[str | Sequence[str], Described("the path of a file, or a 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions(Checked):
-    """What the options of all sources have in common.
+    """Base class of the options of all sources.
 
     Raises:
-        InputError: an option of another type; so for all classes here.
+        InputError: an option has another type.
     """
 
     error: ClassVar[type[InputError]] = InputError
@@ -33,7 +32,7 @@ class ManifestOptions(SourceOptions):
     """Options of `manifest`.
 
     Args:
-        path: The JSON lines.
+        path: JSON lines file.
     """
 
     path: AnyPath
@@ -44,8 +43,8 @@ class CocoCaptionsOptions(SourceOptions):
     """Options of `coco_captions`.
 
     Args:
-        annotations: `captions_train2014.json` or one like it.
-        images: Folder of its images.
+        annotations: A file such as `captions_train2014.json`.
+        images: Folder of the images.
     """
 
     annotations: AnyPath
@@ -58,7 +57,7 @@ class VisualGenomeOptions(SourceOptions):
 
     Args:
         root: Folder of `region_descriptions.json`.
-        images: Folder of VG_100K and VG_100K_2, if not root.
+        images: Folder of VG_100K and VG_100K_2; by default root.
     """
 
     root: AnyPath
@@ -67,12 +66,12 @@ class VisualGenomeOptions(SourceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseCutSourceOptions(SourceOptions):
-    """Options of `phrasecut`, whose files are read as `regionlm.datasets.phrasecut` does.
+    """Options of `phrasecut`; see `regionlm.datasets.phrasecut`.
 
     Args:
         root: Folder of `refer_*.json` and `image_data_split.json`.
-        split: train, val, miniv or test; joined by "_", several.
-        images: Folder of the images, if not root.
+        split: train, val, miniv or test, or several joined by "_".
+        images: Folder of the images; by default root.
     """
 
     root: AnyPath
@@ -85,8 +84,8 @@ class WebDatasetOptions(SourceOptions):
     """Options of `webdataset`.
 
     Args:
-        shards: Paths, patterns with ``*``, whose files are taken in the order of names, or names
-            with braces, ``{000..003}`` or ``{a,b}``, each of which must be there.
+        shards: Paths; patterns with ``*``, whose files are sorted by name; or names with braces,
+            ``{000..003}`` or ``{a,b}``, all of which must exist.
     """
 
     shards: ShardPaths
@@ -115,10 +114,9 @@ SOURCE_OPTIONS: dict[str, type[SourceOptions]] = {
 
 
 def read_source_options(name: str, options: Mapping[str, Any]) -> Any:
-    """The options of a source, checked.
+    """Check the options of a source.
 
     Raises:
-        InputError: an option that there is not (lists those there are), one that is needed and not
-            given, or one of another type.
+        InputError: an option is unknown (the message lists all), missing, or of another type.
     """
     return SOURCE_OPTIONS[name].read(options, f"the source {name}")

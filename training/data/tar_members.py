@@ -1,4 +1,4 @@
-"""Members of a tar file in any number: memory stays that of a few thousand."""
+"""Members of tar files of any size, in the memory of a few thousand members."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ _TOGETHER = 2000
 
 
 def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Yield each member, and where in the file its contents begin, in bytes.
+    """Yield each member, and the position in bytes at which its contents begin.
 
-    `tarfile` keeps every member that it has come across; so it is let go after some, and taken anew
-    for what follows.
+    `tarfile` remembers all members that it has read, so the file is opened anew after some.
 
-    Raises tarfile.TarError, OSError or EOFError: no uncompressed tar file.
+    Raises tarfile.TarError, OSError or EOFError: this is not an uncompressed tar file.
     """
     start: int | None = 0
     with path.open("rb") as stream:
@@ -28,7 +27,7 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
 def _members_from(
     stream: BinaryIO, start: int
 ) -> Generator[tuple[tarfile.TarInfo, int], None, int | None]:
-    """Yield some members from `start` on; return where the next one begins, or None."""
+    """Yield some members from `start` on; return the position of the next one, or None."""
     with tarfile.open(fileobj=_Rest(stream, start), mode="r:") as tar:
         for number, member in enumerate(tar):
             if number == _TOGETHER:
@@ -38,7 +37,7 @@ def _members_from(
 
 
 class _Rest(io.BufferedIOBase):
-    """A file from a position on, as a file of its own."""
+    """The rest of a file from a position on, as a file."""
 
     def __init__(self, stream: BinaryIO, start: int) -> None:
         self._stream, self._start = stream, start

@@ -1,4 +1,4 @@
-"""Visual Genome: boxes and a phrase for each.
+"""Visual Genome: boxes with a phrase each.
 
 Krishna et al., Visual Genome, IJCV 2017; https://homes.cs.washington.edu/~ranjay/visualgenome.
 """
@@ -23,12 +23,12 @@ _DOWNLOAD = "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html"
 
 
 class VisualGenome:
-    """Every image of `region_descriptions.json` with its regions.
+    """The images of `region_descriptions.json`, with their regions.
 
-    Boxes reach over the border in places; they are cut there. Regions with one box are one region
-    with several captions.
+    Boxes that cross the border are cut there. Regions with the same box become one region with
+    several captions.
 
-    Raises InputError: files that are missing or of another form.
+    Raises InputError: a file is missing or has another form.
     """
 
     def __init__(self, options: VisualGenomeOptions, *, skip_bad: bool = False) -> None:
@@ -58,11 +58,11 @@ class VisualGenome:
         return {"annotations": self._digest, "images": str(self.home.resolve())}
 
     def __len__(self) -> int:
-        """How many images have regions."""
+        """Number of images with regions."""
         return len(self._ids)
 
     def __getitem__(self, index: int) -> Example:
-        """Decode an image; InputError: it or all its regions can't be used."""
+        """Decode an image. Raises InputError: it, or all its regions, can't be used."""
         number, photo = self._ids[index], self._photos[index]
         place = f"{self.file}, image {number}"
         with within(place):
@@ -95,7 +95,7 @@ class VisualGenome:
 
 
 def _box(region: dict[str, Any], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part of a box inside the image, as x0, y0, x1, y1 with exclusive ends."""
+    """The part of a box inside the image, as x0, y0, x1, y1 in pixels with exclusive ends."""
     numbers = [region.get(name) for name in ("x", "y", "width", "height")]
     if any(type(number) not in (int, float) or number != number for number in numbers):
         raise InputError(f"expected numbers x, y, width and height, found {str(numbers)[:60]}")

@@ -1,7 +1,7 @@
-"""WebDataset: tar files whose neighbouring members of one name are a sample (``7.jpg``, ``7.txt``).
+"""WebDataset: tar files in which adjacent members of one name are a sample (``7.jpg``, ``7.txt``).
 
-They are indexed here rather than streamed, as the webdataset library would: what a shard of
-embeddings holds must not depend on the number of processes, and a stopped run must find its place.
+The webdataset library would stream them. Here they are indexed: the contents of a shard of
+embeddings must not depend on the number of processes, and a stopped run must find its place.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from training.data.tar_members import tar_members
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("txt", "json")
 _NONE = (-1, 0)
-_RANKS = ("", "txt", "json", "long", "long txt", "long json")  # of endings, best first
+_RANKS = ("", "txt", "json", "long", "long txt", "long json")  # kinds of endings, best first
 _BRACES = re.compile(r"\{(?:([0-9]{1,9})\.\.([0-9]{1,9})|([^{}]*,[^{}]*))\}")
 
 
 class WebDataset:
-    """Samples of tar files, in order; each takes 48 bytes of memory.
+    """The samples of tar files, in order; each takes 48 bytes of memory.
 
-    A sample has an image and a ``.txt``, which is its caption, or a ``.json`` with ``caption``,
-    ``captions`` or ``regions`` as a manifest has them (box, rle or polygon) and what else it likes.
-    With both, the ``.txt`` is taken. Longer endings, as in ``7.image.jpg`` and ``7.caption.txt``,
-    count where a sample has no plain one; it can't be used where they leave a choice.
+    A sample has an image, and either a ``.txt`` with its caption, or a ``.json`` with ``caption``,
+    ``captions`` or ``regions`` as in a manifest (box, rle or polygon) and any other keys. If there
+    are both, the ``.txt`` is used. Longer endings, as in ``7.image.jpg`` and ``7.caption.txt``, are
+    used if there is no plain one; a sample in which several would do can't be used.
 
-    Raises InputError: no such file, one that is no plain tar, or no sample in them.
+    Raises InputError: a file is missing or not an uncompressed tar file, or there are no samples.
     """
 
     def __init__(self, options: WebDatasetOptions, *, skip_bad: bool = False) -> None:
@@ -62,18 +62,18 @@ class WebDataset:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Digest of the files' names, sizes, times and members; their contents are not read."""
+        """Digest of the names, sizes, times and members of the files, and their folders."""
         return {
             "shards": self._digest,
             "folders": sorted({str(f.parent.resolve()) for f in self.files}),
         }
 
     def __len__(self) -> int:
-        """How many samples."""
+        """Number of samples."""
         return len(self._places)
 
     def __getitem__(self, index: int) -> Example:
-        """Decode one; InputError: its image or captions are missing or can't be used."""
+        """Decode a sample. Raises InputError: its image or captions are missing or unusable."""
         which, image_at, image_size, text_at, text_size, is_json = self._places[index].tolist()
         file = self.files[which]
         name = self._name(file, max(abs(image_at), abs(text_at)))
@@ -95,7 +95,7 @@ class WebDataset:
 def _find(shards: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for shard in shards:
-        one = Path(shard).is_file()  # whatever its name looks like
+        one = Path(shard).is_file()  # even if its name looks like a pattern
         for pattern in [str(shard)] if one else _expand(str(shard)):
             files = [Path(pattern)]
             if not files[0].is_file():
@@ -109,7 +109,7 @@ def _find(shards: Sequence[str]) -> list[Path]:
 
 
 def _expand(pattern: str) -> Iterator[str]:
-    """What a shell makes of braces, but for braces in braces; one by one, as they may be many."""
+    """Expand braces as a shell does, except nested ones; one at a time, as there may be many."""
     braces = _BRACES.search(pattern)
     if braces is None:
         yield pattern
@@ -130,9 +130,9 @@ def _numbers(first: str, last: str) -> Iterator[str]:
 
 
 class _Sample:
-    """Members of one name.
+    """The members of one name.
 
-    image, text: (start, bytes) in the file; the start is negative where several would do.
+    image, text: start and length in bytes; the start is negative if several members would do.
     is_json: 1 if the text is a ``.json``, else 0.
     """
 
@@ -141,7 +141,7 @@ class _Sample:
         self._ranks = {"image": len(_RANKS), "text": len(_RANKS)}
 
     def add(self, kind: str, place: tuple[int, int]) -> None:
-        """Take a member, unless a better one is there. kind: its ending, lower case."""
+        """Use a member, unless there is a better one. kind: its ending in lower case."""
         last = kind.rpartition(".")[2]
         if last in _IMAGES:
             self.image = self._better("image", ("", "long")["." in kind], self.image, place)
@@ -190,7 +190,7 @@ def _check_found(start: int, what: str, endings: str) -> None:
         raise InputError(f"expected {'an' if what == 'image' else 'a'} {what}, found none")
     if start < 0:
         raise InputError(
-            f"expected one {what}, found several: give the one to use the plain ending {endings}"
+            f"expected one {what}, found several: let the one to use end in plain {endings}"
         )
 
 
@@ -213,5 +213,7 @@ def _said(data: bytes, is_json: bool) -> dict[str, Any]:
     check_said(value, None)
     for region in value.get("regions", ()):
         if "mask" in region:
-            raise InputError("a region of a tar file has a box, rle or polygon; found a mask file")
+            raise InputError(
+                "a region: expected box, rle or polygon in a tar file, found the path of a mask"
+            )
     return value

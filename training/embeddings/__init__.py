@@ -1,4 +1,4 @@
-"""Embeddings of examples: computed once, kept on disk under a key of all they depend on."""
+"""Embeddings of examples, computed once and stored under a key of all that they depend on."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from training.fit_settings import PairSet
 
 
 class PairSets(ConcatDataset[tuple[Tensor, str]]):
-    """Pairs of several sets, one after another.
+    """The pairs of several sets, one after another.
 
-    digests: of each set. skipped, first_skipped: how many examples and parts were left out, and why
+    digests: of the sets. skipped, first_skipped: how many examples and parts were left out, and why
     the first one was.
     """
 
     def __init__(self, sets: Sequence[PairPart]) -> None:
         super().__init__(sets)
         self.sets = sets
-        """One by one."""
+        """The sets, in order."""
         self.digests = [one.digest for one in sets]
         self.skipped = sum(one.skipped for one in sets)
         reasons = (one.first_skipped for one in sets if one.first_skipped is not None)
@@ -49,20 +49,20 @@ def open_pairs(
     progress: bool = True,
     check: Callable[[Example], None] | None = None,
 ) -> PairSets:
-    """All pairs of all sets, in order; what is missing in the store is computed first.
+    """Open all pairs of all sets, in order, after computing the embeddings that are missing.
 
     Args:
-        sets: where examples come from and how they are embedded.
-        backbone: of the embeddings.
+        sets: where the examples come from, and how they are embedded.
+        backbone: computes the embeddings.
         store: folder for embeddings.
-        machines: Lightning's accelerator, devices, num_nodes, strategy.
-        progress: show a bar.
-        check: raises InputError for an example that is of no use, before it is embedded; not asked
-            where a set skips what is bad.
+        machines: accelerator, devices, num_nodes and strategy of Lightning's Trainer.
+        progress: show a progress bar.
+        check: raises InputError for an example that can't be used, before it is embedded. It is not
+            called for sets that skip bad examples.
 
     Raises:
-        InputError: a source, example or option that can't be used. ModelError: a checkpoint that
-            can't be.
+        InputError: a source, example or option that can't be used.
+        ModelError: a checkpoint that can't be used.
     """
     return PairSets([_open(one, backbone, store, machines, progress, check) for one in sets])
 
@@ -82,16 +82,16 @@ def embed_source(
     progress: bool = True,
     check: Callable[[Example], None] | None = None,
 ) -> Shards:
-    """The embeddings of a source's examples, computed where they are not in the store.
+    """Open the embeddings of a source, after computing those that are missing.
 
     Args:
-        source: examples; regions are embedded by `embedder`, whole images as such at its size.
-        name: of the source, for its folder.
+        source: examples. `embedder` embeds regions; whole images are embedded at its input size.
+        name: name of the source, for its folder.
         embedder, options: as `make_embedder` takes them.
-        backbone: of the embeddings; on its own device again when this returns.
+        backbone: computes the embeddings; afterwards it is on its own device again.
         store: folder for all embeddings.
-        machines: Lightning's accelerator, devices, num_nodes, strategy.
-        limit: at most so many examples, from the front.
+        machines: accelerator, devices, num_nodes and strategy of Lightning's Trainer.
+        limit: use only the first so many examples.
         skip_bad, workers, progress, check: see `compute_shards`.
 
     Raises:
@@ -120,7 +120,7 @@ def embed_source(
     finally:
         backbone.to(before)
     found = Shards(folder, shards)
-    if found.skipped and not skip_bad:  # made by a run that was told to skip
+    if found.skipped and not skip_bad:  # made by a run with skip_bad
         raise InputError(found.first_skipped)
     return found
 

@@ -1,4 +1,4 @@
-"""All that embeddings depend on, as JSON values."""
+"""The key of embeddings: all that they depend on, as JSON values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from regionlm.errors import InputError
 from regionlm.files import write_text, writing
 from regionlm.pretrained.file_digests import file_digest
 
-_LAYOUT = 2  # of shards; another number makes all of them anew
-_NEWER = {"layers": 1}  # options that keys had not from the start: left out at these values
+_LAYOUT = 2  # of shards; another number means that all are made anew
+_NEWER = {"layers": 1}  # options added later; keys leave them out at these values
 
 
 def backbone_key(backbone: ClipViT) -> dict[str, Any]:
-    """Weights, how they are wired (activation, pooling), and normalisation of pictures."""
+    """Weights, wiring (activation, pooling), and normalisation of images."""
     wiring = f"{backbone.model!r} {backbone.pooling} {backbone.heads}"
     return {
         "weights": weights_digest(backbone.model),
@@ -33,7 +33,7 @@ def backbone_key(backbone: ClipViT) -> dict[str, Any]:
 
 
 def embedder_key(name: str, embedder: Embedder) -> dict[str, Any]:
-    """Name, input size, and the value of every option, given or not; files by their digest."""
+    """Name, input size, and the values of all options; files are represented by their digest."""
     found: dict[str, Any] = {"name": name, "size": list(embedder.size), "rescaled": True}
     for option in fields(embedder.options):
         if option.name == "size":
@@ -48,10 +48,10 @@ def embedder_key(name: str, embedder: Embedder) -> dict[str, Any]:
 
 
 def store_folder(store: Path, name: str, key: Mapping[str, Any]) -> Path:
-    """The folder of what a key describes, made if missing, with the key in ``key.json``.
+    """The folder for a key, created if missing, with the key in ``key.json``.
 
     Raises:
-        InputError: the system refuses to write, or the folder holds something else.
+        InputError: the folder is not writable, or holds something else.
     """
     whole = {"layout": _LAYOUT, **key}
     text = json.dumps(whole, indent=2, sort_keys=True, default=str)
@@ -64,12 +64,14 @@ def store_folder(store: Path, name: str, key: Mapping[str, Any]) -> Path:
             write_text(path, text)
         found = path.read_text(encoding="utf-8", errors="replace")
     if found != text:
-        raise InputError(f"{path}: not the key of these embeddings; delete the folder")
+        raise InputError(
+            f"{path}: found another key than that of these embeddings; delete the folder"
+        )
     return folder
 
 
 def weights_digest(module: torch.nn.Module) -> str:
-    """Short digest of all weights."""
+    """A short digest of all weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""Examples to shards of embeddings: a Lightning predict run on any number of devices."""
+"""Compute shards of embeddings in a Lightning predict run, on any number of devices."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from training.data.example import Example, Source
 from training.embeddings.shards import read_bad, shard_path, storable, write_shard
 
 TOGETHER = 8  # examples in one call of the embedder
-SHARD = 32  # such groups in a shard, whatever the number of devices: 256 examples
+SHARD = 32  # groups in a shard, so 256 examples, whatever the number of devices
 
 Embed = Callable[[list[Example]], list[torch.Tensor]]
-"""Examples -> of each the embeddings [M, d] of its regions."""
+"""Returns for each example the embeddings of its regions, ``[M, d]``."""
 
 
 def compute_shards(
@@ -37,22 +37,22 @@ def compute_shards(
     progress: bool = True,
     check: Callable[[Example], None] | None = None,
 ) -> int:
-    """Write those shards of the first `count` examples that are not there; returns how many are.
+    """Write the missing shards of the first `count` examples, and return the number of all shards.
 
-    Shards that were made without examples which can be used now are made again. Every process of a
-    distributed run calls it; all must see ``folder``. What is in a shard does not depend on how
-    many processes there are, nor on stops in between.
+    A shard that left out bad examples is made again when these can be used now. In a distributed
+    run every process calls this, and all must see ``folder``. The contents of a shard do not depend
+    on the number of processes or on stops.
 
     Args:
         source: examples.
-        prepare: loads the embedder on the device that a process is given.
-        folder: for shards.
-        machines: Lightning's accelerator, devices, num_nodes, strategy.
-        count: of examples.
-        skip_bad: leave out what can't be used, and count it.
-        workers: threads that decode images, in each process.
-        progress: show a bar.
-        check: raises InputError for an example that is of no use, before it is embedded.
+        prepare: loads the embedder on the device of a process.
+        folder: folder for the shards.
+        machines: accelerator, devices, num_nodes and strategy of Lightning's Trainer.
+        count: number of examples.
+        skip_bad: leave out and count what can't be used.
+        workers: threads per process that decode images.
+        progress: show a progress bar.
+        check: raises InputError for an example that can't be used, before it is embedded.
 
     Raises:
         InputError, ModelError: an example or model that can't be used; finished shards stay.
@@ -82,7 +82,7 @@ def compute_shards(
 
 
 class _Groups:
-    """Examples by groups; one that can't be used is the reason, where they are skipped."""
+    """Groups of examples; with skip_bad, one that can't be used is replaced by the reason."""
 
     def __init__(self, source: Source, count: int, skip_bad: bool) -> None:
         self.source, self.count, self.skip_bad = source, count, skip_bad
@@ -102,7 +102,7 @@ class _Groups:
         return found
 
     def repaired(self, number: int, bad: list[str]) -> bool:
-        """Whether an example can be used now that was left out, or parts of it, for reasons."""
+        """Whether an example can be used now, all or parts of which were left out for reasons."""
         try:
             found = self.source[number].bad
         except InputError as error:
@@ -139,7 +139,7 @@ def _answer(
 
 
 class _ShardJournal:
-    """What `PredictModule` asks of a journal, with shards for its lines."""
+    """An `AnswerStore` of shards."""
 
     def __init__(self, folder: Path, groups: int) -> None:
         self.folder, self.groups = folder, groups
@@ -157,7 +157,9 @@ class _ShardJournal:
         return self.folder / "stop"
 
     def ask_to_stop(self) -> None:
-        with contextlib.suppress(OSError):  # no room: the others will find that themselves
+        with contextlib.suppress(
+            OSError
+        ):  # the disk is full, which the other processes will find, too
             self._stop.touch()
 
     def start_again(self) -> None:
@@ -172,12 +174,12 @@ class _ShardJournal:
         if next(self.folder.glob("*.safetensors"), None) is None:
             (self.folder / "key.json").unlink(missing_ok=True)
             for folder in (self.folder, self.folder.parent):
-                with contextlib.suppress(OSError):  # something else is in it
+                with contextlib.suppress(OSError):  # it holds other files
                     folder.rmdir()
 
 
 class _ShardWriter:
-    """Collects the groups of a shard, which come in order, and writes it with the last."""
+    """Collects the groups of a shard, which come in order, and writes it after the last."""
 
     def __init__(self, folder: Path, groups: int) -> None:
         self.folder, self.groups = folder, groups
@@ -200,12 +202,14 @@ class _ShardWriter:
         write_shard(path, joined, texts, owners, bad, places)
 
     def close(self) -> None:
-        """A shard that is not full is made again."""
+        """Drop an incomplete shard, which is made again."""
 
 
 def whole_and_regions(whole: Embedder, regions: Embedder) -> Embed:
-    """Embed regions with one embedder and whole images with another, brought to the norm of their
-    image's embedding, as captioners read them."""
+    """Embed regions with one embedder and whole images with another.
+
+    Embeddings get the norm of the embedding of their image, as captioners expect it.
+    """
 
     def embed(examples: list[Example]) -> list[torch.Tensor]:
         found: dict[int, torch.Tensor] = {}
@@ -228,7 +232,7 @@ def _masks(example: Example) -> np.ndarray:
 
 
 def _concrete(machines: Mapping[str, Any]) -> dict[str, Any]:
-    """A `trainer` section's machines for a predict run, which has no use for sharding."""
+    """The machines of a `trainer` section for a predict run, which can't use sharded strategies."""
     found: dict[str, Any] = {"accelerator": "auto", "devices": "auto", **machines}
     if not isinstance(found["devices"], list):
         found["devices"] = device_count(found["accelerator"], found["devices"])

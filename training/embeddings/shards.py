@@ -1,9 +1,9 @@
 """Shards of embeddings on disk.
 
-One safetensors file each: ``embeddings`` float32 [n, d]; ``texts`` the UTF-8 bytes of m texts one
-after another, uint8; ``offsets`` int64 [m + 1] where each starts and the last one ends; ``owners``
-int64 [m] the embedding of each. Its metadata say which examples or parts were left out and why, and
-where the others are from.
+Each is a safetensors file with n embeddings and m texts: ``embeddings``, float32 ``[n, d]``;
+``texts``, uint8, the UTF-8 bytes of all texts; ``offsets``, int64 ``[m + 1]``, where each text
+starts and the last one ends; ``owners``, int64 ``[m]``, the embedding of each text. The metadata
+say where the texts are from, which examples or parts were left out, and why.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from torch.utils.data import Dataset
 from regionlm.errors import InputError
 from regionlm.files import write_atomically
 
-_OPEN = 256  # shards held open: each takes a file handle, of which a process has about 1,000
+_OPEN = 256  # shards kept open; a process may have about 1,000 open files
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Where a shard is."""
+    """The path of a shard."""
     return folder / f"{number:06d}.safetensors"
 
 
 Bad = Sequence[tuple[int, list[str]]]
-"""Numbers of examples that could not be used, or parts of them, and why: a line each."""
+"""Numbers of examples that were left out, all or in part, with the reasons, one line each."""
 
 
 def write_shard(
@@ -47,11 +47,12 @@ def write_shard(
     bad: Bad,
     places: Sequence[tuple[str, int]] = (),
 ) -> None:
-    """Write a shard; it appears whole or not at all.
+    """Write a shard, completely or not at all.
 
-    places: where the texts are from, such as "m.jsonl, line 3", and how many are, in their order.
+    embeddings: ``[n, d]``. owners: for each text, the row of its embedding. places: in the order of
+    the texts, where they are from, such as "m.jsonl, line 3", and how many are from there.
 
-    Raises InputError: the system refuses, such as for want of room.
+    Raises InputError: the file is not writable, or the disk is full.
     """
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
@@ -62,21 +63,22 @@ def write_shard(
         "offsets": torch.from_numpy(ends),
         "owners": torch.tensor(list(owners), dtype=torch.int64),
     }
-    # One entry: safetensors writes several in no fixed order, and equal shards have equal bytes.
+    # A single entry, since safetensors writes several in no fixed order, and shards must be equal.
     examples = {
         "bad": [(number, storable(reasons)) for number, reasons in bad],
         "places": [(*storable([place]), count) for place, count in places],
     }
-    # Not save_file: its error does not say that the disk is full.
+    # Not save_file, whose error does not say that the disk is full.
     data = save(tensors, {"examples": json.dumps(examples)})
     write_atomically(path, lambda aside: _write(aside, data))
 
 
 class Shards(Dataset[tuple[Tensor, str]]):
-    """Pairs of all shards of a folder, in order; read memory-mapped when asked for.
+    """The pairs of all shards of a folder, in order, memory-mapped.
 
     Args:
-        folder: of `count` shards, written by `write_shard`.
+        folder: folder of shards that `write_shard` wrote.
+        count: number of shards.
 
     Raises:
         InputError: a shard is missing or damaged.
@@ -85,9 +87,9 @@ class Shards(Dataset[tuple[Tensor, str]]):
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.digest = folder, folder.name
         self.skipped = 0
-        """Examples and parts that were left out."""
+        """Number of examples and parts that were left out."""
         self.first_skipped: str | None = None
-        """Why the first of them was."""
+        """Why the first of these was left out."""
         self._opened: OrderedDict[int, _Shard] = OrderedDict()
         lengths = []
         for number in range(count):
@@ -117,7 +119,7 @@ class Shards(Dataset[tuple[Tensor, str]]):
         return shard.place(place) or f"{self.folder.name}, pair {index}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": OrderedDict()}  # open files can't be sent
+        return {**self.__dict__, "_opened": OrderedDict()}  # open files can't be pickled
 
     def _find(self, index: int) -> tuple[_Shard, int]:
         if not 0 <= index < len(self):
@@ -148,7 +150,7 @@ class _Shard:
             self.places: list[tuple[str, int]] = examples["places"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"embeddings {path}: missing or damaged ({error}); delete it, and it is made again"
+                f"embeddings {path}: missing or damaged ({error}); delete it to have it made again"
             ) from error
 
     def pair(self, index: int) -> tuple[Tensor, str]:
@@ -172,7 +174,7 @@ class _Shard:
 
 
 def read_bad(path: Path) -> Bad:
-    """What a shard says it was made without."""
+    """The examples and parts that a shard left out."""
     return _Shard(path).bad
 
 
@@ -184,5 +186,5 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def storable(texts: Sequence[str]) -> list[str]:
-    """A path may not be UTF-8, and safetensors' metadata must be."""
+    """Texts as UTF-8, which metadata of safetensors must be and paths need not be."""
     return [text.encode("utf-8", "backslashreplace").decode() for text in texts]

@@ -1,5 +1,5 @@
-"""A few hundred regions with phrases, to train on in the first hour; `make` composes them.
+"""A few hundred regions with phrases, for a first training; `make` composes them.
 
-`regions.jsonl` has every thing of every scene with its phrase, `images.jsonl` the same images with
-captions of the whole.
+`regions.jsonl` has all things of all scenes with their phrases, and `images.jsonl` the same images
+with captions of the whole.
 """

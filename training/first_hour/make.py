@@ -20,10 +20,10 @@ with extra("train"):
     from pycocotools import mask as coco
 
 
-SEED = 4000  # of no other set of scenes
+SEED = 4000  # used for no other set of scenes
 SIDE = 192  # pixels
 COUNTS = (2, 3, 4)  # things in a scene, in turn
-SMALLEST = 64  # pixels of a thing that can be seen
+SMALLEST = 64  # visible pixels of a thing, at least
 FOLDER = Path(__file__).parent
 
 
@@ -31,8 +31,8 @@ def make_examples(folder: Path = FOLDER, scenes: int = 320) -> None:
     """Write images, regions.jsonl and images.jsonl.
 
     Args:
-        folder: where to.
-        scenes: how many.
+        folder: folder to write to.
+        scenes: number of scenes.
     """
     book = SpriteBook(TRAINING_STYLES)
     (folder / "images").mkdir(parents=True, exist_ok=True)

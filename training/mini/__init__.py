@@ -1,1 +1,1 @@
-"""How the bundled model `mini` is made and measured, step by step."""
+"""The making of the bundled model `mini`, step by step, and its measurement."""

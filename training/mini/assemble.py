@@ -1,4 +1,4 @@
-"""Put the trained parts together as the bundle that ships in the package."""
+"""Assemble the trained parts into the bundle that ships in the package."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def make_bundle(backbone: Path, decoder: Path, output: Path, inversion: dict[str
         backbone: folder that `export` wrote.
         decoder: ClipCap folder that `adapt` wrote.
         output: bundle folder to write.
-        inversion: MaskInversion's defaults for this model: steps, lr, alpha, size.
+        inversion: defaults of MaskInversion for this model: steps, lr, alpha, size.
     """
     clip = load_backbone(str(backbone), device="cpu")
     clip.inversion_defaults = inversion

@@ -22,18 +22,19 @@ with extra("eval"):
     from contourpy import LineType, contour_generator
 
 
-SEED = 3000  # of no training and no other measurement
+SEED = 3000  # used for no training and no other measurement
 SIDE = 256  # pixels
 COUNTS = (2, 3, 4)  # things in a scene, in turn
 
 
 def make_benchmark(folder: Path = FOLDER, scenes: int = 240) -> None:
-    """Write images, refer_test.json and image_data_split.json; every sixth scene is of the style
-    that `mini` never saw.
+    """Write images, refer_test.json and image_data_split.json.
+
+    Every sixth scene has a style that `mini` has never seen.
 
     Args:
-        folder: where to.
-        scenes: how many.
+        folder: folder to write to.
+        scenes: number of scenes.
     """
     books = [SpriteBook(styles) for styles in (TRAINING_STYLES, HELD_OUT_STYLES)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def make_benchmark(folder: Path = FOLDER, scenes: int = 240) -> None:
 
 
 def _draw(number: int, book: SpriteBook) -> tuple[Scene, Any, np.ndarray]:
-    """The first scene of this number's in which every thing shows."""
+    """The first scene of this number in which all things are visible."""
     attempt = 0
     while True:
         rng = scene_rng(SEED, number, attempt)
@@ -87,9 +88,9 @@ def _task(image: int, index: int, scene: Scene, mask: np.ndarray) -> dict[str, A
 
 
 def outlines(mask: np.ndarray) -> list[list[list[int]]]:
-    """Polygons through the border pixels of a mask, bool ``[H, W]``, as PhraseCut's are: [x, y].
+    """Polygons of [x, y] through the border pixels of a mask, bool ``[H, W]``, as in PhraseCut.
 
-    Its format knows no holes, so their outlines are left out.
+    The format has no holes, so their outlines are left out.
     """
     padded = np.pad(mask.astype(float), 1)
     # Just below the inside's level, contours run along the centres of the border pixels.
@@ -104,13 +105,13 @@ def outlines(mask: np.ndarray) -> list[list[list[int]]]:
 
 
 def _signed_area(line: np.ndarray) -> float:
-    """Positive where the inside is on the left, as of an outer outline."""
+    """The area of an outline, positive if the inside is on the left, as of an outer one."""
     x, y = line[:, 0], line[:, 1]
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) / 2
 
 
 def _corners(points: np.ndarray) -> list[list[int]]:
-    """Only the points at which the outline turns."""
+    """The points at which the outline turns."""
     points = points[np.r_[True, (np.diff(points, axis=0) != 0).any(1)]]
     if len(points) > 1 and (points[0] == points[-1]).all():
         points = points[:-1]

@@ -24,7 +24,7 @@ with extra("train"):
 
 
 def mini_clip_config() -> dict[str, Any]:
-    """open_clip model config of the mini CLIP."""
+    """The open_clip model config of the mini CLIP."""
     return json.loads((Path(__file__).parent / "clip.json").read_text())
 
 
@@ -33,7 +33,7 @@ class CaptionData(L.LightningDataModule):
 
     Args:
         stages: what is shown, one stage after the other.
-        seed: world seed.
+        seed: seed of the world.
     """
 
     def __init__(self, stages: list[Stage], seed: int = 1) -> None:
@@ -41,7 +41,7 @@ class CaptionData(L.LightningDataModule):
         self.stages, self.seed = stages, seed
 
     def train_dataloader(self) -> DataLoader:
-        """One worker composes ahead; a resumed run goes on with the batch it had come to."""
+        """Batches that one worker composes ahead; a resumed run continues with the next batch."""
         first = self.trainer.global_step if self.trainer is not None else 0
         batches = CaptionBatches(self.stages, self.seed, first)
         return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
@@ -52,13 +52,13 @@ class ContrastiveClipModule(L.LightningModule):
 
     Args:
         stages: as in `CaptionData`; their steps set the learning-rate schedule.
-        lr: peak learning rate of Muon, which has the matrices of all layers; after a linear warm-up
-            and before a linear decay.
-        adamw_lr: peak learning rate of AdamW, which has all other weights.
-        warmup: steps of warm-up.
-        decay: fraction of all steps that the final decay to zero takes.
+        lr: peak learning rate of Muon, which trains the matrices of all layers; a linear warm-up
+            precedes it and a linear decay follows.
+        adamw_lr: peak learning rate of AdamW, which trains all other weights.
+        warmup: number of warm-up steps.
+        decay: share of all steps in the final decay to zero.
         weight_decay: of the matrices.
-        start: folder that `export` wrote, to train its weights further; None starts at random.
+        start: folder that `export` wrote, whose weights are trained further; None starts at random.
     """
 
     def __init__(
@@ -76,7 +76,9 @@ class ContrastiveClipModule(L.LightningModule):
         self.warmup, self.decay = warmup, decay
         self.total = sum(stage.steps for stage in stages)
         config = mini_clip_config()
-        config["vision_cfg"]["patch_dropout"] = 0.5  # makes the layer; each stage sets its share
+        config["vision_cfg"]["patch_dropout"] = (
+            0.5  # creates the layer; each stage sets its own share
+        )
         self.clip = CLIP(**config)
         if start is not None:
             self.clip.load_state_dict(load_file(start / WEIGHT_FILES[0]))
@@ -86,15 +88,15 @@ class ContrastiveClipModule(L.LightningModule):
         pixels = normalise(batch["pixels"])
         texts = batch["texts"]
         length = texts.shape[1]
-        # Texts are padded to the longest of the batch, and a canvas smaller than the model's is
-        # a window on it: both by substituting tensors for this call only.
+        # Texts are padded to the longest one of the batch, and a small canvas is a window on the
+        # model's canvas. Both are done by substituting tensors for this call only.
         substitutes = {
             "positional_embedding": self.clip.positional_embedding[:length],
             "attn_mask": self.clip.attn_mask[:length, :length],
             "visual.positional_embedding": position_window(self.clip.visual, pixels.shape[-1]),
         }
         self.clip.visual.patch_dropout.prob = batch["patch_dropout"]
-        # The plain form of attention: for so few tokens the fused one is slower in bfloat16.
+        # For so few tokens the plain form of attention is faster in bfloat16 than the fused one.
         with sdpa_kernel(SDPBackend.MATH):
             images, words, scale = functional_call(self.clip, substitutes, (pixels, texts))
         with torch.autocast(pixels.device.type, enabled=False):
@@ -130,14 +132,14 @@ class ContrastiveClipModule(L.LightningModule):
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] to the model's float input."""
+    """Convert uint8 ``[B, 3, H, W]`` to the model's float32 input."""
     mean = torch.tensor(OPENAI_MEAN, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(OPENAI_STD, device=pixels.device).view(1, 3, 1, 1)
     return (pixels.float() / 255 - mean) / std
 
 
 def position_window(visual: nn.Module, size: int) -> Tensor:
-    """Positional embedding of a random window of `size` pixels on the model's canvas."""
+    """The positional embeddings of a random window of `size` pixels on the model's canvas."""
     rows, cols = visual.grid_size
     side = size // visual.patch_size[0]
     table = visual.positional_embedding

@@ -1,4 +1,4 @@
-"""The decoder of `mini`: a tiny GPT-2 behind a ClipCap mapper, then the mapper adapted to LETs."""
+"""The decoder of `mini`: a ClipCap with a tiny GPT-2, whose mapper is then adapted to LETs."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def train_decoder(
     recipe: Recipe,
     runs: Path = Path("runs"),
 ) -> None:
-    """Train mapper and GPT-2 on whole images and their captions, through the frozen CLIP.
+    """Train mapper and GPT-2 on captions of whole images, embedded by the frozen CLIP.
 
     Args:
         backbone: folder that `export` wrote.
@@ -98,8 +98,9 @@ def _fit(
     folder: Path,
     data: dict[str, Any],
 ) -> None:
-    """Train, from the last checkpoint if there is one."""
+    """Train, starting from the last checkpoint if there is one."""
     train, validation = pairs
-    settings = {"recipe": vars(recipe), "pairs": len(train), **data}
+    deciding = {name: value for name, value in vars(recipe).items() if name != "checkpoint_minutes"}
+    settings = {"recipe": deciding, "pairs": len(train), **data}
     options = {"accelerator": "cpu", "gradient_clip_val": 1.0, "enable_progress_bar": False}
     fit_pairs(model, recipe, train, validation, TrainingFolder(folder, settings), options)

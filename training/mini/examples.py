@@ -1,4 +1,4 @@
-"""The example pictures: composed scenes with a mask a thing and one label map for all."""
+"""The example images: composed scenes with one mask per thing and a label map of all."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def draw_examples(folder: Path = Path("examples")) -> None:
     """Write scenes of three things: PLACE.png, PLACE-THING.png (masks) and PLACE-labels.png.
 
     Args:
-        folder: where to.
+        folder: folder to write to.
     """
     sprites = SpriteBook(TRAINING_STYLES)
     folder.mkdir(parents=True, exist_ok=True)

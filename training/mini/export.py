@@ -1,4 +1,4 @@
-"""The trained mini CLIP as a folder in open_clip's own format."""
+"""Write the trained mini CLIP as a folder in open_clip's own format."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ def export_clip(checkpoint: Path, output: Path) -> None:
 
     Args:
         checkpoint: .ckpt file.
-        output: folder to write, replaced if there.
+        output: folder to write; replaced if it exists.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     weights = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}

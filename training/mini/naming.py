@@ -33,7 +33,7 @@ Embed = Callable[[Image.Image, np.ndarray], tuple[Tensor, Tensor | None]]
 
 @dataclass(frozen=True)
 class DrawnScene:
-    """A scene, drawn."""
+    """A scene with its image and its masks, bool ``[3, H, W]``."""
 
     scene: Scene
     picture: Image.Image
@@ -41,7 +41,7 @@ class DrawnScene:
 
 
 def draw_scenes(count: int, styles: tuple[str, ...], seed: int) -> list[DrawnScene]:
-    """Scenes of three things, none hidden; seeds of training are never used here."""
+    """Draw scenes of three visible things; no training uses these seeds."""
     sprites = SpriteBook(styles)
     found: list[DrawnScene] = []
     numbers = itertools.count()
@@ -55,14 +55,14 @@ def draw_scenes(count: int, styles: tuple[str, ...], seed: int) -> list[DrawnSce
 
 
 def noun(caption: str) -> str | None:
-    """The first thing of the world that a caption names, the longest name where several start."""
+    """The first thing that a caption names; the longest name, if several begin there."""
     names = sorted(pictograms(), key=len, reverse=True)
     match = re.search(rf"\b({'|'.join(map(re.escape, names))})\b", caption)
     return match.group(1) if match else None
 
 
 def localized(captioner: RegionCaptioner, **options: float) -> Embed:
-    """LETs under MaskInversion's options."""
+    """Embed regions by MaskInversion with some options."""
     inversion = MaskInversion(captioner.backbone, **options)
 
     def embed(picture: Image.Image, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
@@ -73,7 +73,7 @@ def localized(captioner: RegionCaptioner, **options: float) -> Embed:
 
 
 def baseline(captioner: RegionCaptioner, name: str, **options: object) -> Embed:
-    """Embeddings, at their own lengths, of another embedder than MaskInversion."""
+    """Embed regions by another embedder, without rescaling."""
     embedder = make_embedder(name, captioner.backbone, **options)
 
     def embed(picture: Image.Image, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
@@ -107,7 +107,7 @@ def _named(
 
 
 def end_to_end(captioner: RegionCaptioner, data: Sequence[DrawnScene]) -> float:
-    """Share of regions that `RegionCaptioner.caption` names right, as a user calls it."""
+    """Share of regions that `RegionCaptioner.caption` names correctly, as a user calls it."""
     hits = [
         noun(found.text) == thing.name
         for example in data
@@ -119,7 +119,7 @@ def end_to_end(captioner: RegionCaptioner, data: Sequence[DrawnScene]) -> float:
 
 
 def sweeps(defaults: dict[str, float]) -> Iterator[dict[str, float]]:
-    """The defaults, then one option at a time away from them."""
+    """The defaults, and then variants that change one option at a time."""
     yield defaults
     grids = {
         "lr": (0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
@@ -144,10 +144,10 @@ def measure(
 
     Args:
         model: bundle to measure.
-        scenes: scenes of three things in each main row, so three times as many regions.
-        sweep_scenes: the same for the sweeps.
-        seed: of the scenes; no training uses it.
-        output: Markdown file; None only prints.
+        scenes: number of scenes per main row, with three regions each.
+        sweep_scenes: number of scenes per row of the sweeps.
+        seed: seed of the scenes; no training uses it.
+        output: Markdown file to write; None only prints.
     """
     captioner = RegionCaptioner.from_pretrained(model)
     own_size = captioner.backbone.default_size

@@ -1,4 +1,4 @@
-"""Embeddings of composed scenes with their texts: whole images, and regions by MaskInversion."""
+"""Embeddings of composed scenes, with texts: of whole images, and of regions by MaskInversion."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _HERE = {"accelerator": "cpu", "devices": 1}
 
 @dataclass(frozen=True)
 class PairSource:
-    """Scenes of one seed, in shards; the last shard validates.
+    """Scenes of one seed, in shards, of which the last one is for validation.
 
     Args:
-        seed: world seed; differs from that of every other set.
+        seed: seed of the world; every set has another one.
         shards: number of shards.
-        scenes: scenes in a shard.
-        workers: threads that compose.
+        scenes: number of scenes in a shard.
+        workers: threads that compose scenes.
     """
 
     seed: int
@@ -39,13 +39,13 @@ class PairSource:
 
 
 class Scenes:
-    """Scenes of some shards as examples: things and phrases, or the whole and its caption.
+    """The scenes of some shards as examples: of things with phrases, or whole images with captions.
 
     Args:
-        source: which scenes.
-        shards: of them, which.
-        size: pixels.
-        regions: whether to give things rather than the whole.
+        source: the scenes.
+        shards: which of their shards.
+        size: side of the images in pixels.
+        regions: whether examples are of things.
     """
 
     def __init__(self, source: PairSource, shards: range, size: int, regions: bool) -> None:
@@ -56,7 +56,7 @@ class Scenes:
         return len(self.shards) * self.source.scenes
 
     def __getitem__(self, index: int) -> Example:
-        """Compose one."""
+        """Compose a scene."""
         place, number = divmod(index, self.source.scenes)
         shard = self.shards[place]
         if not self.regions:
@@ -64,13 +64,13 @@ class Scenes:
             return Example(render(scene, self.sprites, self.size)[0], None, [[caption]])
         scene = _scene(self.source, shard, number)
         picture, masks = render(scene, self.sprites, self.size)
-        shown: np.ndarray = np.any(masks, axis=(1, 2))  # a thing may be hidden altogether
+        shown: np.ndarray = np.any(masks, axis=(1, 2))  # a thing may be hidden completely
         texts = [[t.phrase] for t, seen in zip(scene.things, shown, strict=True) if seen]
         return Example(picture, np.asarray(masks)[shown], texts)
 
     @property
     def key(self) -> dict[str, Any]:
-        """All that the scenes depend on."""
+        """All that the examples depend on."""
         return {
             "kind": "region" if self.regions else "image",
             "seed": self.source.seed,
@@ -84,14 +84,14 @@ class Scenes:
 def image_pairs(
     backbone: ClipViT, source: PairSource, size: int, store: Path
 ) -> tuple[Shards, Shards]:
-    """Image embedding -> caption of the whole scene, both at `size` pixels: train, validation."""
+    """Embeddings of whole images of `size` pixels, with captions, to train on and to validate."""
     return _pairs(backbone, source, size, "cls", {"size": size}, store)
 
 
 def region_pairs(
     backbone: ClipViT, inversion: dict[str, Any], source: PairSource, store: Path
 ) -> tuple[Shards, Shards]:
-    """LET of every thing (rescaled to its image's norm) -> its phrase: train, validation."""
+    """LETs of all things, rescaled as captioners need it, with phrases: training, validation."""
     return _pairs(backbone, source, inversion["size"], "maskinversion", inversion, store)
 
 
@@ -121,7 +121,7 @@ def _scene(source: PairSource, shard: int, number: int) -> Scene:
 
 @lru_cache(maxsize=2)
 def _captioned(source: PairSource, shard: int) -> list[tuple[Scene, str]]:
-    """A shard's scenes and captions, whose order of things is drawn scene after scene."""
+    """The scenes of a shard with captions, which name the things in a random order."""
     order = scene_rng(source.seed, shard)
     scenes = [_scene(source, shard, number) for number in range(source.scenes)]
     return [(scene, scene.caption(order.permutation(len(scene.things)))) for scene in scenes]

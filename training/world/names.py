@@ -23,7 +23,7 @@ PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
 
 
 def phrase(name: str, tint: str | None = None, place: str | None = None) -> str:
-    """The region phrase: "an owl", "a red car on the snow", "scissors on the table"."""
+    """The phrase of a region: "an owl", "a red car on the snow", "scissors on the table"."""
     words = [tint] if tint else []
     words.append(name)
     if name not in WITHOUT_ARTICLE:
@@ -35,7 +35,7 @@ def phrase(name: str, tint: str | None = None, place: str | None = None) -> str:
 
 @lru_cache
 def pictograms() -> dict[str, str]:
-    """Name of each thing -> the Unicode character that pictures it, in the order of names.yaml."""
+    """The Unicode pictogram of each thing, by name, in the order of names.yaml."""
     groups = yaml.safe_load((Path(__file__).parent / "names.yaml").read_text(encoding="utf-8"))
     return {name: char for group in groups.values() for name, char in group.items()}
 

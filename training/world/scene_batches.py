@@ -1,4 +1,4 @@
-"""Endless deterministic batches of scenes: batch number and seed decide everything in it."""
+"""Batches of scenes, which depend on nothing but seed and batch number."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Stage:
     """A stretch of training on one kind of scene.
 
     Args:
-        steps: batches in this stage.
-        batch: scenes in a batch.
+        steps: number of batches in this stage.
+        batch: number of scenes in a batch.
         size: canvas side in pixels, a multiple of the patch.
         counts: weights of scenes with 1, 2, 3, 4 things.
-        sides: bounds of a thing's size as a fraction of the canvas; None: by the thing count.
+        sides: bounds of a thing's size as a fraction of the canvas; None: by the number of things.
         negatives: false captions per scene, wrong in one word (Yuksekgonul et al. 2023).
         patch_dropout: share of the patches that the CLIP does not see (Li et al. 2023, FLIP).
     """
@@ -38,12 +38,12 @@ class Stage:
 
 
 def scene_rng(seed: int, *place: int) -> np.random.Generator:
-    """Random numbers of one batch or scene, independent of every other's."""
+    """Generator of random numbers that are independent of those of any other batch or scene."""
     return np.random.default_rng([seed, *place])
 
 
 class CaptionBatches(IterableDataset):
-    """Batches for the contrastive loss: whole images and whole captions, no masks.
+    """Batches for the contrastive loss, of whole images and captions.
 
     Yields dicts of `pixels` uint8 [B, 3, S, S], `texts` int64 [B + negatives * B, L], true captions
     first, padded to the longest, `same` bool [B, B]: which captions say the same (order aside), and
@@ -52,7 +52,7 @@ class CaptionBatches(IterableDataset):
     Args:
         stages: one after the other.
         seed: world seed.
-        first: batch number to start from, to resume.
+        first: number of the first batch, for resumed runs.
         styles: drawing styles.
     """
 
@@ -66,7 +66,7 @@ class CaptionBatches(IterableDataset):
         self.stages, self.seed, self.first, self.styles = stages, seed, first, styles
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Batches from number `first` to the end of the last stage."""
+        """Yield the batches from number `first` to the end of the last stage."""
         sprites = SpriteBook(self.styles)
         tokenizer = build_tokenizer(wrap=True)
         tokenizer.enable_padding(pad_id=tokenizer.token_to_id(PAD), pad_token=PAD)

@@ -1,6 +1,6 @@
-"""What is in a scene and what is said about it; drawing is in `render`.
+"""The things of a scene, and its captions; `render` draws it.
 
-Lengths are fractions of the canvas side, so that a scene can be drawn at any size.
+Lengths are fractions of the side of the canvas, so a scene can be drawn at any size.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ SIDES = {1: (0.28, 0.95), 2: (0.28, 0.60), 3: (0.28, 0.50), 4: (0.25, 0.42)}
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn thing; `x`, `y` its centre, `side` its longer side before turning."""
+    """One thing. x, y: its centre. side: its longer side before it is rotated."""
 
     name: str
     style: str
@@ -50,7 +50,7 @@ class Scene:
         return " and ".join([", ".join(phrases[:-1]), phrases[-1]]) if phrases[1:] else phrases[0]
 
     def falsified(self, rng: np.random.Generator) -> "Scene":
-        """The same scene but for one word: another thing, tint or place. For hard negatives."""
+        """The same scene with another thing, tint or place in one word, for hard negatives."""
         which = int(rng.integers(len(self.things)))
         thing = self.things[which]
         kind = rng.random()
@@ -72,13 +72,13 @@ def sample_scene(
     styles: tuple[str, ...],
     sides: tuple[float, float] | None = None,
 ) -> Scene:
-    """Draw a scene of `count` (1 to 4) things by chance.
+    """Sample a random scene.
 
     Args:
         rng: source of all randomness.
-        count: number of things.
-        styles: drawing styles to choose from, one for each thing.
-        sides: bounds of a thing's size; None: what leaves room for `count` things.
+        count: number of things, 1 to 4.
+        styles: drawing styles, of which each thing gets one.
+        sides: bounds of a thing's size; None: sizes at which `count` things fit.
     """
     known = list(pictograms())
     names = [known[i] for i in rng.choice(len(known), size=count, replace=False)]

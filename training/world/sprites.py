@@ -1,4 +1,4 @@
-"""Pictograms of the mini world, fetched by package name from the npm registry.
+"""Pictograms of the mini world, fetched from packages of the npm registry.
 
 Noto artwork (Google, Apache-2.0), Fluent 3D (Microsoft, MIT) and Twemoji (CC-BY 4.0); see
 LICENSES.md beside this file. The first two are training styles, Twemoji is held out.
@@ -18,7 +18,7 @@ from PIL import Image
 
 from training.world.names import TINTS, pictograms
 
-LARGEST = 112  # pixels; sprites are cached no larger, scenes rarely draw them larger
+LARGEST = 112  # pixels; scenes rarely draw a sprite larger, so none is cached larger
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ HELD_OUT_STYLES = ("twemoji",)
 
 
 def cache_folder() -> Path:
-    """Where fetched pictograms are kept: $REGIONLM_CACHE or ~/.cache/regionlm."""
+    """The folder of fetched pictograms, in $REGIONLM_CACHE or ~/.cache/regionlm."""
     return Path(os.environ.get("REGIONLM_CACHE", Path.home() / ".cache" / "regionlm")) / "sprites"
 
 
@@ -75,7 +75,7 @@ def _codes(char: str) -> tuple[str, str]:
 
 
 def fetch(style: Style) -> Path:
-    """Download one style's package, check it, keep the world's pictograms; returns their folder.
+    """Download and check the package of a style, and return the folder of its pictograms.
 
     Raises:
         ValueError: the archive's sha512 is not the expected one.
@@ -104,7 +104,7 @@ def fetch(style: Style) -> Path:
 
 
 def _trim(picture: Image.Image) -> Image.Image:
-    """Cut transparent margins and bound the longer side, so that sizes mean the same everywhere."""
+    """Cut transparent margins and bound the longer side, so that sizes are comparable."""
     box = picture.getchannel("A").point(lambda a: 255 * (a > 25)).getbbox()
     picture = picture.crop(box)
     scale = min(1.0, LARGEST / max(picture.size))
@@ -113,7 +113,7 @@ def _trim(picture: Image.Image) -> Image.Image:
 
 
 class SpriteBook:
-    """All pictograms of some styles in memory, recoloured ones as they are asked for.
+    """All pictograms of some styles in memory; recoloured ones are made when needed.
 
     Args:
         styles: names out of `STYLES`.
@@ -132,7 +132,7 @@ class SpriteBook:
     def draw(
         self, name: str, style: str, *, side: float, angle: float, mirror: bool, tint: str | None
     ) -> Image.Image:
-        """One pictogram as RGBA, its longer side `side` pixels before a turn of `angle` degrees."""
+        """A pictogram in RGBA, its longer side `side` pixels before it turns by `angle` degrees."""
         full, half = self._prepare(name, style, tint, mirror)
         picture = half if side <= max(half.size) else full
         scale = side / max(picture.size)
@@ -143,7 +143,7 @@ class SpriteBook:
     def _prepare(
         self, name: str, style: str, tint: str | None, mirror: bool
     ) -> tuple[Image.Image, ...]:
-        """Recoloured, mirrored, premultiplied, at full and half size: what `draw` would repeat."""
+        """A pictogram recoloured, mirrored and premultiplied, at full and half size, for `draw`."""
         key = (name, style, tint, mirror)
         if key not in self._prepared:
             picture = self._pictures[name, style]
@@ -157,7 +157,7 @@ class SpriteBook:
 
 
 def _tinted(picture: Image.Image, tint: tuple[int, int, int]) -> Image.Image:
-    """Recolour: luminance shades the tint, a little of the own colour stays."""
+    """Recolour a pictogram: its luminance shades the tint; some of its own colour remains."""
     pixels = np.asarray(picture, dtype=np.float32)
     shade = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) / 255
     colour = np.array(tint, np.float32) * (0.35 + 0.9 * shade[..., None])

@@ -109,7 +109,7 @@ def test_other_settings_do_not_mix(
     refused(write(bad), output, "--steps", 2)
     message = refused(write(bad), output, "--steps", 3)
     assert "embedder_options.steps was 2, is 3" in message
-    assert "give another --output, or delete it" in message
+    assert "give another --output, or delete the folder" in message
     assert "manifest was" in refused(write(bad[:2]), output, "--steps", 2)
     run(write(bad), output, "--steps", 2, "--skip_bad")  # decides no caption
 

@@ -141,7 +141,7 @@ def test_a_second_run_of_one_output_is_refused(
     parts.mkdir()
     with held(parts):
         message = refused(manifest, output)
-        assert f"another run is at work there (process {os.getpid()} on " in message
+        assert f"another run is using it (process {os.getpid()} on " in message
     run(manifest, output)
     assert len(read_output(output)) == 7 and not parts.exists()
 
@@ -160,5 +160,5 @@ def test_a_run_that_another_has_finished_meanwhile_is_refused(
 
     monkeypatch.setattr("regionlm.pretrained.model_digests.model_digest", finished_meanwhile)
     assert main(argv(write(lines), output)) == 2
-    assert "exists, from a finished run" in capfd.readouterr().err
+    assert "exists already: delete it" in capfd.readouterr().err
     assert output.read_text() == "its" and not output.with_name("out.jsonl.parts").exists()

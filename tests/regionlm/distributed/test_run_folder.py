@@ -19,7 +19,7 @@ def test_a_second_run_is_refused_and_names_the_first(tmp_path: Path) -> None:
     with held(tmp_path):
         with pytest.raises(InputError) as caught, held(tmp_path):
             pass
-        said = f"another run is at work there (process {os.getpid()} on {platform.node()})"
+        said = f"another run is using it (process {os.getpid()} on {platform.node()})"
         assert said in str(caught.value) and "\n" not in str(caught.value)
     with held(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [LOCK]
