@@ -42,6 +42,7 @@ def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
     """
     if not _is_usual(settings):
         return {}
+    settings = {**settings, **{part: _split_tag(settings.get(part)) for part in ("model", "judge")}}
     data = _tables()
     task, dataset = settings["task"], settings["data"]["name"]
     family = settings["model"]["name"].removesuffix("-quickgelu")
@@ -66,6 +67,14 @@ def paper_figures(settings: Mapping[str, Any]) -> dict[str, float]:
         for name, percent in zip(names, figures, strict=False):
             found.setdefault(name, round(percent / 100, 6))
     return found
+
+
+def _split_tag(model: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Write ViT-B-16/openai as name and pretrained, as the tables do."""
+    if model is None or model.get("pretrained") is not None or "/" not in model["name"]:
+        return model
+    name, _, tag = model["name"].rpartition("/")
+    return {**model, "name": name, "pretrained": tag}
 
 
 def _is_usual(settings: Mapping[str, Any]) -> bool:

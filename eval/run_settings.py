@@ -47,8 +47,9 @@ class ModelSource:
     """The backbone, or a bundle of backbone and prefix model, which captioning needs.
 
     Args:
-        name: mini, a preset, the folder or hub id of a bundle, or the name of an open_clip model.
-        pretrained: For an open_clip model, open_clip's tag or a checkpoint file.
+        name: mini, a preset, the folder or hub id of a bundle, or any backbone, such as the
+            open_clip model ViT-B-32/openai.
+        pretrained: For an open_clip name without a tag: the tag or a checkpoint file.
         prefix: Which of the bundle's prefixes; null takes its default.
         offline: Only use files on this machine.
     """

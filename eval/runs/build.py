@@ -15,13 +15,14 @@ from eval.tasks import (
     RegionTask,
 )
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.backbones.loading import CONFIG_FILE, load_backbone
+from regionlm.backbones.loading import HUB, is_open_clip_name, load_backbone, split_tag
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.region_dataset import RegionDataset
 from regionlm.embedders import make_embedder
 from regionlm.errors import ModelError
-from regionlm.pretrained.presets import PRESETS
+from regionlm.pretrained.backbones import read_backbone
+from regionlm.pretrained.presets import PRESETS, models_folder
 from regionlm.pretrained.sources import find_folder
 
 
@@ -67,11 +68,12 @@ def check_models(run: Run) -> None:
 
 
 def _check_backbone(model: ModelSource, option: str) -> None:
-    if _is_open_clip(model):
+    if model.pretrained is not None or model.name in PRESETS or model.name.startswith(HUB):
         return
-    if not _is_known(model.name) and not Path(model.name).exists():
-        _refuse_untagged(model.name, option)
-    _check_bundle(model)
+    if is_open_clip_name(model.name) and not Path(model.name).is_dir():
+        _check_tag(model.name, option)
+    else:
+        find_folder(model.name, model.offline, captions=False)
 
 
 def _check_bundle(model: ModelSource) -> None:
@@ -86,31 +88,21 @@ def _captioner(model: ModelSource, device: torch.device) -> RegionCaptioner:
 
 
 def _backbone(model: ModelSource, device: torch.device) -> ClipViT:
-    """Load an open_clip model by name and tag or from a folder, else a bundle's backbone."""
-    if _is_open_clip(model):
-        return load_backbone(
-            model.name, pretrained=model.pretrained, device=device, offline=model.offline
-        )
-    return _captioner(model, device).backbone
+    if model.pretrained is None:
+        return read_backbone(model.name, device=device, offline=model.offline)
+    return load_backbone(
+        model.name, pretrained=model.pretrained, device=device, offline=model.offline
+    )
 
 
-def _is_open_clip(model: ModelSource) -> bool:
-    is_folder = not _is_known(model.name) and (Path(model.name) / CONFIG_FILE).is_file()
-    return model.pretrained is not None or is_folder
-
-
-def _is_known(name: str) -> bool:
-    return name == "mini" or name in PRESETS
-
-
-def _refuse_untagged(name: str, option: str) -> None:
-    """Raise ModelError if this is an open_clip model's name, which does not say which weights."""
+def _check_tag(name: str, option: str) -> None:
+    """Raise ModelError if the name of an open_clip model does not say which weights."""
     import open_clip
 
     plain = name.replace("/", "-")  # OpenAI writes ViT-B/32
-    if plain in open_clip.list_models():
+    if split_tag(name)[1] is None and not (models_folder() / plain).is_dir():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(plain)[:6]) or "none known"
         raise ModelError(
-            f"{option}.name {name}: names no weights; add --{option}.pretrained with open_clip's"
-            f" tag ({tags}) or a checkpoint file"
+            f"{option}.name {name}: names no weights; add open_clip's tag to it, as in {name}/TAG"
+            f" ({tags}), or --{option}.pretrained with a checkpoint file"
         )

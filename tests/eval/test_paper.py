@@ -53,6 +53,18 @@ def test_localized_captions_are_judged_by_the_papers_encoder():
     assert paper_figures(run) == {}
 
 
+def test_weights_may_stand_in_the_name():
+    tagged = {"name": "ViT-L-14-quickgelu/openai", "pretrained": None}
+    sclip = settings(data="voc2012", embedder="sclip", model=tagged)
+    assert paper_figures(sclip) == {"acc@1": 0.43}
+    run = settings("captioning", "phrasecut", model={"name": "clipcap-coco"}, embedder="cls")
+    assert paper_figures({**run, "judge": tagged}) == {"micro": 0.201}
+    other = {"name": "ViT-L-14-quickgelu/laion", "pretrained": None}
+    assert paper_figures({**run, "judge": other}) == {}
+    bundle = settings(data="voc2012", embedder="sclip", model={"name": "runs/my/bundle"})
+    assert paper_figures(bundle) == {}
+
+
 @pytest.mark.parametrize(
     ("masks", "figure"),
     [("exact", 44.7), ("erosion", 42.7), ("dilation", 44.3), ("box", 42.9), ("box_sam", 45.0)],

@@ -1,6 +1,7 @@
 """Where the models of a run come from."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -49,9 +50,21 @@ def test_the_folder_of_a_backbone_is_a_judge(tmp_path):
 def test_an_open_clip_name_needs_weights(task, option, name, tmp_path):
     run = _run(tmp_path / "run", task, ModelSource())
     setattr(run, option, ModelSource(name))
-    with pytest.raises(ModelError, match=rf"--{option}\.pretrained .*openai") as caught:
+    with pytest.raises(ModelError, match=rf"{name}/TAG .*openai.*--{option}\.pretrained") as caught:
         check_models(run)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32/openai", "ViT-B/32/openai", FOLDER, "mini"])
+def test_models_that_are_found_before_they_are_loaded(name, tmp_path):
+    check_models(_run(tmp_path / "run", "classes", ModelSource(name, offline=True)))
+
+
+def test_an_open_clip_name_may_stand_for_files_put_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGIONLM_MODELS", str(tmp_path))
+    shutil.copytree(FOLDER, tmp_path / "ViT-B-32")
+    run = _run(tmp_path / "run", "classes", ModelSource("ViT-B-32"))
+    assert evaluate(run)["counts"]["images"] == 2
 
 
 def test_a_backbone_brings_its_own_weights(tmp_path):
