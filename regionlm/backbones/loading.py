@@ -85,6 +85,14 @@ def split_tag(source: str) -> tuple[str, str | None]:
     return source, None
 
 
+def some_tags(name: str) -> str:
+    """The first tags of an open_clip model, for messages."""
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
+    return ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "") or "none"
+
+
 def is_open_clip_name(source: str) -> bool:
     """Whether this is the name of an open_clip model, with or without a tag."""
     import open_clip
@@ -133,8 +141,7 @@ def _load_named(
     if config is None:
         raise ModelError(_unknown_name(source, open_clip.list_models()))
     refuse_unreadable(config, source, offline)
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    shown = ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "") or "none"
+    shown = some_tags(name)
     if pretrained is None:
         raise ModelError(
             f"{source}: which weights? say {source}/TAG with one of {shown}, or give a checkpoint"

@@ -68,8 +68,8 @@ class EncodedImages:
     ``embeddings [B, d]`` unnormalised; ``block_input [B, N, D]`` of the last block; ``residual
     [B, N, D]`` the stream after its attention; ``values [B, heads, N, dh]`` of that attention;
     ``pre_activation [B, N, F]`` of its MLP; ``score_mean [B, D]`` the mean of its output over
-    ``head.score_tokens``. ``earlier``: the same of the blocks before the last one, the first of
-    them first, each as if its output were the model's; none unless asked for.
+    ``head.score_tokens``. ``earlier`` holds the same for blocks before the last, in order, each as
+    if its output were the model's; it is empty unless asked for.
     """
 
     embeddings: Tensor
@@ -102,7 +102,7 @@ class EncodedImages:
     @torch.no_grad()
     def attention(self, index: int, rows: slice = slice(None)) -> Tensor:
         """The last block's attention in image ``index``: ``[heads, r, N]`` after softmax, of the
-        queries ``rows``; computed now, for the encoder's fast attention never shows it."""
+        queries ``rows``. Computed on request, as fused attention does not return it."""
         return self.head.block.attention(self.block_input[index, None], rows)[0]
 
 
@@ -195,7 +195,7 @@ class VisionBackbone(ABC):
     def encode(self, pixels: Tensor, *, layers: int = 1) -> EncodedImages:
         """Run the model once for ``pixels [B, 3, H, W]`` (normalised); see ``EncodedImages``.
 
-        ``layers``: how many of the last blocks are to be explained; all where there are fewer.
+        ``layers``: number of last blocks to explain; all of them if the model has fewer.
 
         Raises:
             InputError: wrong shape, a size that is no multiple of the patch, or non-finite pixels.
@@ -211,7 +211,7 @@ class VisionBackbone(ABC):
         return replace(self.encode_tokens(x, grid), earlier=tuple(earlier))
 
     def encode_tokens(self, x: Tensor, grid: tuple[int, int]) -> EncodedImages:
-        """`encode` from the trunk's tokens ``[B, 1 + gh * gw, D]`` on, where you have them."""
+        """As `encode`, but starting from the trunk's tokens ``[B, 1 + gh * gw, D]``."""
         with torch.inference_mode(False), torch.no_grad(), self._exact():
             return self._encode_block(x, grid, self.head())
 

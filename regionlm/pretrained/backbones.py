@@ -41,9 +41,8 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
     if name in PRESETS:
         return read_preset_backbone(name, device=device, offline=offline)
     if not Path(source).is_dir() and is_open_clip_name(name):
-        local = models_folder() / name.replace("/", "-")
-        if split_tag(name)[1] is None and local.is_dir():
-            return _from_models_folder(name, local, device)
+        if split_tag(name)[1] is None:
+            return _from_models_folder(name, device)
         return load_backbone(name, device=device, offline=offline)
     if name.startswith(HUB):
         folder = download_folder(name.removeprefix(HUB), offline)
@@ -54,10 +53,16 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
     return load_backbone(str(folder), device=device, offline=offline)
 
 
-def _from_models_folder(name: str, folder: Path, device: str | torch.device) -> ClipViT:
+def _from_models_folder(name: str, device: str | torch.device) -> ClipViT:
     """The open_clip model of a name, from the user's folder of that name."""
-    from regionlm.backbones.loading import CONFIG_FILE, load_backbone
+    from regionlm.backbones.loading import CONFIG_FILE, load_backbone, some_tags
 
+    folder = models_folder() / name.replace("/", "-")
+    if not folder.is_dir():
+        raise ModelError(
+            f"{name}: which weights? say {name}/TAG with one of {some_tags(name)}, or put a file of"
+            f" weights into {folder}"
+        )
     if (folder / CONFIG_FILE).is_file() or (folder / CONFIG).is_file():
         return load_backbone(str(folder), device=device, offline=True)
     weights = [path for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES]

@@ -106,7 +106,9 @@ def test_a_name_with_its_tag(clip, tmp_path):
     assert is_same(backbone, clip) and backbone.name == f"{NAME}/openai"
     assert backbone.head().block.activation.kind == "quick_gelu"
     refused("'nonsense' is neither a file nor one of its tags", f"{NAME}/nonsense")
-    refused(f"which weights. say {NAME}/TAG with one of openai", NAME)
+    refused(
+        f"which weights. say {NAME}/TAG with one of openai.*, or put a file of weights into", NAME
+    )
 
 
 def test_a_name_whose_weights_lie_in_the_models_folder(clip):
