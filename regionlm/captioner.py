@@ -202,8 +202,8 @@ class RegionCaptioner(RegionEncoder):
         names, found = self._locate(list(images), list(masks_per_image), embedder, embedding)
         if not found:
             return []
-        prefixes = torch.cat([self.prefix_embeddings(one) for one in found])
-        texts = iter(self.prefix_model.generate(prefixes, **decoding))
+        embeddings = torch.cat([self.prefix_embeddings(one) for one in found])
+        texts = iter(self.prefix_model.generate(embeddings, **decoding))
         return [region_captions(some, texts, one) for some, one in zip(names, found, strict=True)]
 
     def stream(
