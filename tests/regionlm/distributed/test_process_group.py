@@ -23,4 +23,4 @@ def test_a_program_closes_its_process_group_before_python_ends():
     done = subprocess.run(
         command, check=True, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300
     )
-    assert done.stdout.split() == ["False"]
+    assert done.stdout.splitlines()[-1] == "False"  # torch 2.9 prints lines of gloo's before it
