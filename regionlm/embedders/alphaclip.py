@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import set_activation
 from regionlm.backbones.state_dicts import load_weights, read_weights
-from regionlm.embedders.embedder import AT_ONCE, Embedder, Picture
+from regionlm.embedders.embedder import AT_ONCE, Embedder, EmbedderImage
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions, check_embedder
 from regionlm.errors import ModelError
@@ -93,7 +93,9 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         embedder.options = chosen
         return embedder
 
-    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[RegionEmbeddings]:
+    def _embed(
+        self, images: Sequence[EmbedderImage], masks: list[Tensor]
+    ) -> Iterator[RegionEmbeddings]:
         for image, some in zip(images, masks, strict=True):
             pixels = self._pixels(image)
             size = (pixels.shape[1], pixels.shape[2])

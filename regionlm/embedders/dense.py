@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.embedders.coverage import mask_coverage
-from regionlm.embedders.embedder import EncodingEmbedder, Picture
+from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 
 
@@ -47,7 +47,7 @@ class DenseEmbedder(EncodingEmbedder[RegionEmbeddings, DenseFeatures]):
             for patches, image in zip(found.patches, found.images, strict=True)
         ]
 
-    def _find(self, seen: DenseFeatures, image: Picture, masks: Tensor) -> RegionEmbeddings:
+    def _find(self, seen: DenseFeatures, image: EmbedderImage, masks: Tensor) -> RegionEmbeddings:
         coverage = mask_coverage(masks, seen.grid)
         return RegionEmbeddings(pool_patches(seen.patches, coverage), seen.images)
 

@@ -25,7 +25,7 @@ AT_ONCE = 8  # images, crops or masks in one forward: bounds memory, whatever th
 
 Found = TypeVar("Found", bound=RegionEmbeddings)
 Seen = TypeVar("Seen")
-Picture: TypeAlias = Image.Image | ImageView | Tensor
+EmbedderImage: TypeAlias = Image.Image | ImageView | Tensor
 """An image as an embedder takes it, see ``Embedder.__call__``."""
 
 
@@ -56,7 +56,7 @@ class Embedder(ABC, Generic[Found]):
             size = backbone.inversion_defaults.get("size", backbone.default_size)
         self.size = resolve_size(size, backbone.patch_size)
 
-    def __call__(self, image: Picture, masks: np.ndarray | Tensor) -> Found:
+    def __call__(self, image: EmbedderImage, masks: np.ndarray | Tensor) -> Found:
         """Embed the regions of one image.
 
         Args:
@@ -74,7 +74,7 @@ class Embedder(ABC, Generic[Found]):
 
     def localize_batch(
         self,
-        images: Sequence[Picture],
+        images: Sequence[EmbedderImage],
         masks_per_image: Sequence[np.ndarray | Tensor],
     ) -> list[Found]:
         """Embed the regions of several images; they share forwards where they can.
@@ -109,7 +109,7 @@ class Embedder(ABC, Generic[Found]):
     # ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[Found]:
+    def _embed(self, images: Sequence[EmbedderImage], masks: list[Tensor]) -> Iterator[Found]:
         """One result per image, in order; ``masks`` are bool ``[M, H, W]``, checked."""
 
     @contextmanager
@@ -119,7 +119,7 @@ class Embedder(ABC, Generic[Found]):
         with torch.inference_mode(False), torch.no_grad(), autocast:
             yield
 
-    def _batches(self, images: Sequence[Picture]) -> Iterator[tuple[list[int], Tensor]]:
+    def _batches(self, images: Sequence[EmbedderImage]) -> Iterator[tuple[list[int], Tensor]]:
         """Neighbouring images of one input size, stacked; at most a few at a time."""
         positions: list[int] = []
         stack: list[Tensor] = []
@@ -133,7 +133,7 @@ class Embedder(ABC, Generic[Found]):
         if stack:
             yield positions, torch.stack(stack)
 
-    def _pixels(self, image: Picture) -> Tensor:
+    def _pixels(self, image: EmbedderImage) -> Tensor:
         image = _as_given(image)
         if isinstance(image, Image.Image):
             return self.backbone.preprocess(image, self.size)
@@ -168,7 +168,7 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
         """The encoding of each of ``pixels [B, 3, H, W]``: a tensor or a dataclass of tensors."""
 
     @abstractmethod
-    def _find(self, seen: Seen, image: Picture, masks: Tensor) -> Found:
+    def _find(self, seen: Seen, image: EmbedderImage, masks: Tensor) -> Found:
         """The regions ``masks [M, H, W]`` of one image that was encoded."""
 
     @property
@@ -176,15 +176,15 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
     def _key(self) -> tuple[Hashable, ...]:
         """All that decides the encoding, except backbone and size."""
 
-    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[Found]:
+    def _embed(self, images: Sequence[EmbedderImage], masks: list[Tensor]) -> Iterator[Found]:
         for seen, image, some in zip(self._encoded(images), images, masks, strict=True):
             yield self._find(seen, image, some)
 
-    def _encoded(self, images: Sequence[Picture]) -> Iterator[Seen]:
+    def _encoded(self, images: Sequence[EmbedderImage]) -> Iterator[Seen]:
         """The encoding of each image, in order: from its view, or computed now, a few at a time."""
         key = (self.backbone, self.size, *self._key)
 
-        def is_known(image: Picture) -> bool:
+        def is_known(image: EmbedderImage) -> bool:
             return isinstance(image, ImageView) and key in image
 
         for known, some in groupby(images, is_known):
@@ -198,5 +198,5 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
                     yield image.keep(key, seen) if isinstance(image, ImageView) else seen
 
 
-def _as_given(image: Picture) -> Image.Image | Tensor:
+def _as_given(image: EmbedderImage) -> Image.Image | Tensor:
     return image.image if isinstance(image, ImageView) else image

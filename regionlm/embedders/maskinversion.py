@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from regionlm.backbones.sizes import nearest_size
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.embedders.dice import GridDice
-from regionlm.embedders.embedder import EncodingEmbedder, Picture
+from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
 from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import Localized, map_iou
 from regionlm.embedders.options import (
@@ -88,7 +88,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             return [self._invert(one, some) for one, some in zip(images, masks, strict=True)]
 
     def explain(
-        self, image: Picture, tokens: Tensor, size: tuple[int, int]
+        self, image: EmbedderImage, tokens: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, GridToMask]:
         """Maps of an image for tokens of the joint space, such as embeddings of texts.
 
@@ -115,7 +115,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self._check_finite(encoded.embeddings)
         return encoded.split()
 
-    def _find(self, seen: EncodedImages, image: Picture, masks: Tensor) -> Localized:
+    def _find(self, seen: EncodedImages, image: EmbedderImage, masks: Tensor) -> Localized:
         return self._invert(seen, masks)
 
     @property

@@ -20,7 +20,7 @@ Extent = Literal["image", "box"]
 Steps = Annotated[int, Range(0, 100_000)]  # a LET has settled long before
 Weight = Annotated[float, Range(0, 1e6)]  # useful ones are below 100
 PositiveNumber = Annotated[float, Range(above=0, most=1e6)]
-Share = Annotated[float, Range(0, 1)]
+Fraction = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ class RisOptions(EmbedderOptions):
             if the model has fewer.
     """
 
-    v: Share = 0.95
+    v: Fraction = 0.95
     masked_blocks: PositiveCount = 3
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from regionlm.embedders.embedder import AT_ONCE, Embedder, Picture
+from regionlm.embedders.embedder import AT_ONCE, Embedder, EmbedderImage
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError
 from regionlm.inputs.images import as_image
@@ -35,7 +35,9 @@ class PictureEmbedder(Embedder[RegionEmbeddings]):
         while some := [self.backbone.preprocess(p, self.size) for p in islice(remaining, AT_ONCE)]:
             yield from self.backbone.embed_images(torch.stack(some))
 
-    def _embed(self, images: Sequence[Picture], masks: list[Tensor]) -> Iterator[RegionEmbeddings]:
+    def _embed(
+        self, images: Sequence[EmbedderImage], masks: list[Tensor]
+    ) -> Iterator[RegionEmbeddings]:
         originals = [as_picture(image) for image in images]
         made = (
             chain([image], self.pictures(image, some))
@@ -47,7 +49,7 @@ class PictureEmbedder(Embedder[RegionEmbeddings]):
             yield RegionEmbeddings(torch.stack(regions), whole)
 
 
-def as_picture(image: Picture) -> Image.Image:
+def as_picture(image: EmbedderImage) -> Image.Image:
     """An RGB picture; InputError for anything but a view, or a PIL image that `as_image` takes."""
     if isinstance(image, ImageView):
         return image.image

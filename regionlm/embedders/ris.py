@@ -12,7 +12,7 @@ from torch import Tensor
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.crop import MaskedCrop
-from regionlm.embedders.embedder import AT_ONCE, EncodingEmbedder, Picture
+from regionlm.embedders.embedder import AT_ONCE, EmbedderImage, EncodingEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import RisOptions
 from regionlm.embedders.pictures import as_picture
@@ -52,7 +52,7 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
         tokens, grid = self.backbone.trunk(pixels, without=self.options.masked_blocks)
         return [TrunkTokens(one, grid) for one in tokens]
 
-    def _find(self, seen: TrunkTokens, image: Picture, masks: Tensor) -> RegionEmbeddings:
+    def _find(self, seen: TrunkTokens, image: EmbedderImage, masks: Tensor) -> RegionEmbeddings:
         v = self.options.v
         coverage = mask_coverage(masks, seen.grid).to(seen.tokens)
         everything = torch.ones_like(coverage[:1])  # masks nothing: the image embedding
@@ -83,6 +83,6 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
             found.append(head.readout(pooled))
         return torch.cat(found)
 
-    def _crops(self, image: Picture, masks: Tensor) -> Tensor:
+    def _crops(self, image: EmbedderImage, masks: Tensor) -> Tensor:
         pictures = self._local.pictures(as_picture(image), masks)
         return torch.stack(list(self._local.vectors(pictures)))

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from torch import Tensor
 
-from regionlm.embedders.embedder import EncodingEmbedder, Picture
+from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 
 
@@ -20,7 +20,7 @@ class WholeImage(EncodingEmbedder[RegionEmbeddings, Tensor]):
     def _encode(self, pixels: Tensor) -> list[Tensor]:
         return list(self.backbone.embed_images(pixels))
 
-    def _find(self, seen: Tensor, image: Picture, masks: Tensor) -> RegionEmbeddings:
+    def _find(self, seen: Tensor, image: EmbedderImage, masks: Tensor) -> RegionEmbeddings:
         return RegionEmbeddings(seen.repeat(len(masks), 1), seen)
 
     @property
