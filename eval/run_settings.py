@@ -109,7 +109,7 @@ class Machines:
 
 @dataclass
 class Run(Checked):
-    """One row of a table: a task asked about every image of a dataset.
+    """One row of a table: a task on every image of a dataset.
 
     Args:
         task: captioning (Table 6), referring (Table 1) or classes (Tables 2 and 3).

@@ -47,7 +47,7 @@ def load_prefix_model(
         return ProjectorModel.from_pretrained(folder, device=device, dtype=dtype, offline=offline)
     if kind not in (None, CLIPCAP.format):
         raise PrefixModelError(
-            f"{folder / CONFIG} has the format {kind!r}, which is no prefix model's; expected "
+            f"{folder / CONFIG} has the format {kind!r}, which is not a prefix model's; expected "
             f"{CLIPCAP.format!r} or {PROJECTOR.format!r}"
         )
     # Also for None: ClipCap's reader reports what is wrong with the folder.

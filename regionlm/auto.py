@@ -40,9 +40,7 @@ def load_captioner(
     found = source if source in PRESETS else find_folder(source, offline)
     if found in PRESETS or not is_llava(Path(found)):
         if prompt is not None:
-            raise InputError(
-                f"prompt: {source} captions without one, only a LLaVA is asked; leave it out"
-            )
+            raise InputError(f"prompt: only a LLaVA takes one, which {source} is not; leave it out")
         from regionlm.captioner import RegionCaptioner
 
         return RegionCaptioner.from_pretrained(found, prefix=prefix, device=device, offline=offline)

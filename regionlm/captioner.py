@@ -236,8 +236,8 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     for name in options:
         if name not in decoding and name not in embedding:
             raise InputError(
-                f"{name}: expected an option of the embedder or of decoding; of embedders there are"
-                f" {', '.join(sorted(embedding))}, of decoding {', '.join(decoding)}"
+                f"{name}: expected an option of the embedder or of decoding; embedders have"
+                f" {', '.join(sorted(embedding))}; decoding has {', '.join(decoding)}"
             )
     return (
         {name: value for name, value in options.items() if name in embedding},

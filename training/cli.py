@@ -10,7 +10,7 @@ from training.fit_settings import Fit
 
 
 def run_train(argv: Sequence[str]) -> None:
-    """Train a prefix model on your own regions and texts: `train fit`."""
+    """Train a prefix model on your own regions and texts: `train fit`, `train embed`."""
     name, rest = choose(
         SUBCOMMANDS, argv, prog="regionlm train", description=docstring_summary(run_train)
     )
@@ -32,5 +32,5 @@ def run_train(argv: Sequence[str]) -> None:
 
 SUBCOMMANDS = {
     "fit": "Train a prefix model and write it as a bundle.",
-    "embed": "Compute the embeddings that fit needs, and stop there.",
+    "embed": "Only compute the embeddings that fit needs.",
 }

@@ -103,7 +103,7 @@ class Recipe(Checked):
         trains: mapper alone; all, the mapper and the language model; or lora, the mapper and
             low-rank adapters of the language model.
         steps: Number of optimiser steps; give either this or epochs.
-        epochs: Number of passes over the pairs; each leaves out the rest that fills no batch.
+        epochs: Number of passes over the pairs; each leaves out a last batch that is not full.
         batch_size: Pairs in an optimiser step, over all processes and accumulated micro-batches.
         lr: Peak learning rate of AdamW.
         warmup: Steps over which the learning rate rises linearly from zero.

@@ -107,7 +107,9 @@ def _from_bundle(start: Start) -> tuple[ClipViT, PrefixModel]:
         model = _new_model(start, backbone, model.lm, model.tokenizer)
     if start.new_prefix is not None:
         if not isinstance(model, ClipCap):
-            raise InputError("start.new_prefix: only a ClipCap can have several; leave it out")
+            raise InputError(
+                "start.new_prefix: only a ClipCap can have several prefixes; leave it out"
+            )
         model = model.add_prefix(start.new_prefix)
     return backbone, model
 

@@ -94,7 +94,7 @@ class StepBatches:
         self.split = split or Split()
         if batch_size < self.split.parts:
             raise InputError(
-                f"recipe.batch_size: expected at least a pair for each of {self.split.world}"
+                f"recipe.batch_size: expected at least one pair for each of {self.split.world}"
                 f" processes and {self.split.micro} micro-batches, found {batch_size}"
             )
         self.pairs, self.steps, self.batch_size, self.seed = pairs, steps, batch_size, seed

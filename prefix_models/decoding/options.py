@@ -79,12 +79,12 @@ class DecodeOptions(Checked):
         repetition_penalty: Above 1, tokens already written become less probable; below 1, more.
         no_repeat_ngram_size: No sequence of this many tokens is written twice; 0 means no limit.
         bad_words: Texts that must not be written. Each is forbidden as the tokenizer writes it at
-            the start of a text and after a space; upper and lower case are told apart, and a word
-            that can be spelt in other tokens is not found there.
+            the start of a text and after a space. Case matters, and a word that is spelt with other
+            tokens is not recognised.
         bad_words_ids: Sequences of token ids that must not be written.
         eos_token_id: Token or tokens that end a text, instead of the model's own. Special tokens
             of the tokenizer are left out of the text, others are part of it.
-        caption_start: Described that every text continues, such as "a photo of". They follow the
+        caption_start: Words that every text continues, such as "a photo of". They follow the
             model's own prompt and are not part of the text.
 
     Raises:

@@ -144,7 +144,7 @@ def _load_named(
     shown = some_tags(name)
     if pretrained is None:
         raise ModelError(
-            f"{source}: which weights? say {source}/TAG with one of {shown}, or give a checkpoint"
+            f"{source}: names no weights; give {source}/TAG with one of {shown}, or a checkpoint"
             " file as pretrained"
         )
     tag_config = open_clip.get_pretrained_cfg(name, pretrained)

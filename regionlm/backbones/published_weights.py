@@ -72,7 +72,7 @@ def download_folder(hub_id: str, offline: bool) -> Path:
         return Path(snapshot_download(hub_id, ignore_patterns=_needless(files)))
     except Exception as error:  # no network, no such repository, disk full, and so on
         raise ModelError(
-            f"no model {hub_id!r} on the hub ({type(error).__name__}); mistyped? else give a folder"
+            f"no model {hub_id!r} on the hub ({type(error).__name__}); check it, or give a folder"
         ) from error
 
 

@@ -94,8 +94,8 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], *, what: str, name:
     if wrong:
         key = wrong[0]
         raise ModelError(
-            f"weights {what}: of another size than {name}: {key} is {list(state[key].shape)} in"
-            f" the file, {list(expected[key].shape)} in the model; name the model they are for"
+            f"weights {what}: differ in size from {name}: {key} is {list(state[key].shape)} in the"
+            f" file, {list(expected[key].shape)} in the model; name the model they are for"
         )
     if lacking or extra:
         problem = f"{lacking[0]} is missing" if lacking else f"{extra[0]} is unknown"

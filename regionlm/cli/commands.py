@@ -45,8 +45,8 @@ def caption(
 ) -> None:
     """Say in words what is in each region of an image, or of many.
 
-    Prints the caption; with several regions, or a label's, a line each, "region: caption". With
-    --manifest, writes a file, and says at the end how many regions a second it took.
+    Prints the caption; for several regions, or those of a label map, a line for each, "region:
+    caption". With --manifest, writes a file, and says at the end how many regions per second.
     """
     check_embedding(embedding)
     check_decoding(decoding)
@@ -60,7 +60,7 @@ def caption(
         )
     refuse(
         [*given(query), *given(output)],
-        "goes with an image, not with --manifest; give one of them",
+        "goes with an image, not with --manifest; give an image instead",
     )
     if bulk.output is None:
         raise InputError("--manifest: no file for the captions given; add --output FILE")
@@ -116,10 +116,10 @@ def _caption_image(
 
 
 def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput) -> None:
-    """Tell which of some texts fits each region of an image.
+    """Say which of several texts fits each region of an image.
 
-    Prints the texts with their probabilities, likeliest first; with several regions, or a label's,
-    a line each, "region: text 80.0%, text 20.0%".
+    Prints the texts with their probabilities, most likely first; for several regions, or those of a
+    label map, a line for each, "region: text 80.0%, text 20.0%".
     """
     if not output.text or not all(text.strip() for text in output.text):
         raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
@@ -168,10 +168,10 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
 
 
 def doctor(asked: Examination) -> int:
-    """Tell what is installed and whether it works: what to put in a report of a bug.
+    """Say what is installed and whether it works; put this into bug reports.
 
-    Looks at versions, extras, machine, folders and the hub, and tries a model out on an image that
-    ships with it. Ends with 1 if anything is wrong; notes are no faults.
+    Looks at versions, extras, machine, folders and the hub, and tries out a model on an image that
+    ships with regionlm. The exit code is 1 if anything is wrong; notes do not count as faults.
     """
     from regionlm.doctor import examine
 

@@ -28,7 +28,7 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
     """Show where an image is relevant to texts, or to the embeddings of regions.
 
     Prints the most relevant pixel of each: "peak X,Y". With texts and regions together, JSON also
-    says whether a text's peak lies in a region, and which share of its relevance does.
+    says whether a text's peak is inside a region, and what share of its relevance is.
     """
     from regionlm.embedders.options import check_embedder
     from regionlm.files import PICTURE_SUFFIXES, check_writable
@@ -70,7 +70,7 @@ def _check(query: ExplainQuery, output: ExplainOutput) -> None:
             "--over_steps shows how regions are found, and a text is not; leave one of them out"
         )
     if output.over_steps and output.output is None:
-        raise InputError("--over_steps goes with --output FILE; or leave it out")
+        raise InputError("--over_steps goes with --output FILE; add --output FILE, or leave it out")
 
 
 def _row(one: Explanation, regions: Sequence[Region]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def commands_help(
     parser = _new_parser(prog, description, f"{prog} [options] COMMAND ...")
     if has_version:
         parser.add_argument("--version", action="store_true", help="Print the version and exit.")
-    group = parser.add_argument_group(f"commands, of which {prog} COMMAND --help tells more")
+    group = parser.add_argument_group(f"commands; {prog} COMMAND --help says more")
     for name, summary in commands.items():
         group.add_argument(name, help=_escaped(summary))
     return parser.format_help()
@@ -80,7 +80,7 @@ def description_of(documented: Any) -> str:
 
 def _new_parser(prog: str, description: str, usage: str) -> ArgumentParser:
     return ArgumentParser(
-        prog=prog, description=_escaped(description), usage=usage, allow_abbrev=False
+        prog=prog, description=_unquoted(description), usage=usage, allow_abbrev=False
     )
 
 
@@ -170,5 +170,10 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 
 def _escaped(text: str) -> str:
-    """Text escaped for argparse, without backquotes."""
-    return text.replace("%", "%%").replace("`", "")
+    """The help of an option, escaped for argparse, without backquotes."""
+    return _unquoted(text).replace("%", "%%")
+
+
+def _unquoted(text: str) -> str:
+    """Text without backquotes; argparse prints descriptions as they are."""
+    return text.replace("`", "")

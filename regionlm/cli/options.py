@@ -29,7 +29,8 @@ class CaptionQuery:
     """what to look at; at least one --mask or --box, unless there is a --manifest.
 
     Args:
-        image: Picture file: PNG, JPEG, WebP, TIFF, BMP or GIF. Or else give a --manifest of many.
+        image: Image file: PNG, JPEG, WebP, TIFF, BMP or GIF. For many images, give a --manifest
+            instead.
         mask: Mask file of the image's size; repeat for more. A palette or integer PNG gives one
             region per non-zero label.
         box: X0,Y0,X1,Y1 in pixels of the image, X1 and Y1 exclusive; repeat for more. Boxes come
@@ -46,7 +47,7 @@ class Query(CaptionQuery):
     """what to look at; at least one --mask or --box.
 
     Args:
-        image: Picture file: PNG, JPEG, WebP, TIFF, BMP or GIF.
+        image: Image file: PNG, JPEG, WebP, TIFF, BMP or GIF.
     """
 
     image: str = field()  # a bare annotation would inherit the default
@@ -54,17 +55,17 @@ class Query(CaptionQuery):
 
 @dataclass(frozen=True)
 class Bulk:
-    """many images at once, on any number of processes; no byte of the output depends on how many.
+    """many images at once, on any number of processes; the output is the same for every number.
 
     Args:
         manifest: JSON lines {"image": path, "regions": [...], "id": optional}, paths relative to
             this file; a region is {"mask": path}, {"rle": {"size": [h, w], "counts": ...}},
-            {"polygon": [[x0, y0, ...], ...]} or {"box": [x0, y0, x1, y1]}, with an id if you like.
-        output: JSON lines to write, one for each of the manifest. Until the end, what is done is in
-            OUTPUT.parts; after a stop, the same command goes on from there.
-        devices: Processes, each on a GPU or CPU core of its own.
-        workers: Threads that decode images, in each of those.
-        skip_bad: Write an error in place of an image or region that can't be read, and go on.
+            {"polygon": [[x0, y0, ...], ...]} or {"box": [x0, y0, x1, y1]}, with an optional id.
+        output: JSON lines to write, one for each line of the manifest. Finished lines are kept in
+            OUTPUT.parts until the end; a stopped run resumes when you repeat the command.
+        devices: Number of processes, each on its own GPU or CPU core.
+        workers: Threads that decode images in each process.
+        skip_bad: Write an error in place of an image or region that can't be read, and continue.
     """
 
     manifest: str | None = None
@@ -76,14 +77,14 @@ class Bulk:
 
 @dataclass(frozen=True)
 class Model:
-    """which model looks.
+    """which model to use.
 
     Args:
-        model: The bundled model (mini), a preset, a folder or a hub id. To caption, of a bundle or
-            of a LLaVA; to match and embed, also of a CLIP, and open_clip's names
-            (ViT-B-16-quickgelu/openai).
+        model: The bundled model (mini), a preset, or the folder or hub id of a bundle. caption also
+            takes a LLaVA; the other commands also take a CLIP, by its folder, hub id or open_clip
+            name (ViT-B-16-quickgelu/openai).
         device: auto, cpu, cuda, cuda:N or mps.
-        offline: Use files of this machine only.
+        offline: Only use files on this machine.
     """
 
     model: str = "mini"
@@ -132,7 +133,8 @@ class CaptionOutput:
     """what to write.
 
     Args:
-        json: Print one JSON object, with log-probabilities and trust figures.
+        json: Print one JSON object, with log-probabilities and the figures that say how far to
+            trust a caption (dice, iou, cosine_to_image).
         heatmap: Also draw each region's outline and relevance to this .png, .jpg or .webp file.
     """
 
@@ -175,8 +177,8 @@ class ExplainOutput:
 
     Args:
         output: Draw the maps over the image, side by side, to this .png, .jpg or .webp file.
-        over_steps: Draw a row for each region, with the maps of its embedding over the steps; not
-            with --text.
+        over_steps: Draw a row for each region, with the maps of its embedding over the steps.
+            Not with --text.
         json: Print one JSON object.
     """
 
@@ -200,13 +202,13 @@ class EmbedOutput:
 
 @dataclass(frozen=True)
 class Examination:
-    """what to look at.
+    """what to check.
 
     Args:
-        model: What to try out: the bundled model (mini), a preset, a folder or a hub id; also a
-            LLaVA's.
+        model: Model to try out: the bundled one (mini), a preset, or the folder or hub id of a
+            bundle or a LLaVA.
         device: auto, cpu, cuda, cuda:N or mps.
-        offline: Use files of this machine only; do not ask whether the hub answers.
+        offline: Only use files on this machine; do not check whether the hub can be reached.
         json: Print one JSON object.
     """
 

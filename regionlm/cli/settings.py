@@ -175,7 +175,7 @@ def _put_all(
     for key, value in values.items():
         name = known_name(f"{above}{key}", kinds)
         if name is None:
-            raise UsageError(f"{place}: {above}{key} is no option (see regionlm --help)")
+            raise UsageError(f"{place}: {above}{key} is not an option (see regionlm --help)")
         _put_value(given, kinds, name, value, place)
 
 

@@ -26,7 +26,7 @@ def check_embedding(embedding: Embedding) -> None:
         if option != "embedder" and option not in own:
             others = [other for other in EMBEDDER_OPTIONS if option in _names(other)]
             raise InputError(
-                f"--{option}: an option of {' and '.join(others)}, not of {name}; leave it out"
+                f"--{option} is an option of {' and '.join(others)}, not of {name}; leave it out"
             )
     check_embedder(name, own)
 
@@ -46,7 +46,9 @@ def check_decoding(decoding: Decoding) -> None:
     for option in given(decoding):
         ways = _WAYS.get(option, (decoding.decoding,))
         if decoding.decoding not in ways:
-            refuse([option], f"goes with --decoding {' or '.join(ways)}, not {decoding.decoding}")
+            fit = " or ".join(ways)
+            why = f"goes with --decoding {fit}, not {decoding.decoding}; choose {fit}"
+            refuse([option], why)
 
 
 def given(part: Any) -> list[str]:
@@ -58,4 +60,4 @@ def given(part: Any) -> list[str]:
 def refuse(options: Sequence[str], why: str) -> None:
     """Raise InputError about the first of some options, if there are any."""
     if options:
-        raise InputError(f"--{options[0]} {why}; or leave it out")
+        raise InputError(f"--{options[0]} {why}, or leave it out")

@@ -34,7 +34,7 @@ def read_relatives(file: Path, mids: Sequence[str]) -> tuple[frozenset[int], ...
             found[label_of[upper]].add(label_of[lower])
             found[label_of[lower]].add(label_of[upper])
     if not any(found):
-        raise DataError(f"{file}: relates no two of the {len(mids)} classes; it is another file")
+        raise DataError(f"{file}: relates no two of the {len(mids)} classes; it is the wrong file")
     return tuple(frozenset(labels) for labels in found)
 
 

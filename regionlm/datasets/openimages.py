@@ -184,7 +184,7 @@ def _read_rows(file: Path) -> list[dict[str, str]]:
     if missing:
         raise DataError(
             f"{file}: expected columns {', '.join(_COLUMNS)}; without "
-            f"{', '.join(sorted(missing))} it is another file: fetch it again"
+            f"{', '.join(sorted(missing))} it is the wrong file: fetch it again"
         )
     places = [header.index(column) for column in _COLUMNS]
     found: dict[str, dict[str, str]] = {}

@@ -29,9 +29,9 @@ class EmbedderOptions(Checked):
 
     Args:
         size: Model input in pixels, S or [H, W], multiples of the patch; the image is squashed to
-            it, not cropped. null takes the model's default; of maskinversion that is 448, as in the
-            paper, or the nearest multiple of the patch, and published AlphaCLIPs are used at their
-            own size only.
+            it, not cropped. null takes the model's default; for maskinversion that is 448, as in
+            the paper, or the nearest multiple of the patch. Published AlphaCLIPs work only at their
+            own size.
 
     Raises:
         InputError: an option of another type or out of range; so for all classes here.
@@ -44,23 +44,23 @@ class EmbedderOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskInversionOptions(EmbedderOptions):
-    """Options of `maskinversion`; null takes the model's default, else the value in brackets.
+    """Options of `maskinversion`; null takes the model's default, or else the value in brackets.
 
     Args:
         steps: AdamW steps, 0 to 100 000 [10, as in the paper]; 0 gives the embedding of the whole
             image.
         lr: AdamW's learning rate, > 0 [0.1, as in the published class; its examples use 0.5, the
-            paper says nothing].
+            paper gives none].
         alpha: Weight of staying near the embedding of the whole image, >= 0 [0; the paper uses 5 on
             RefCOCO and RefCOCO+].
-        weight_decay: AdamW's, >= 0 [0].
+        weight_decay: AdamW's weight decay, >= 0 [0].
         score: Similarity whose gradient gives the map, `cosine` or `dot` [what suits the model's
             pooling, see `regionlm.relevance.score`]. With `cosine` a mean-pooled model starts at
             the score's maximum, where the gradient is zero: the vector then stays the image
             embedding, and the map is all zeros.
-        relevance: Whose map is matched: `legrad`, or, as in the paper's Table 8, `gradcam`,
+        relevance: Method whose map is matched: `legrad`, or, as in the paper's Table 8, `gradcam`,
             `gradcam_no_relu` or `chefer` [legrad].
-        layers: Over how many of the last layers LeGrad's maps are summed, >= 1; all if the model
+        layers: Number of last layers over which LeGrad's maps are summed, >= 1; all if the model
             has fewer [1, as in MaskInversion; LeGrad's own code takes all].
     """
 
@@ -107,9 +107,9 @@ class RedCircleOptions(EmbedderOptions):
     """Options of `red_circle`.
 
     Args:
-        thickness: Of the line, as a share of the image's short side, at least one pixel. 0.01 is
-            the paper's for its circles around points; FGVP's version of the method draws 2 pixels
-            of 384.
+        thickness: Thickness of the line, as a share of the image's short side, at least one pixel.
+            0.01 is the paper's value for circles around points; FGVP's version of the method draws
+            2 pixels of 384.
     """
 
     thickness: PositiveNumber = 0.01
@@ -132,7 +132,7 @@ class RisOptions(EmbedderOptions):
     """Options of `ris`.
 
     Args:
-        v: Weight of the global feature, 0 to 1; 0.95 as published, 0.85 there on RefCOCOg. At 1 no
+        v: Weight of the global feature, 0 to 1; 0.95 as published (0.85 on RefCOCOg). At 1, no
             crop is embedded.
         masked_blocks: How many of the last blocks are masked, >= 1; 3 as published for ViT-B; all
             if the model has fewer.
@@ -173,8 +173,8 @@ class AlphaClipOptions(EmbedderOptions):
     Args:
         checkpoint: File of the image tower's weights, as published
             (`clip_b16_grit20m_fultune_2xe.pth`): a state dict with `attn.in_proj.weight` and
-            `conv1_alpha.weight`. Has to be given.
-        quick_gelu: Which activation to compute with, whatever the backbone has. All published
+            `conv1_alpha.weight`. Required.
+        quick_gelu: Compute with QuickGELU, or else GELU, whatever the backbone has. All published
             checkpoints were trained with QuickGELU; the wrong one gives no error, only bad vectors.
     """
 

@@ -56,7 +56,7 @@ def as_picture(image: EmbedderImage) -> Image.Image:
     if not isinstance(image, Image.Image):
         raise InputError(
             f"image: expected a PIL image, got {type(image).__name__}; this embedder cuts or paints"
-            " the picture itself"
+            " the image itself"
         )
     return as_image(image)
 

@@ -142,7 +142,7 @@ def _decoding_problem(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "cannot be read: permission denied"
     if isinstance(error, UnidentifiedImageError):
-        return "is not a picture this program can read: expected PNG, JPEG, WebP, TIFF, BMP or GIF"
+        return "can't be read as an image: expected PNG, JPEG, WebP, TIFF, BMP or GIF"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"is damaged or incomplete ({reason}): fetch or export it again"
 
@@ -162,11 +162,11 @@ def _file_problem(path: str | Path) -> str | None:
     if "://" in str(path):
         return "is an address: download the file and give its path"
     if file.is_dir():
-        return "is a folder: give the path of one picture"
+        return "is a folder: give the path of one image"
     if not file.exists():
         return "does not exist: check the path"
     if not file.is_file():
-        return "is not a regular file: save the picture to a file first"
+        return "is not a regular file: save the image to a file first"
     if file.stat().st_size == 0:
         return "is empty (0 bytes): fetch or export it again"
     return None
@@ -188,7 +188,7 @@ def _check_still(picture: Image.Image, path: str | Path, name: str) -> None:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format not in _ONE_PICTURE_FORMATS:
         raise InputError(
-            f"{name} holds {frames} frames, one still picture is expected: save one of them "
+            f"{name} holds {frames} frames, expected one still image: save one of them "
             f"first, e.g. with ImageMagick: magick '{path}[0]' frame.png"
         )
 

@@ -58,7 +58,7 @@ class JsonLines:
                     see(raw, number)
                 start += len(raw)
         if not starts:
-            raise InputError(f"manifest {path} is empty: expected a JSON object a line")
+            raise InputError(f"manifest {path} is empty: expected a JSON object per line")
         self._starts, self.numbers = np.array(starts, np.int64), np.array(numbers, np.int64)
         self.digest = digest.hexdigest()
 

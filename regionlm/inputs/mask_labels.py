@@ -92,7 +92,7 @@ def _split_colours(rgb: np.ndarray, name: str) -> list[Labelled]:
         return [(None, codes != 0)]
     count = "one colour" if len(colours) == 1 else f"{len(colours)} colours"
     raise InputError(
-        f"{name} is a picture of {count}; expected black and white, black and one "
+        f"{name} has {count}; expected black and white, black and one "
         "colour, a palette or integer label map, or a cut-out with transparency: save one mask "
         "file per region"
     )

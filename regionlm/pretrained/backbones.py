@@ -60,8 +60,8 @@ def _from_models_folder(name: str, device: str | torch.device) -> ClipViT:
     folder = models_folder() / name.replace("/", "-")
     if not folder.is_dir():
         raise ModelError(
-            f"{name}: which weights? say {name}/TAG with one of {some_tags(name)}, or put a file of"
-            f" weights into {folder}"
+            f"{name}: names no weights; give {name}/TAG with one of {some_tags(name)}, or put a"
+            f" file of weights into {folder}"
         )
     if (folder / CONFIG_FILE).is_file() or (folder / CONFIG).is_file():
         return load_backbone(str(folder), device=device, offline=True)

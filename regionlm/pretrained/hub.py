@@ -26,7 +26,7 @@ def check_access(repo_id: str) -> None:
         raise ModelError(f"cannot push to {repo_id}: HF_HUB_OFFLINE is set; unset it")
     if get_token() is None:
         raise ModelError(
-            f"cannot push to {repo_id}: nobody is logged in; run `hf auth login`, or set HF_TOKEN"
+            f"cannot push to {repo_id}: you are not logged in; run `hf auth login`, or set HF_TOKEN"
         )
 
 

@@ -258,7 +258,7 @@ def test_it_captions_only(folder, picture, tmp_path, capsys):
     with pytest.raises(ModelError, match="LlavaCaptioner"):
         RegionCaptioner.from_pretrained(folder)
     assert main(["caption", *arguments[:3], "--prompt", "a cat"]) == 2
-    assert "only a LLaVA is asked" in capsys.readouterr().err
+    assert "only a LLaVA takes one" in capsys.readouterr().err
 
 
 def test_missing_weights_are_never_random(folder, tmp_path):

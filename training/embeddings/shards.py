@@ -150,7 +150,7 @@ class _Shard:
             self.places: list[tuple[str, int]] = examples["places"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"embeddings {path}: missing or damaged ({error}); delete it to have it made again"
+                f"embeddings {path}: missing or damaged ({error}); delete it and run again"
             ) from error
 
     def pair(self, index: int) -> tuple[Tensor, str]:

@@ -221,7 +221,7 @@ def test_unknown_kinds_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": "llava"}')
     with pytest.raises(
         PrefixModelError,
-        match="format 'llava', which is no prefix model's; expected 'regionlm/clipc",
+        match="format 'llava', which is not a prefix model's; expected 'regionlm/clipc",
     ):
         load_prefix_model(tmp_path)
     with pytest.raises(PrefixModelError, match=r"missing file: .*config\.json"):

@@ -137,7 +137,7 @@ def test_unknown_names():
     assert "ViT-B-32" in refused("did you mean", "ViT-B-23")
     refused("no such folder", "/nowhere/at/all")
     refused("no open_clip model of that name", "qwertyuiop")
-    assert "laion2b_s34b_b79k" in refused("which weights", "ViT-B/32")
+    assert "laion2b_s34b_b79k" in refused("names no weights", "ViT-B/32")
     refused("neither a file nor one of its tags", "ViT-B-32", pretrained="opnai")
     refused("ResNet", "RN50", pretrained="openai", offline=True)
     refused("CoCa", "coca_ViT-B-32", pretrained="x", offline=True)

@@ -182,4 +182,4 @@ def test_weights_of_another_size(folder):
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["intermediate_size"] = 50
     (folder / "config.json").write_text(json.dumps(config))
-    refused("of another size than", folder)
+    refused("differ in size from", folder)

@@ -40,7 +40,11 @@ BAD_IMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("a.png", lambda path: None, "does not exist"),
     "folder": ("a.png", Path.mkdir, "is a folder"),
     "empty": ("a.png", Path.touch, "is empty (0 bytes)"),
-    "text": ("a.png", lambda p: p.write_text("not a picture, only text"), "is not a picture"),
+    "text": (
+        "a.png",
+        lambda p: p.write_text("not an image, only text"),
+        "can't be read as an image",
+    ),
     "truncated PNG": (
         "a.png",
         lambda p: (_grey(p, _noise(30, 40)), p.write_bytes(p.read_bytes()[:600])),

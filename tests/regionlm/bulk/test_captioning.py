@@ -124,7 +124,7 @@ def test_other_settings_do_not_mix(
         (["--devices", 0], "devices: expected at least 1, found 0"),
         (["--workers", -1], "workers: expected at least 0, found -1"),
         (["--device", "cuda:99"], "cuda:99"),
-        (["--embedder", "crop", "--steps", 3], "--steps: an option of maskinversion"),
+        (["--embedder", "crop", "--steps", 3], "--steps is an option of maskinversion"),
         (["--mask", "m.png"], "--mask goes with an image, not with --manifest"),
         (["--box", "0,0,9,9"], "--box goes with an image, not with --manifest"),
         (["--heatmap", "h.png"], "--heatmap goes with an image, not with --manifest"),

@@ -152,7 +152,7 @@ def test_paths_are_relative_to_the_manifest(
 
 BAD_FILES = [
     (_with(image="none.png"), "image .*none.png does not exist"),
-    (_with(image="m.jsonl"), "is not a picture"),
+    (_with(image="m.jsonl"), "can't be read as an image"),
     (_region(mask="none.png"), "mask .*none.png does not exist"),
     (_region(box=[0, 0, 41, 30]), "reaches outside the image, which is 40 x 30"),
     (_region(rle={"size": [40, 30], "counts": [600, 600]}), r"expected size \[30, 40\]"),

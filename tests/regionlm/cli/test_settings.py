@@ -114,7 +114,7 @@ def test_keys_as_they_stand_on_the_command_line(config):
         (["--inner", "[a]"], "--inner: expected a name, or a mapping of name, size, options, f"),
         (["--inner", "[a"], "--inner: expected a name, or a mapping of name, size, options, f"),
         (["--other", "x"], "--other: expected a mapping of source, limit, found 'x'"),
-        (["--inner", "{nope: 1}"], "--inner: inner.nope is no option (see"),
+        (["--inner", "{nope: 1}"], "--inner: inner.nope is not an option (see"),
         (["--inner", "none.yaml"], "--inner: expected a YAML file, cannot read none.yaml: No such"),
         (["--maybe.size", "x"], "--maybe.size: expected int, found 'x'"),
         (["--inner.options", "x"], "--inner.options: expected a mapping, found 'x'"),
@@ -137,8 +137,8 @@ def test_refusals_name_option_expected_and_found(argv, said):
     ("content", "said"),
     [
         ("inner: {size: x}", "--inner.size: expected int, found 'x'"),
-        ("nope: 1", "--config {}: nope is no option"),
-        ("inner: {nope: 1}", "--config {}: inner.nope is no option"),
+        ("nope: 1", "--config {}: nope is not an option"),
+        ("inner: {nope: 1}", "--config {}: inner.nope is not an option"),
         ("inner: 3", "--inner: expected a name, or a mapping of name, size, options, found 3"),
         ("texts: a", "--texts: expected a list of texts, found 'a'"),
         ("texts: [1]", "--texts: expected a list of texts, found [1]"),
@@ -149,7 +149,7 @@ def test_refusals_name_option_expected_and_found(argv, said):
         ("", "--config: expected options by name in {}, found None"),
         ("inner: {options: &a {b: *a}}", "--config: expected YAML in {}: Circular"),
         ("? [a]\n: b", "--config: expected YAML in {}: while constructing"),
-        ("1: b", "--config {}: 1 is no option"),
+        ("1: b", "--config {}: 1 is not an option"),
     ],
 )
 def test_mistakes_in_files_are_one_line(content, said, config):

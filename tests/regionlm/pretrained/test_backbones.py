@@ -107,7 +107,8 @@ def test_a_name_with_its_tag(clip, tmp_path):
     assert backbone.head().block.activation.kind == "quick_gelu"
     refused("'nonsense' is neither a file nor one of its tags", f"{NAME}/nonsense")
     refused(
-        f"which weights. say {NAME}/TAG with one of openai.*, or put a file of weights into", NAME
+        f"names no weights; give {NAME}/TAG with one of openai.*, or put a file of weights into",
+        NAME,
     )
 
 

@@ -87,7 +87,7 @@ def test_every_shard_that_braces_name_must_be_there(tmp_path, monkeypatch, shard
     [
         ({"7.txt": b"a"}, "expected an image"),
         ({"7.jpg": jpeg()}, "expected a .txt or .json"),
-        ({"7.jpg": b"no", "7.txt": b"a"}, "its image is not a picture"),
+        ({"7.jpg": b"no", "7.txt": b"a"}, "its image can't be read as an image"),
         ({"7.jpg": jpeg()[:-40] , "7.txt": b"\xff\xfe"}, "expected UTF-8"),
         ({"7.jpg": jpeg(), "7.json": b'{"x": 1}'}, "found none"),
         ({"7.image.jpg": jpeg(), "7.mask.png": jpeg(), "7.txt": b"a"}, "expected one image, found"),
