@@ -6,7 +6,7 @@
     python benchmarks/published_maskinversion.py --write-references   # renew the tests' files
 
 The first run makes a virtual environment for the authors' packages (see ``--folder``) and installs
-them with pip. Their results are kept in the same folder, so a stopped run goes on where it was;
+them with pip. Their results are kept in the same folder, so a stopped run resumes;
 ours are computed anew each time. Weights, image and masks come from seeds: nothing else is
 downloaded.
 """

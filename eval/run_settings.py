@@ -27,7 +27,7 @@ class Data(Checked):
     Args:
         name: phrasecut, refcoco, refcoco+, voc2012, context59, coco, openimages or mini.
         root: Folder of the dataset.
-        split: Which of its splits; null takes the one that the paper's tables use.
+        split: Split of the dataset; null takes the one that the paper's tables use.
         options: Further options of the dataset.
         workers: Threads that decode images in each process.
     """

@@ -1,4 +1,4 @@
-"""Caption every picture of a folder that has a label map beside it: NAME.png, NAME-labels.png.
+"""Caption every image of a folder that has a label map beside it: NAME.png, NAME-labels.png.
 
 python examples/caption_folder.py [FOLDER]
 """
@@ -14,11 +14,11 @@ sleep_while_waiting()  # before torch is imported; see docs/threads.md
 
 from regionlm import InputError, RegionCaptioner  # noqa: E402
 
-AT_ONCE = 8  # pictures captioned in one batch: bounds memory
+AT_ONCE = 8  # images captioned in one batch: bounds memory
 
 
 def main(folder: Path) -> int:
-    """Print a line for each region; return how many pictures were captioned."""
+    """Print a line for each region; return how many images were captioned."""
     pairs = []
     for labels in sorted(folder.glob("*-labels.png")):
         picture = labels.with_name(labels.name.replace("-labels", ""))
@@ -37,6 +37,6 @@ def main(folder: Path) -> int:
 if __name__ == "__main__":
     try:
         count = main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent))
-    except InputError as error:  # a picture or mask that can't be read: one line says which
+    except InputError as error:  # an image or mask that can't be read: one line says which
         sys.exit(str(error))
-    print(f"{count} pictures", file=sys.stderr)
+    print(f"{count} images", file=sys.stderr)

@@ -2,9 +2,9 @@
 
 python examples/own_language_model.py [FOLDER_OR_HUB_ID]
 
-Without an argument the language model is a tiny GPT-2 of random weights, so that nothing is
-downloaded. The projector is new, too, so the text means nothing until it is trained:
-examples/train_on_regions.py, or `regionlm train fit`.
+Without an argument the language model is a tiny GPT-2 with random weights, so that nothing is
+downloaded. The projector is new, too, so the text means nothing until it is trained, with
+examples/train_on_regions.py or `regionlm train fit`.
 """
 
 from __future__ import annotations

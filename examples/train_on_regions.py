@@ -20,7 +20,7 @@ BUNDLED = HERE.parent / "training" / "first_hour" / "regions.jsonl"
 
 
 def main(manifest: Path, output: Path, steps: int, limit: int | None = None) -> RegionCaptioner:
-    """Embed the regions, train on them, write OUTPUT/bundle, and caption a picture with it."""
+    """Embed the regions, train on them, write OUTPUT/bundle, and caption an image with it."""
     settings = Fit(
         output=output,
         data=[PairSet("manifest", {"path": str(manifest)}, limit=limit)],

@@ -229,7 +229,7 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     """The options of a caption: those of embedders, and those of decoding.
 
     Raises:
-        InputError: one that is neither; names those there are.
+        InputError: one that is neither; the message lists all.
     """
     decoding = [one.name for one in fields(DecodeOptions)]
     embedding = {one.name for kind in EMBEDDER_OPTIONS.values() for one in fields(kind)}
@@ -250,7 +250,7 @@ def region_captions(
 ) -> list[RegionCaption]:
     """What the regions of an image and the texts written for them say together.
 
-    ``texts`` may be an iterator that goes on to those of other images.
+    ``texts`` may be an iterator that continues with those of other images.
     """
     maps: Sequence[Explanation | None] = [None] * len(names)
     if isinstance(found, Localized):

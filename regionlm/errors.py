@@ -12,4 +12,4 @@ class ModelError(UserError):
 
 
 class ModelWarning(DoubtWarning):
-    """A checkpoint or picture that can be read in more than one way, so results may be wrong."""
+    """A checkpoint or image that can be read in more than one way, so results may be wrong."""

@@ -15,7 +15,7 @@ language model know, and the map decides which of them are seen and how much eac
    language model what w such tokens would be (log w is added to its scores). Scaling the tokens
    instead would do little: the first thing a Llama does is to normalise them.
 
-A mask of the whole picture leaves nothing out and weighs nothing down: the answer is the model's
+A mask of the whole image leaves nothing out and weighs nothing down: the answer is the model's
 ordinary one, token for token.
 """
 

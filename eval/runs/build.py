@@ -57,7 +57,7 @@ def check_models(run: Run) -> None:
     if run.task == "captioning":
         if run.model.pretrained is not None:
             raise ModelError(
-                f"model.pretrained: captioning takes a bundle, which brings its weights; found"
+                f"model.pretrained: captioning takes a bundle, which has its own weights; found"
                 f" {run.model.pretrained!r}"
             )
         _check_bundle(run.model)

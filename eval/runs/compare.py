@@ -175,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError("no runs in it")
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"{path}: no such file; expected the folder of a finished `regionlm eval`"
+            f"{path}: no such file; expected the folder of a finished evaluation"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error

@@ -1,7 +1,7 @@
 """The commands: read, check, call the Python API, print.
 
 torch is imported only after the image, the regions and the output paths have been checked, so
-`--help` and most mistakes are answered at once.
+`--help` appears, and most mistakes are reported, at once.
 """
 
 from __future__ import annotations

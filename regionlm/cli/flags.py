@@ -1,4 +1,4 @@
-"""Splits a command line into options: one grammar for all commands.
+"""Splits a command line into options: one syntax for all commands.
 
 Options are the fields of dataclasses; those of nested dataclasses have dotted names. As in
 `regionlm.cli.options`, nothing heavy is imported.

@@ -1,8 +1,9 @@
 """The command line's options: fields are flags and config keys, docstrings are their help.
 
-Options of embedders and of decoding are those that Python has: they are declared there. Nothing
-heavy may be imported here, not even under TYPE_CHECKING: to resolve annotations what stands there
-really is imported, and `--help` would load torch.
+Options of embedders and of decoding are declared in `regionlm.embedders.options` and
+`prefix_models.decoding.options`, which the Python API uses, too. Nothing heavy may be imported
+here, not even under TYPE_CHECKING: resolving the annotations really imports it, and `--help` would
+load torch.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class DatasetOptions(Checked):
     """The base class: its fields are a dataset's options, its class attributes describe it.
 
     Raises:
-        DataError: an option has another type or value; this holds for all classes here.
+        DataError: an option has the wrong type or value; this holds for all classes here.
     """
 
     error: ClassVar[type[DataError]] = DataError
@@ -46,7 +46,7 @@ class PhraseCutOptions(DatasetOptions):
     """Options of `phrasecut`.
 
     Args:
-        images: Folder of the images, if not that of the dataset. Images may lie in its subfolders
+        images: Folder of the images, if not that of the dataset. Images may be in its subfolders
             `images/`, `VG_100K/` and `VG_100K_2/`.
     """
 
@@ -91,7 +91,7 @@ class VocOptions(DatasetOptions):
 
     Args:
         names: "spelled" ("dining table") or "raw" ("diningtable").
-        drop_classes: ClassNames of classes to leave out, as candidates and as masks.
+        drop_classes: Names of classes to leave out, as candidates and as masks.
     """
 
     dataset: ClassVar[str] = "voc2012"
@@ -110,7 +110,7 @@ class ContextOptions(VocOptions):
             `trainval/ID.mat`; "detail", `trainval_merged.json` of PASCAL in Detail; or "auto", the
             first of these that exists.
         names: "spelled" ("potted plant") or "raw" ("pottedplant").
-        drop_classes: ClassNames of classes to leave out, as candidates and as masks.
+        drop_classes: Names of classes to leave out, as candidates and as masks.
     """
 
     dataset: ClassVar[str] = "context59"

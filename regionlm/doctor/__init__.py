@@ -1,6 +1,6 @@
 """Find out what is installed and whether it works, for a bug report.
 
-`examine()` carries on whatever fails, and loads torch only when it is called.
+`examine()` continues whatever fails, and loads torch only when it is called.
 """
 
 from regionlm.doctor.diagnosis import Diagnosis, DiagnosisSection, Row

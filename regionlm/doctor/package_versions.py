@@ -51,11 +51,11 @@ def extras() -> Iterator[Row]:
     for name, packages in required()[1].items():
         missing = [f"{one}{wanted}" for one, wanted in packages.items() if _lacks(one, wanted)]
         if not missing:
-            yield Row(name, "there")
+            yield Row(name, "installed")
             continue
         command = f'pip install "regionlm[{name}]" (in a checkout: pip install ".[{name}]")'
         note = f"needs {', '.join(missing)}: {command}"
-        yield Row(name, "not there", state="note", note=note)
+        yield Row(name, "not installed", state="note", note=note)
 
 
 def required() -> tuple[Wanted, dict[str, Wanted]]:

@@ -40,7 +40,7 @@ def _folder(name: str, path: Path, variable: str) -> Row:
             return Row(name, str(path), note=f"exists, {free}")
         return Row(name, str(path), state="note", note="exists, but is not writable")
     if os.path.lexists(path):
-        note = f"is no folder; remove it, or set {variable} to a folder"
+        note = f"is not a folder; remove it, or set {variable} to a folder"
         return Row(name, str(path), state="wrong", note=note)
     parents = path.absolute().parents
     above = next((one for one in parents if os.path.isdir(one)), path)

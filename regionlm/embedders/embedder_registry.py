@@ -41,7 +41,7 @@ def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedd
     """An embedder by its name in ``EMBEDDERS``.
 
     Raises:
-        InputError: unknown name or option (lists those there are), an option out of range, or a
+        InputError: unknown name or option (the message lists all), an option out of range, or a
             backbone without texts, such as a LLaVA's, for another embedder than maskinversion.
         ModelError: a checkpoint that can't be used.
     """

@@ -1,4 +1,4 @@
-"""`fgvp`: the whole picture, blurred outside the region ("blur reverse mask")."""
+"""`fgvp`: the whole image, blurred outside the region ("blur reverse mask")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORT_SIDE = 384  # pixels: what the published code resizes a picture to before 
 
 
 class Fgvp(PictureEmbedder):
-    """The region sharp, the rest of the picture blurred: fine-grained visual prompting (Yang et al.
+    """The region sharp, the rest of the image blurred: fine-grained visual prompting (Yang et al.
     2023), their best prompt, "blur reverse mask".
 
     The published code resizes the short side to 384 pixels first and squashes afterwards; here the

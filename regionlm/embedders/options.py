@@ -34,7 +34,8 @@ class EmbedderOptions(Checked):
             own size.
 
     Raises:
-        InputError: an option of another type or out of range; so for all classes here.
+        InputError: an option has the wrong type or is out of range; this holds for all classes
+            here.
     """
 
     error: ClassVar[type[InputError]] = InputError

@@ -1,4 +1,4 @@
-"""`red_circle`: the whole picture with a red ellipse around the region."""
+"""`red_circle`: the whole image with a red ellipse around the region."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RED = (255, 0, 0)
 
 
 class RedCircle(PictureEmbedder):
-    """A red ellipse on the whole picture, inscribed in the mask's bounding box (Shtedritski et al.
+    """A red ellipse on the whole image, inscribed in the mask's bounding box (Shtedritski et al.
     2023, whose code is not published).
 
     The line's middle runs through the outermost pixels of the box. Two regions with

@@ -50,7 +50,7 @@ def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
     """Draw the union of polygons by COCO's rule, with pycocotools.
 
     polygons: at least one, each ``[x0, y0, x1, y1, ...]`` of three points or more, pixels; what
-    lies outside the image is cut off. size: (W, H) of the image, pixels.
+    is outside the image is cut off. size: (W, H) of the image, pixels.
 
     Returns bool [H, W], perhaps without a pixel inside.
     """

@@ -1,4 +1,4 @@
-"""Open a user's picture: any usual file becomes an upright 8-bit RGB image."""
+"""Open a user's image: any usual file becomes an upright 8-bit RGB image."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def check_access(repo_id: str) -> None:
     """Raise now what an upload would raise after hours of training.
 
     Raises:
-        InputError: the id is not valid. ModelError: nobody is logged in, or the hub is disabled.
+        InputError: the id is not valid. ModelError: not logged in, or the hub is disabled.
     """
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import validate_repo_id

@@ -1,4 +1,4 @@
-"""A map of relevance over an image: where it is largest, how much of it lies in a region."""
+"""A relevance map of an image: where it is largest, and how much of it is in a region."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Explanation:
         return int(column), int(row)
 
     def points_into(self, mask: np.ndarray) -> bool:
-        """Whether the peak lies in a mask, bool ``[H, W]``: a hit of the pointing game."""
+        """Whether the peak is in a mask, bool ``[H, W]``: a hit of the pointing game."""
         x, y = self.peak
         return bool(mask[y, x])
 
     def share_in(self, mask: np.ndarray) -> float:
-        """Share [0, 1] of all relevance that lies in a mask, bool ``[H, W]``; 0 of no relevance."""
+        """Share [0, 1] of all relevance that is in a mask, bool ``[H, W]``; 0 if there is none."""
         total = float(self.heatmap.sum(dtype=np.float64))
         return float(self.heatmap[mask].sum(dtype=np.float64)) / total if total else 0.0
 

@@ -58,7 +58,7 @@ def make_relevance(
         masks: how many tokens will be asked for at most.
 
     Raises:
-        InputError: unknown name (lists those there are).
+        InputError: unknown name (the message lists all).
     """
     check_choice("relevance", name, RELEVANCE, InputError)
     if name in ("gradcam", "gradcam_no_relu"):

@@ -20,7 +20,7 @@ class SourceOptions(Checked):
     """Base class of the options of all sources.
 
     Raises:
-        InputError: an option has another type.
+        InputError: an option has the wrong type.
     """
 
     error: ClassVar[type[InputError]] = InputError

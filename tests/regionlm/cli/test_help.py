@@ -69,6 +69,7 @@ def test_options_with_what_they_take():
     ):
         assert line in lines
     assert "100 % contrast" in command_help("t", "", [Section("", Base)])
+    assert "\n\nSays 80.0%.\n" in command_help("t", "Says 80.0%.", [])
 
 
 @pytest.mark.parametrize("settings", [Run, Fit])

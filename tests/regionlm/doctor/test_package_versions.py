@@ -104,7 +104,7 @@ def test_another_version(
 
 
 def test_extras_that_are_there(install: Install) -> None:
-    assert list(extras()) == [Row(name, "there") for name in ("bulk", "train", "dev")]
+    assert list(extras()) == [Row(name, "installed") for name in ("bulk", "train", "dev")]
 
 
 def test_extras_that_are_missing_are_notes_that_say_how_to_get_them(install: Install) -> None:
