@@ -191,7 +191,7 @@ def load_llava(
             or in a folder a pickle of tensors (pytorch_model.bin).
         device: where to put the model.
         dtype: of the weights; None means as saved.
-        offline: use files of this machine only.
+        offline: only use files on this machine.
 
     Raises:
         PrefixModelError: a file is missing, damaged or inconsistent with the others.

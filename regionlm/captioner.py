@@ -61,7 +61,7 @@ class RegionCaption:
         """Relevance of every image pixel, float32 ``[H, W]`` in [0, 1].
 
         Raises:
-            InputError: the embedder was another than maskinversion.
+            InputError: the embedder was not maskinversion.
         """
         if self.explanation is None:
             raise InputError(f"{self.region}: only the embedder maskinversion has relevance maps")
@@ -115,7 +115,7 @@ class RegionCaptioner(RegionEncoder):
         device: str | torch.device = "auto",
         offline: bool = False,
     ) -> Self:
-        """Load a bundle; of a subclass, an instance of that.
+        """Load a bundle, as an instance of the class that this is called on.
 
         Args:
             source: ``"mini"`` (ships with the package), a preset of
@@ -123,7 +123,7 @@ class RegionCaptioner(RegionEncoder):
                 or a Hugging Face hub id of one.
             prefix: which of the prefix model's prefixes; None takes the bundle's default.
             device: ``"auto"`` takes CUDA, then MPS, then the CPU.
-            offline: use files of this machine only.
+            offline: only use files on this machine.
 
         Raises:
             ModelError, PrefixModelError: unknown name, or missing, damaged or mismatched files.
@@ -161,7 +161,7 @@ class RegionCaptioner(RegionEncoder):
             Address of the upload.
 
         Raises:
-            InputError, ModelError: no hub id, nobody logged in, no network, or the hub refuses.
+            InputError, ModelError: no hub id, not logged in, no network, or the hub refuses.
         """
         from regionlm.pretrained.hub import push
 

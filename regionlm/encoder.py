@@ -42,7 +42,7 @@ class RegionMatch:
 class RegionEncoder:
     """Embed regions of images with a frozen backbone, and match them with texts.
 
-    All that needs no prefix model; ``RegionCaptioner`` has it, too.
+    It does all that needs no prefix model; ``RegionCaptioner`` can do the same.
 
     Args:
         backbone: the frozen encoder; its ``inversion_defaults`` are the defaults of MaskInversion's
@@ -61,12 +61,12 @@ class RegionEncoder:
         device: str | torch.device = "auto",
         offline: bool = False,
     ) -> Self:
-        """Load a backbone, also that of a bundle or preset.
+        """Load a backbone, including that of a bundle or preset.
 
         Args:
             source: as `regionlm.pretrained.backbones.read_backbone` takes it.
             device: ``"auto"`` takes CUDA, then MPS, then the CPU.
-            offline: use files of this machine only.
+            offline: only use files on this machine.
 
         Raises:
             ModelError: unknown name, or missing, damaged or mismatched files.
@@ -83,7 +83,7 @@ class RegionEncoder:
 
         Args:
             image: PIL image, path, array or tensor, as ``regionlm.inputs.images.as_image`` says; or
-                a view, which then gets what this embedder sees besides.
+                a view, to which this embedder's encoding is added.
             embedder, **options: as in ``embed``. Of the options only those matter that change what
                 is seen of the whole image: of maskinversion, ``size``.
 
@@ -127,7 +127,7 @@ class RegionEncoder:
                 (``make_embedder``).
             **options: of the embedder, if it is given by name: the fields of its class in
                 ``regionlm.embedders.options``, such as ``steps``, ``lr``, ``alpha`` and ``size`` of
-                ``MaskInversionOptions``. What is left out or None takes the bundle's default.
+                ``MaskInversionOptions``. Those left out or None take the bundle's default.
 
         Raises:
             InputError: image, mask or option that can't be used. ModelError: an embedder of

@@ -59,7 +59,7 @@ class SeenImage:
 
 @dataclass(frozen=True)
 class RegionPatches:
-    """What of an image each of M regions shows the language model."""
+    """What each of M regions of an image shows the language model."""
 
     names: list[str]
     found: Localized
@@ -121,7 +121,7 @@ class LlavaCaptioner:
             prompt, least_weight: see the class.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
             dtype: of the weights; None means as saved.
-            offline: use files of this machine only.
+            offline: only use files on this machine.
 
         Raises:
             ModelError, PrefixModelError: files are missing, damaged or of another kind of model.

@@ -74,7 +74,7 @@ class DecodeOptions(Checked):
         top_k: For sample: draw from this many of the most probable tokens; 0 means all.
         top_p: For sample: draw from the most probable tokens that together hold this share of the
             probability, above 0 and at most 1.
-        seed: For sample: makes it reproducible. One integer starts every row's own generator alike,
+        seed: For sample: makes it reproducible. One integer gives every row's generator this seed,
             so equal rows get equal texts; a list gives each row its own.
         repetition_penalty: Above 1, tokens already written become less probable; below 1, more.
         no_repeat_ngram_size: No sequence of this many tokens is written twice; 0 means no limit.

@@ -30,7 +30,7 @@ def open_image(path: str | Path) -> Image.Image:
     - Greyscale, palette and CMYK are converted; transparency is laid on white.
     - 16-bit greyscale maps its full range, 0..65535, to 0..255 (value / 257, rounded).
     - Of a phone's multi-picture JPEG the main photo is taken. An animation, or a TIFF of several
-      pages, is refused: nobody could know which frame was meant.
+      pages, is refused: it is unknown which frame is meant.
 
     Raises InputError: no such file, a folder, unreadable, empty, damaged, not an image, several
     frames, floating-point samples, more than MAX_PIXELS pixels.
@@ -110,7 +110,7 @@ def _tensor_values(image: Tensor) -> np.ndarray:
 
 
 def decode_file(path: str | Path, what: str) -> Image.Image:
-    """Read one still picture in its own mode, turned upright by its EXIF orientation.
+    """Read one still image in its own mode, turned upright by its EXIF orientation.
 
     what: "image" or "mask", the word used in messages. Raises InputError as `open_image` does.
     """
