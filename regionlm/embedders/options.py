@@ -62,7 +62,7 @@ class MaskInversionOptions(EmbedderOptions):
         relevance: Method whose map is matched: `legrad`, or, as in the paper's Table 8, `gradcam`,
             `gradcam_no_relu` or `chefer` [legrad].
         layers: Number of last layers over which LeGrad's maps are summed, >= 1; all if the model
-            has fewer [1, as in MaskInversion; LeGrad's own code takes all].
+            has fewer [1, as in MaskInversion; the default of LeGrad's own code is 2].
     """
 
     steps: Steps | None = None
