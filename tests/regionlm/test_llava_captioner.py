@@ -254,7 +254,7 @@ def test_it_captions_only(folder, picture, tmp_path, capsys):
     picture.save(tmp_path / "p.png")
     arguments = [str(tmp_path / "p.png"), "--box", "20,5,40,20", "--text", "a cat"]
     assert main(["match", *arguments, "--model", str(folder)]) == 2
-    assert "is a LLaVA (model_type llava), which captions only" in capsys.readouterr().err
+    assert "is a LLaVA, which captions only" in capsys.readouterr().err
     with pytest.raises(ModelError, match="LlavaCaptioner"):
         RegionCaptioner.from_pretrained(folder)
     assert main(["caption", *arguments[:3], "--prompt", "a cat"]) == 2
