@@ -39,6 +39,14 @@ class SignalAt(L.Callback):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """Tests that run in the background of a shell ignore SIGINT, unless told otherwise."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 RARELY = replace(RECIPE, checkpoint_every=1000, trains="all")
 
 
