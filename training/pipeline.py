@@ -55,25 +55,26 @@ def fit(settings: Fit) -> RegionCaptioner:
     names = set(trained_names(model, settings.recipe.trains))
     trained = sum(p.numel() for name, p in model.named_parameters() if name in names)
     L.seed_everything(settings.recipe.seed, verbose=False)
-    fitted = fit_pairs(model, settings.recipe, train, validation, folder, options)
-    model.to("cpu")
-    facts = Facts(
-        name=name,
-        backbone=backbone.name,
-        language_model=settings.start.language_model
-        or f"the bundle's {model.lm.config.model_type}",
-        kind=type(model).__name__,
-        pairs=(len(train), 0 if validation is None else len(validation)),
-        trained=trained,
-        fitted=fitted,
-    )
-    captioner.card = write_card(settings, facts)
-    if fitted.is_first_process:
-        captioner.save_pretrained(folder.bundle)
-        print(f"{folder.bundle}: {_summary(fitted)}")
-        _say_skipped(train, validation)
-        if settings.push_to_hub is not None:
-            print(captioner.push_to_hub(settings.push_to_hub, private=settings.private))
+    with folder.held():
+        fitted = fit_pairs(model, settings.recipe, train, validation, folder, options)
+        model.to("cpu")
+        facts = Facts(
+            name=name,
+            backbone=backbone.name,
+            language_model=settings.start.language_model
+            or f"the bundle's {model.lm.config.model_type}",
+            kind=type(model).__name__,
+            pairs=(len(train), 0 if validation is None else len(validation)),
+            trained=trained,
+            fitted=fitted,
+        )
+        captioner.card = write_card(settings, facts)
+        if fitted.is_first_process:
+            captioner.save_pretrained(folder.bundle)
+            print(f"{folder.bundle}: {_summary(fitted)}")
+            _say_skipped(train, validation)
+            if settings.push_to_hub is not None:
+                print(captioner.push_to_hub(settings.push_to_hub, private=settings.private))
     return captioner
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from regionlm.distributed.run_folder import SETTINGS, open_folder
+from regionlm.distributed.rank import is_first_process
+from regionlm.distributed.run_folder import SETTINGS, held, open_folder
 from training.curve import read_curve
 
 CURVE, CHECKPOINTS, BUNDLE = "curve.csv", "checkpoints", "bundle"
@@ -30,6 +31,20 @@ class TrainingFolder:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         open_folder(folder, settings, lambda name: name.startswith("."))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Lock the folder against other runs while the first process works in it; see
+        `regionlm.distributed.run_folder.held`, also for what it raises."""
+        with contextlib.ExitStack() as stack:
+            if is_first_process():
+                stack.callback(self._remove_if_empty)
+                stack.enter_context(held(self.folder))
+            yield
+
+    def _remove_if_empty(self) -> None:
+        with contextlib.suppress(OSError):  # missing, or it holds files
+            self.folder.rmdir()
 
     @property
     def curve(self) -> Path:
@@ -64,9 +79,9 @@ class TrainingFolder:
             return
         for path in (self.curve, self.folder / SETTINGS):
             path.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.folder):
-            with contextlib.suppress(OSError):  # missing, or it holds other files
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # missing, or it holds other files
+            self.checkpoints.rmdir()
+        self._remove_if_empty()
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -28,11 +28,16 @@ class UsageError(UserError):
 
 
 class Option(NamedTuple):
-    """An option as it was given; `more`: its value is added to a list (`--data+ ...`)."""
+    """An option as it was given.
+
+    more: its value is added to a list (`--data+ ...`). is_further: it stands after another value of
+    the same option, so it may be the positional argument.
+    """
 
     name: str
     text: str
     more: bool = False
+    is_further: bool = False
 
 
 @dataclass
@@ -66,9 +71,9 @@ def read_words(
     """Split a command line into its options.
 
     Names may be written with dashes or underscores. A flag takes the next word only if that is a
-    truth value (`--flag false`). A list of texts is given by repeating its option, or by several
-    values after it (`--mask masks/*.png`) once the positional argument has been given; before that,
-    an option takes one value, or the positional argument would be taken for another.
+    truth value (`--flag false`). A list is given by repeating its option, or by several values
+    after it (`--mask masks/*.png`). If that leaves nothing for the positional argument, it is the
+    last of several values: of those that are files if there are any, else of the first such list.
 
     Args:
         argv: what follows the command.
@@ -94,7 +99,7 @@ def read_words(
         elif name == "--config":
             words.configs.append(text if equals else _value_of(name, tokens))
         else:
-            _read_option(token, tokens, kinds, words, positional is None or bool(words.loose))
+            _read_option(token, tokens, kinds, words)
     _place(words, kinds, positional)
     if words.unknown and not words.help:
         unknown = " ".join(words.unknown)
@@ -138,6 +143,12 @@ def is_dict(kind: Any) -> bool:
 def is_texts(kind: Any) -> bool:
     """Whether an option is a list of texts or paths, each given as a word of its own."""
     return is_list(kind) and get_args(kind)[0] in (str, Path)
+
+
+def takes_several(kind: Any) -> bool:
+    """Whether several values may stand after an option: it is a list, or may be one."""
+    several = (list, tuple, Sequence)
+    return items_of(kind) is None and any(get_origin(one) in several for one in alternatives(kind))
 
 
 def is_list(kind: Any) -> bool:
@@ -201,9 +212,7 @@ def _several(kind: Any) -> str:
     return named.get(kind) or f"items, each {expected(kind)}"
 
 
-def _read_option(
-    token: str, tokens: deque[str], kinds: Mapping[str, Any], words: Words, several: bool
-) -> None:
+def _read_option(token: str, tokens: deque[str], kinds: Mapping[str, Any], words: Words) -> None:
     name, equals, text = token.partition("=")
     more = name.endswith("+")
     known = known_name(name.removeprefix("--").removesuffix("+"), kinds)
@@ -216,8 +225,8 @@ def _read_option(
     elif not equals:
         text = _value_of(name, tokens)
     words.options.append(Option(known, text, more))
-    while is_texts(kind) and several and not equals and tokens and not tokens[0].startswith("-"):
-        words.options.append(Option(known, tokens.popleft(), more))
+    while takes_several(kind) and not equals and tokens and not tokens[0].startswith("-"):
+        words.options.append(Option(known, tokens.popleft(), more, is_further=True))
 
 
 def _value_of(name: str, tokens: deque[str]) -> str:
@@ -229,8 +238,18 @@ def _value_of(name: str, tokens: deque[str]) -> str:
 def _place(words: Words, kinds: Mapping[str, Any], positional: str | None) -> None:
     """Give the words without a name to the positional option."""
     if positional is None:
-        taken = 0
-    else:
-        taken = len(words.loose) if is_texts(kinds[positional]) else 1
-        words.options += [Option(positional, text) for text in words.loose[:taken]]
+        words.unknown += words.loose
+        return
+    if not words.loose:
+        words.loose += _last_of_several(words.options)
+    taken = len(words.loose) if is_texts(kinds[positional]) else 1
+    words.options += [Option(positional, text) for text in words.loose[:taken]]
     words.unknown += words.loose[taken:]
+
+
+def _last_of_several(options: list[Option]) -> list[str]:
+    """Take the value off a list that may be the positional argument; none if no list has two."""
+    further = [option.is_further for option in options] + [False]
+    ends = [i for i in range(len(options)) if further[i] and not further[i + 1]]
+    files = [place for place in ends if Path(options[place].text).is_file()]
+    return [options.pop((files or ends)[0]).text] if ends else []

@@ -24,6 +24,7 @@ from regionlm.cli.flags import (
     group_of,
     has_name,
     is_dict,
+    is_list,
     is_required,
     is_texts,
     items_of,
@@ -152,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 def _put_word(given: Given, kinds: Mapping[str, Any], option: Option, begun: set[str]) -> None:
     """Store an option of the command line; `begun`: the lists that it has added to."""
-    name, text, more = option
+    name, text, more, is_further = option
     kind = kinds.get(name)
     if kind is None:  # inside of a dict
         _put(given, name, read_word(text))
@@ -165,8 +166,27 @@ def _put_word(given: Given, kinds: Mapping[str, Any], option: Option, begun: set
         _add(given, name, _read_structure(name, kind, text))
     elif group_of(kind) is not None or items_of(kind) is not None or is_dict(kind):
         _put_value(given, kinds, name, _read_structure(name, kind, text), f"--{name}")
+    elif is_list(kind):
+        if not more and name not in begun:
+            _put(given, name, [])
+        begun.add(name)
+        for item in _items(kind, read_word(text)):
+            _add(given, name, item)
+    elif is_further:  # of what may be one value or a list
+        before = _get(given, name)
+        _put(given, name, before if isinstance(before, list) else [read_word(before)])
+        _add(given, name, read_word(text))
     else:
         _put(given, name, text)
+
+
+def _items(kind: Any, value: Any) -> list[Any]:
+    """The items that a value adds to a list: those of a list, or itself as one."""
+    try:
+        converted(kind, value)
+    except ValueError:
+        return [value]
+    return list(value)
 
 
 def _put_all(

@@ -172,3 +172,39 @@ def test_bad_input_is_answered_before_torch_is_loaded(options: list[str]) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=_ROOT)
     assert done.stdout.split() == ["2", "False"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "image", "masks", "words"),
+    [
+        ("--bad_words a b --mask m.png i.png", "i.png", ["m.png"], ("a", "b")),
+        ("--bad_words a b --mask m.png --json i.png", "i.png", ["m.png"], ("a", "b")),
+        ("--mask m.png i.png --bad_words a b", "i.png", ["m.png"], ("a", "b")),
+        ("--mask m.png n.png -- i.png", "i.png", ["m.png", "n.png"], ()),
+        ("i.png --mask m.png n.png", "i.png", ["m.png", "n.png"], ()),
+        ("--mask m.png none.png", "none.png", ["m.png"], ()),
+        ("--mask m.png", None, ["m.png"], ()),
+    ],
+)
+def test_several_values_before_and_after_the_image(
+    argv, image, masks, words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("i.png", "m.png", "n.png"):
+        (tmp_path / name).touch()
+    query, _, _, decoding, *_ = _parse("caption", *argv.split())
+    assert (query.image, query.mask, decoding.bad_words) == (image, masks, words)
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "value"),
+    [
+        ("--eos-token-id 3 4", "eos_token_id", [3, 4]),
+        ("--eos-token-id 3", "eos_token_id", 3),
+        ("--bad-words-ids [3] [4,5]", "bad_words_ids", ([3], [4, 5])),
+        ("--bad-words-ids [3] --bad_words_ids [[4,5],[6]]", "bad_words_ids", ([3], [4, 5], [6])),
+    ],
+)
+def test_lists_of_numbers(argv, name, value):
+    decoding = _parse("caption", "i.png", *argv.split())[3]
+    assert getattr(decoding, name) == value
