@@ -161,9 +161,9 @@ class RegionEncoder:
     def explain(
         self,
         image: ImageLike,
+        masks: Any = None,
         *,
         texts: Sequence[str] = (),
-        masks: Any = None,
         embedder: str | MaskInversion = "maskinversion",
         **options: Any,
     ) -> list[Explanation]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, Model
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import load_encoder, print_lines, read_question
+from regionlm.cli.together import refuse
 from regionlm.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
     options = {name: value for name, value in asdict(inversion).items() if value is not None}
     check_embedder("maskinversion", options)
     _check(query, output)
+    if not query.mask and not query.box:
+        finding = ("steps", "lr", "alpha", "weight_decay")
+        refuse([name for name in finding if name in options], "is for regions; add --mask or --box")
     if output.output is not None:
         check_writable(output.output, PICTURE_SUFFIXES, inputs=[query.image, *query.mask])
     image, regions = read_question(query, needs_region=False)

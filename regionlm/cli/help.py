@@ -152,7 +152,7 @@ def _facts(option: Field, kind: Any) -> str:
     if is_required(option):
         return f"{kinds}required"
     default = default_of(option)
-    said = {None: "null", True: "true", False: "false", "": "''"}
+    said = {None: "null", True: "true; add false to turn it off", False: "false", "": "''"}
     known = default is None or isinstance(default, bool | str)
     return f"{kinds}default: {said.get(default, default) if known else default}"
 

@@ -17,7 +17,7 @@ from regionlm.cli.commands import caption, doctor, embed, match
 from regionlm.cli.explain import explain
 from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import whole_output
-from regionlm.distributed.rank import is_first_process
+from regionlm.distributed.rank import end_with_launcher, is_first_process
 from regionlm.errors import InputError
 from regionlm.threads import sleep_while_waiting
 
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is a bug and keeps its traceback. `--help` and `--version` raise SystemExit(0).
     """
     sleep_while_waiting()
+    end_with_launcher()
     try:
         with _quiet_libraries(), whole_output():
             code = _run(sys.argv[1:] if argv is None else argv)

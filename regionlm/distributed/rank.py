@@ -6,6 +6,8 @@ This uses the standard library only, since messages may be printed before torch 
 from __future__ import annotations
 
 import os
+import threading
+import time
 
 # Set by torchrun, Lightning's own launcher, SLURM and LSF for the processes that they start.
 _VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -30,6 +32,24 @@ def is_first_process() -> bool:
     environment says about the program around it.
     """
     return _noted == 0
+
+
+def end_with_launcher() -> None:
+    """End this process once the process that launched it is gone, even if that was killed.
+
+    Without this, a worker that waits for a killed first process would wait for good. Processes that
+    no launcher has started, as well as the first on a machine, are left alone.
+    """
+    if os.environ.get("LOCAL_RANK", "0") in ("", "0"):
+        return
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _rank_of_environment() -> int:

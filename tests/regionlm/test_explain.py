@@ -126,6 +126,7 @@ def test_a_sheet_and_a_strip(capsys, tmp_path):
         ([], "nothing to look for: add --text"),
         (["--text", " "], "--text: expected words"),
         (["--text", "a fox", "--over_steps"], "a text is not"),
+        (["--text", "a fox", "--steps", 5], "--steps is for regions"),
         (["--mask", FOX, "--over_steps"], "--over_steps goes with --output"),
         (["--mask", FOX, "--output", "x.pdf"], "x.pdf"),
         (["--mask", FOX, "--output", SAND], "sand.png"),

@@ -62,7 +62,7 @@ def test_options_with_what_they_take():
         "--lists LISTS Some. (a list of texts, default: [])",
         "--kind {a,b} Which. (default: null)",
         "--flag Whether. (default: false)",
-        "--on Whether too. (default: true)",
+        "--on Whether too. (default: true; add false to turn it off)",
         "--path PATH Where to. (a path, default: x)",
         "--free FREE Anything. (a mapping, default: {})",
         "--config FILE YAML file with any of these options.",

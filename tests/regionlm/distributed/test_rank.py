@@ -73,3 +73,24 @@ def test_lightning_tells_its_processes_apart_as_we_do(tmp_path):
     subprocess.run(command, check=True, timeout=200, env=environment)
     assert (tmp_path / "0").read_text() == repr((True, True, True))
     assert (tmp_path / "1").read_text() == repr((False, False, False))
+
+
+LAUNCHER = """
+import os, subprocess, sys, time
+code = "from regionlm.distributed.rank import end_with_launcher as end; end(); import time;"
+code += "print('up', flush=True); time.sleep(60)"
+worker = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "LOCAL_RANK": "1"})
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_a_worker_ends_with_its_launcher():
+    """Its end of the pipe closes when it ends, long before it has slept enough."""
+    command = [sys.executable, "-c", LAUNCHER]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout.readline() == "up\n"
+        launcher.kill()
+        launcher.wait()
+        rest, _ = launcher.communicate(timeout=45)
+    assert rest == ""
