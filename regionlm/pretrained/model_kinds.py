@@ -63,6 +63,12 @@ def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> 
         source: the user's name for it.
         captions: whether it should caption; if not, it should embed images and texts.
     """
+    from regionlm.backbones.open_clip_insides import CONFIG_FILE
+
+    if captions and (folder / CONFIG_FILE).is_file() and not (folder / CONFIG).is_file():
+        raise ModelError(
+            f"{source}: is an open_clip model, which writes no captions; {_EMBEDS} {_RUNS}"
+        )
     config = _transformers_config(folder)
     runs = "llava" if captions else "clip"
     if not config or (config.get("model_type") == runs and not _is_original_llava(config)):

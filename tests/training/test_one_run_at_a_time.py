@@ -10,9 +10,9 @@ def test_a_second_run_is_refused_and_the_folder_is_free_afterwards(tmp_path):
     first = TrainingFolder(tmp_path / "run", {"seed": 0})
     with first.held():
         second = TrainingFolder(tmp_path / "run", {"seed": 0})  # as the first one's other processes
-        with pytest.raises(InputError, match=r"another run is using it \(process \d+ on "):
-            with second.held():
-                pass
+        refused = pytest.raises(InputError, match=r"another run is using it \(process \d+ on ")
+        with refused, second.held():
+            pass
         first.curve.write_text("")
     with second.held():
         assert second.curve.exists()

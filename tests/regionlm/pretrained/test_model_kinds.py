@@ -103,3 +103,10 @@ def test_on_the_command_line(folder, capsys):
 def test_what_transformers_did_not_write_is_not_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     refused("does not describe a bundle|not valid JSON", load_captioner, tmp_path)
+
+
+def test_an_open_clip_model_writes_no_captions():
+    from regionlm.pretrained.bundle import MINI
+
+    for load in (load_captioner, RegionCaptioner.from_pretrained):
+        refused("is an open_clip model, which writes no captions", load, MINI / "backbone")
