@@ -15,7 +15,7 @@ def test_a_bundle_by_name():
 
 @pytest.mark.parametrize("name", ["mini", "clipcap-coco"])
 def test_only_a_llava_is_asked(name):
-    with pytest.raises(InputError, match=f"prompt: {name} captions without one"):
+    with pytest.raises(InputError, match=f"prompt: only a LLaVA takes one, which {name} is not"):
         load_captioner(name, prompt="What is it?", offline=True)
 
 

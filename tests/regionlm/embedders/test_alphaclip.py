@@ -96,8 +96,8 @@ def test_files_that_do_not_fit_are_named(tiny_clip, write_alphaclip, tmp_path):
     cases = [
         (lambda: write_alphaclip(tiny_clip(layers=3)), "unknown"),
         (lambda: write_alphaclip(tiny_clip(layers=1)), "missing"),
-        (lambda: write_alphaclip(tiny_clip(width=64)), "of another size"),
-        (lambda: write_alphaclip(tiny_clip(image_size=64)), "of another size"),
+        (lambda: write_alphaclip(tiny_clip(width=64)), "differ in size from"),
+        (lambda: write_alphaclip(tiny_clip(image_size=64)), "differ in size from"),
         (lambda: write_alphaclip(model, **{"transformer.lora_A": torch.ones(2)}), "lora_A"),
         (lambda: write_alphaclip(model, torch.zeros(32, 2, 8, 8)), "alpha convolution"),
         (lambda: write_alphaclip(model, torch.full((32, 1, 8, 8), torch.nan)), "NaN"),

@@ -35,7 +35,7 @@ def lines(folder, *values):
 EMPTY = {"rle": {"size": [16, 20], "counts": [320]}, "caption": "x"}
 BAD_LINES = {
     "gone": ({"image": "gone.jpg", "caption": "x"}, "gone.jpg does not exist"),
-    "no picture": ({"image": "m.jsonl", "caption": "x"}, "not a picture"),
+    "no picture": ({"image": "m.jsonl", "caption": "x"}, "can't be read as an image"),
     "empty": ({"image": "a.jpg", "caption": " \n"}, "expected words, found none"),
     "long": ({"image": "a.jpg", "caption": "x" * 100_000}, "found 100,000"),
     "surrogate": ('{"image": "a.jpg", "caption": "\\ud83d x"}', "half a surrogate"),
