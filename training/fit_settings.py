@@ -1,9 +1,8 @@
 """The settings of a training run: keys of its YAML file, and options of `regionlm train`.
 
-Nothing here may import torch, since `--help` resolves these annotations.
+Nothing here may import torch, since `--help` resolves these annotations. They are not postponed,
+for jsonargparse 4.49 can't resolve postponed ones on Python 3.10.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
