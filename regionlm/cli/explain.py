@@ -12,12 +12,10 @@ from regionlm.cli.together import refuse
 from regionlm.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
-    from regionlm.embedders.maskinversion import MaskInversion
-    from regionlm.encoder import RegionEncoder
     from regionlm.inputs.masks import Region
     from regionlm.inputs.views import ImageView
     from regionlm.relevance.explanation import Explanation
@@ -50,7 +48,12 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
     view, embedder = ImageView(image), MaskInversion(encoder.backbone, **options)
     found = encoder.explain(view, texts=query.text, masks=regions or None, embedder=embedder)
     if output.output is not None and output.over_steps:
-        _draw_strips(output.output, encoder, view, regions, embedder)
+        steps = embedder.steps
+        columns = {
+            count: encoder.explain(view, regions, **{**options, "steps": count})
+            for count in _shown_steps(steps)[:-1]
+        }
+        _draw_strips(output.output, view, regions, {**columns, steps: found})
     elif output.output is not None:
         masks = [None] * len(query.text) + [region.mask for region in regions]
         _draw(output.output, view, masks, found)
@@ -101,33 +104,24 @@ def _draw(
     save_heatmap(path, view.image, masks, maps, [one.name for one in found])
 
 
+def _shown_steps(last: int) -> list[int]:
+    """Numbers of steps from 0 to ``last``, evenly spaced."""
+    return sorted({round(last * column / (_COLUMNS - 1)) for column in range(_COLUMNS)})
+
+
 def _draw_strips(
     path: str,
-    encoder: RegionEncoder,
     view: ImageView,
     regions: Sequence[Region],
-    embedder: MaskInversion,
+    columns: Mapping[int, Sequence[Explanation]],
 ) -> None:
-    """A row for each region: the maps of its embedding after more and more steps."""
-    from regionlm.embedders.maskinversion import MaskInversion
+    """A row for each region: its maps by the number of steps."""
     from regionlm.viz import save_heatmap
 
-    last = embedder.steps
-    shown = sorted({round(last * column / (_COLUMNS - 1)) for column in range(_COLUMNS)})
-    columns = [
-        encoder.explain(
-            view,
-            masks=regions,
-            embedder=MaskInversion(
-                encoder.backbone, **{**asdict(embedder.options), "steps": steps}
-            ),
-        )
-        for steps in shown
-    ]
     cells = [
-        (region.mask, one.heatmap, f"{steps} steps, Dice {one.dice:.2f}")
+        (region.mask, found[row].heatmap, f"{steps} steps, Dice {found[row].dice:.2f}")
         for row, region in enumerate(regions)
-        for steps, one in zip(shown, (column[row] for column in columns), strict=True)
+        for steps, found in columns.items()
     ]
     masks, maps, captions = zip(*cells, strict=True)
-    save_heatmap(path, view.image, masks, maps, captions, columns=len(shown))
+    save_heatmap(path, view.image, masks, maps, captions, columns=len(columns))

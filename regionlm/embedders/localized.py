@@ -63,9 +63,7 @@ class Localized(RegionEmbeddings):
     def heatmaps(self, which: slice = slice(None)) -> Tensor:
         """Maps ``[m, H, W]`` in [0, 1] of the masks ``which``, at mask resolution; a constant map
         is all zeros."""
-        relevance = self.relevance[which]
-        unit, _ = scale_to_unit(relevance, self.resize.extremes(relevance))
-        return self.resize.upsample(unit).clamp_(0, 1)
+        return self.resize.heatmaps(self.relevance[which])
 
 
 def map_iou(relevance: Tensor, resize: GridToMask, masks: Tensor) -> Tensor:

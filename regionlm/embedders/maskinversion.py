@@ -63,11 +63,6 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.score: Score | None = used["score"]
         self.relevance: RelevanceName = used["relevance"]
         self.layers: int = used["layers"]
-        if self.layers > 1 and self.relevance != "legrad":
-            raise InputError(
-                f"layers: expected 1 with relevance {self.relevance}, got {self.layers}; only"
-                " legrad sums the maps of several layers"
-            )
 
     def invert(
         self, encoded: EncodedImages, masks_per_image: Sequence[np.ndarray | Tensor]
@@ -80,6 +75,12 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             raise InputError(
                 f"expected one set of masks per image, got {len(encoded)} images and"
                 f" {len(masks_per_image)} sets of masks"
+            )
+        layers = 1 + len(encoded.earlier)
+        if layers != self.layers and not layers == len(self.backbone.blocks()) < self.layers:
+            raise InputError(
+                f"layers: expected images encoded for {self.layers} layers, got {layers}; encode"
+                " them so, or leave layers out"
             )
         with self._exact():
             self._check_finite(encoded.embeddings)
@@ -104,8 +105,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         with self._exact():
             (encoded,) = self._encoded([image])
             method, start = self._method(encoded, len(tokens))
-            parts = tokens.to(start).split(method.chunk)
-            maps = torch.cat([method.forward(F.normalize(part, dim=1)) for part in parts])
+            maps = _maps(method, tokens.to(start))
             return maps, GridToMask.of(encoded.grid, encoded.patch_size, size, start)
 
     # ------------------------------------------------------------------------------------------
@@ -128,8 +128,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         resize = GridToMask.of(encoded.grid, encoded.patch_size, size, start)
         dice = GridDice(resize, masks)
         lets, losses = self._descend(method, dice, start, len(masks))
-        parts = lets.split(method.chunk)
-        relevance = torch.cat([method.forward(F.normalize(part, dim=1)) for part in parts])
+        relevance = _maps(method, lets)
         if not (torch.isfinite(relevance).all() and torch.isfinite(lets).all()):
             decay = f" and weight_decay {self.weight_decay}" if self.weight_decay else ""
             raise InputError(
@@ -195,3 +194,9 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             loss = dice + self.alpha * (1 - unit @ target)
             at_unit = at_unit - self.alpha * target
         return loss, (at_unit - (at_unit * unit).sum(1, keepdim=True) * unit) / length
+
+
+def _maps(method: Relevance, tokens: Tensor) -> Tensor:
+    """Raw maps ``[m, gh, gw]`` of any number of tokens ``[m, d]`` of any length."""
+    parts = tokens.split(method.chunk)
+    return torch.cat([method.forward(F.normalize(part, dim=1)) for part in parts])

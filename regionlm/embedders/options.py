@@ -73,6 +73,15 @@ class MaskInversionOptions(EmbedderOptions):
     relevance: RelevanceName | None = None
     layers: PositiveCount | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        several = self.layers is not None and self.layers > 1
+        if several and self.relevance not in (None, "legrad"):
+            raise InputError(
+                f"layers: expected 1 with relevance {self.relevance}, got {self.layers}; only"
+                " legrad sums the maps of several layers"
+            )
+
     def or_else(self, defaults: Mapping[str, Any]) -> MaskInversionOptions:
         """The same options, where those that are None have the values of ``defaults``, if any."""
         missing = [one.name for one in fields(self) if getattr(self, one.name) is None]

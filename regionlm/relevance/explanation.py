@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from regionlm.relevance.resize import GridToMask, scale_to_unit
+from regionlm.relevance.resize import GridToMask
 
 
 @dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
@@ -32,9 +32,8 @@ class Explanation:
 
         Min-max scaled at the model's input size, as in the published code, then resized.
         """
-        relevance = self.relevance[None]
-        unit, _ = scale_to_unit(relevance, self.resize.extremes(relevance))
-        found: np.ndarray = self.resize.upsample(unit)[0].clamp_(0, 1).float().cpu().numpy()
+        (heatmap,) = self.resize.heatmaps(self.relevance[None])
+        found: np.ndarray = heatmap.float().cpu().numpy()
         return found
 
     @property

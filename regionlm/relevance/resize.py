@@ -62,6 +62,12 @@ class GridToMask:
         """``[m, gh, gw] -> [m, H, W]``, without min-max."""
         return self.rows @ maps @ self.columns.T
 
+    def heatmaps(self, maps: Tensor) -> Tensor:
+        """``[m, gh, gw] -> [m, H, W]`` in [0, 1], min-max scaled at the model's input size as in
+        the published code; a constant map is all zeros."""
+        unit, _ = scale_to_unit(maps, self.extremes(maps))
+        return self.upsample(unit).clamp_(0, 1)
+
     def gather(self, masks: Tensor) -> Tensor:
         """Transposed upsampling ``[m, H, W] -> [m, gh, gw]``: cell weights in a masked sum."""
         return self.rows.T @ masks @ self.columns

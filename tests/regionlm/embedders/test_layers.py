@@ -29,3 +29,16 @@ def test_layers(tiny_clip, picture, masks):
 def test_bad_layers(tiny_clip, options, message):
     with pytest.raises(InputError, match=message):
         MaskInversion(ClipViT(tiny_clip()), **options)
+
+
+def test_images_encoded_for_other_layers_are_refused(tiny_clip, picture, masks):
+    backbone = ClipViT(tiny_clip(layers=3))
+    pixels = backbone.preprocess(picture, 32)[None]
+    all_layers = MaskInversion(backbone, size=32, layers=99)
+    (found,) = all_layers.invert(backbone.encode(pixels, layers=99), [masks])
+    assert found.embeddings.equal(all_layers(picture, masks).embeddings)
+    for layers, encoded in ((2, 1), (1, 2), (2, 3), (99, 2)):
+        with pytest.raises(InputError, match=f"encoded for {layers} layers, got {encoded}"):
+            MaskInversion(backbone, size=32, layers=layers).invert(
+                backbone.encode(pixels, layers=encoded), [masks]
+            )
