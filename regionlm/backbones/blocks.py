@@ -7,7 +7,8 @@ its attention class, and of hooks on the caller's model.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -16,27 +17,32 @@ from torch import Tensor, nn
 
 from regionlm.errors import ModelError
 
-_KINDS = ("gelu", "gelu_tanh", "quick_gelu")
+_KINDS = ("gelu", "gelu_tanh", "quick_gelu", "silu")
+_GATES = {"quick_gelu": 1.702, "silu": 1.0}  # x * sigmoid(factor * x)
 _TOLERANCE = 1e-6  # the two GELUs differ by 5e-4, and QuickGELU from both by 2e-2
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise MLP activation and its derivative. ``kind``: gelu, gelu_tanh, quick_gelu."""
+    """An elementwise MLP activation and its derivative.
+
+    ``kind``: gelu, gelu_tanh, quick_gelu, silu.
+    """
 
     kind: str
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value at ``x``, any shape."""
-        if self.kind == "quick_gelu":
-            return x * torch.sigmoid(1.702 * x)
+        if self.kind in _GATES:
+            return x * torch.sigmoid(_GATES[self.kind] * x)
         return F.gelu(x, approximate="tanh" if self.kind == "gelu_tanh" else "none")
 
     def derivative(self, x: Tensor) -> Tensor:
         """Derivative at ``x``, any shape."""
-        if self.kind == "quick_gelu":
-            gate = torch.sigmoid(1.702 * x)
-            return gate * (1 + 1.702 * x * (1 - gate))
+        if self.kind in _GATES:
+            factor = _GATES[self.kind]
+            gate = torch.sigmoid(factor * x)
+            return gate * (1 + factor * x * (1 - gate))
         if self.kind == "gelu":
             density = torch.exp(-0.5 * x * x).mul_(x).mul_(1 / math.sqrt(2 * math.pi))
             return density.add_(torch.erf(x * math.sqrt(0.5)).add_(1), alpha=0.5)
@@ -48,54 +54,98 @@ class Activation:
 
 @dataclass(frozen=True)
 class LayerNormWeights:
-    """Affine layer norm over the last axis."""
+    """Affine layer norm over the last axis; ``bias`` is None in models without."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     eps: float
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise ``x [..., D]`` in the wider of the two dtypes; the result has that of ``x``."""
         wide = torch.promote_types(x.dtype, self.weight.dtype)
-        y = F.layer_norm(
-            x.to(wide), self.weight.shape, self.weight.to(wide), self.bias.to(wide), self.eps
-        )
-        return y.to(x.dtype)
+        own = self.to(wide)
+        return F.layer_norm(x.to(wide), own.weight.shape, own.weight, own.bias, own.eps).to(x.dtype)
 
     def to(self, dtype: torch.dtype) -> LayerNormWeights:
         """The same norm with weights of another dtype."""
-        return LayerNormWeights(self.weight.to(dtype), self.bias.to(dtype), self.eps)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return LayerNormWeights(self.weight.to(dtype), bias, self.eps)
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions (Su et al. 2021, arXiv 2104.09864), which turn pairs of numbers of queries
+    and keys. Tokens before the patches have none.
+
+    ``make``: patch grid -> sines and cosines, each ``[gh * gw, dh]`` or ``[heads, gh * gw, dh]``;
+    ``halves``: the pairs are (x, x + dh / 2), not neighbours; ``table``: of the grid at hand.
+    """
+
+    make: Callable[[tuple[int, int]], tuple[Tensor, Tensor]]
+    halves: bool
+    table: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Turn queries or keys ``[B, heads, N, dh]``."""
+        if self.table is None:
+            raise RuntimeError("rotary positions need a patch grid: use BlockWeights.at")
+        sines, cosines = self.table
+        first, patches = x.tensor_split([x.shape[2] - sines.shape[-2]], 2)
+        if self.halves:
+            left, right = patches.chunk(2, -1)
+            across = torch.cat([-right, left], -1)
+        else:
+            across = torch.stack([-patches[..., 1::2], patches[..., ::2]], -1).flatten(-2)
+        turned = patches * cosines + across * sines
+        return torch.cat([first, turned.to(x.dtype)], 2)
 
 
 @dataclass(frozen=True)
 class BlockWeights:
-    """Weights of one pre-norm block; tensors alias the caller's model. D: width, F: MLP width.
+    """Weights of one pre-norm block; tensors alias the caller's model. D: width, F: MLP width, A:
+    ``heads * dh``, which is D in most models.
 
-    ``scale_attention`` and ``scale_mlp`` are LayerScale factors ``[D]`` or None.
+    ``scale_attention`` and ``scale_mlp`` are LayerScale factors ``[D]`` or None. The MLP of a
+    ``gated`` block (SwiGLU) is ``proj(activation(gate) * up)``. ``norm_hidden [F]`` and
+    ``norm_mixed [A]`` come before the MLP's and attention's last layer (EVA-02's sub-LN);
+    ``norm_query`` and ``norm_key [dh]`` before the products of attention.
     """
 
     norm_1: LayerNormWeights
-    qkv_weight: Tensor  # [3D, D], rows q, k, v
+    qkv_weight: Tensor  # [3A, D], rows q, k, v
     qkv_bias: Tensor | None
-    out_weight: Tensor  # [D, D]
+    out_weight: Tensor  # [D, A]
     out_bias: Tensor | None
     heads: int
     scale_attention: Tensor | None
     norm_2: LayerNormWeights
-    fc_weight: Tensor  # [F, D]
-    fc_bias: Tensor
+    fc_weight: Tensor  # [F, D]; [2F, D] if gated, rows gate, up
+    fc_bias: Tensor | None
     activation: Activation
     proj_weight: Tensor  # [D, F]
-    proj_bias: Tensor
+    proj_bias: Tensor | None
     scale_mlp: Tensor | None
+    gated: bool = False
+    norm_hidden: LayerNormWeights | None = None
+    norm_mixed: LayerNormWeights | None = None
+    norm_query: LayerNormWeights | None = None
+    norm_key: LayerNormWeights | None = None
+    rotary: Rotary | None = None
+
+    def at(self, grid: tuple[int, int]) -> BlockWeights:
+        """The block for images of a patch grid: with rotary positions of that grid."""
+        if self.rotary is None:
+            return self
+        return replace(self, rotary=replace(self.rotary, table=self.rotary.make(grid)))
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values ``[B, heads, N, D / heads]`` of the block's input ``[B, N, D]``."""
-        batch, tokens, width = x.shape
         packed = F.linear(self.norm_1(x), self.qkv_weight, self.qkv_bias)
-        q, k, v = packed.view(batch, tokens, 3, self.heads, width // self.heads).permute(
-            2, 0, 3, 1, 4
-        )
+        q, k, v = packed.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q = q if self.norm_query is None else self.norm_query(q)
+        k = k if self.norm_key is None else self.norm_key(k)
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
         return q, k, v
 
     def attention(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -108,27 +158,53 @@ class BlockWeights:
 
     def attention_output(self, mixed: Tensor) -> Tensor:
         """Mixed values ``[B, heads, N, dh]`` to attention's term of the stream ``[B, N, D]``."""
-        out = F.linear(mixed.transpose(1, 2).flatten(2), self.out_weight, self.out_bias)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        mixed = mixed if self.norm_mixed is None else self.norm_mixed(mixed)
+        out = F.linear(mixed, self.out_weight, self.out_bias)
         return out if self.scale_attention is None else out * self.scale_attention
 
     def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Residual stream after attention ``[B, N, D]`` and the values ``[B, heads, N, dh]``."""
-        q, k, v = self.qkv(x)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed, v = self.mix(x)
         return x + self.attention_output(mixed), v
 
+    def mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixed values and values, both ``[B, heads, N, dh]``, of the input ``[B, N, D]``."""
+        q, k, v = self.qkv(x)
+        return F.scaled_dot_product_attention(q, k, v), v
+
     def mlp_input(self, x1: Tensor) -> Tensor:
-        """Pre-activation ``[..., F]`` of the residual stream after attention ``[..., D]``."""
+        """Pre-activation ``[..., F]`` of the residual stream after attention ``[..., D]``; a gated
+        block's has 2F numbers, gate and up."""
         return F.linear(self.norm_2(x1), self.fc_weight, self.fc_bias)
 
-    def mlp_output(self, activated: Tensor) -> Tensor:
-        """Activated ``[..., F]`` to the MLP's term of the stream ``[..., D]``; affine."""
-        out = F.linear(activated, self.proj_weight, self.proj_bias)
+    def activated(self, pre_activation: Tensor) -> Tensor:
+        """Pre-activation to ``[..., F]``, before ``norm_hidden``."""
+        if not self.gated:
+            return self.activation(pre_activation)
+        gate, up = pre_activation.chunk(2, -1)
+        return self.activation(gate) * up
+
+    def activated_slope(self, pre_activation: Tensor) -> Tensor:
+        """Derivative of ``activated`` by each number of the pre-activation, of its shape."""
+        if not self.gated:
+            return self.activation.derivative(pre_activation)
+        gate, up = pre_activation.chunk(2, -1)
+        return torch.cat([self.activation.derivative(gate) * up, self.activation(gate)], -1)
+
+    def hidden(self, pre_activation: Tensor) -> Tensor:
+        """Pre-activation to the input ``[..., F]`` of the MLP's last layer."""
+        found = self.activated(pre_activation)
+        return found if self.norm_hidden is None else self.norm_hidden(found)
+
+    def mlp_output(self, hidden: Tensor) -> Tensor:
+        """The MLP's hidden ``[..., F]`` to its term of the stream ``[..., D]``; affine."""
+        out = F.linear(hidden, self.proj_weight, self.proj_bias)
         return out if self.scale_mlp is None else out * self.scale_mlp
 
     def after_mlp(self, x1: Tensor) -> Tensor:
         """The block's output, of the residual stream after attention ``[..., D]``."""
-        return x1 + self.mlp_output(self.activation(self.mlp_input(x1)))
+        return x1 + self.mlp_output(self.hidden(self.mlp_input(x1)))
 
     def __call__(self, x: Tensor) -> Tensor:
         """The whole block, ``[B, N, D] -> [B, N, D]``."""
@@ -138,10 +214,10 @@ class BlockWeights:
 
 def read_layer_norm(module: nn.Module, where: str) -> LayerNormWeights:
     """Weights of an affine ``nn.LayerNorm`` (or subclass); ModelError for any other norm."""
-    if not isinstance(module, nn.LayerNorm) or module.weight is None or module.bias is None:
+    if not isinstance(module, nn.LayerNorm) or module.weight is None:
         raise ModelError(
             f"{where}: expected an affine LayerNorm, found {type(module).__name__};"
-            " only open_clip's plain ViTs can be read"
+            " models with other norms can't be read"
         )
     return LayerNormWeights(module.weight, module.bias, module.eps)
 
@@ -150,7 +226,7 @@ def find_activation(module: nn.Module, where: str) -> Activation:
     """Which activation a module computes, found by trying it, because names are not reliable.
 
     Raises:
-        ModelError: it computes neither form of GELU nor QuickGELU.
+        ModelError: it computes neither form of GELU, nor QuickGELU, nor SiLU.
     """
     inputs, wanted = _trials()
     try:
@@ -162,7 +238,7 @@ def find_activation(module: nn.Module, where: str) -> Activation:
     for kind, miss in zip(_KINDS, misses, strict=False):
         if miss < _TOLERANCE:
             return Activation(kind)
-    raise ModelError(f"{where}: expected GELU or QuickGELU, found {type(module).__name__}")
+    raise ModelError(f"{where}: expected GELU, QuickGELU or SiLU, found {type(module).__name__}")
 
 
 @lru_cache

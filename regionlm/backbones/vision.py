@@ -33,6 +33,10 @@ class Head:
     proj: Tensor  # [D, d]
     pooling: Pooling
 
+    def at(self, grid: tuple[int, int]) -> Head:
+        """The head for images of a patch grid (see ``BlockWeights.at``)."""
+        return replace(self, block=self.block.at(grid))
+
     def readout(self, pooled: Tensor) -> Tensor:
         """A pooled token of the last block's output ``[..., D]`` to the joint space."""
         return self.norm(pooled) @ self.proj
@@ -46,8 +50,8 @@ class Head:
         x1, _ = self.block.attend(x)
         # Only pooled tokens are needed, and the MLP's last layer is affine: it can take their mean.
         x1 = x1[:, :1] if self.pooling == "cls" else x1[:, 1:]
-        activated = self.block.activation(self.block.mlp_input(x1))
-        return self.readout(x1.mean(1) + self.block.mlp_output(activated.mean(1)))
+        hidden = self.block.hidden(self.block.mlp_input(x1))
+        return self.readout(x1.mean(1) + self.block.mlp_output(hidden.mean(1)))
 
     @property
     def pooled_tokens(self) -> slice:
@@ -221,8 +225,8 @@ class VisionBackbone(ABC):
         Equals ``model.encode_image`` at the model's own input size. Raises as ``encode``.
         """
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            x, _ = self.trunk(pixels)
-            return self.head().embed(x)
+            x, grid = self.trunk(pixels)
+            return self.head().at(grid).embed(x)
 
     def check_finite(self) -> None:
         """Raise ModelError, naming the parameter, if the image tower holds NaN or Inf."""
@@ -250,17 +254,16 @@ class VisionBackbone(ABC):
             return self._derived[key][1]
 
     def _encode_block(self, x: Tensor, grid: tuple[int, int], head: Head) -> EncodedImages:
+        head = head.at(grid)
         residual, values = head.block.attend(x)
         pre_activation = head.block.mlp_input(residual)
         # The MLP's last layer is affine, so the mean of its outputs needs one row, not N.
-        activated = head.block.activation(pre_activation)
+        hidden = head.block.hidden(pre_activation)
         tokens = head.score_tokens
-        score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(
-            activated[:, tokens].mean(1)
-        )
+        score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(hidden[:, tokens].mean(1))
         pooled = score_mean
         if self.pooling == "cls":
-            pooled = residual[:, 0] + head.block.mlp_output(activated[:, 0])
+            pooled = residual[:, 0] + head.block.mlp_output(hidden[:, 0])
         return EncodedImages(
             head.readout(pooled), x, residual, values, pre_activation, score_mean,
             grid, self.patch_size, head,

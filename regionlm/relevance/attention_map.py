@@ -57,9 +57,11 @@ class AttentionMap:
         self.chunk = max(1, min(masks, budget.chunk // per_mask))
         """Most tokens one ``forward`` takes."""
         self._score = ScoreGradient(images, index, score, wide)
-        self._queries = QueryMap(
-            weights, block.activation, block.norm_2.eps, residual, hidden, self.chunk
-        )
+        mixed = None
+        if block.norm_mixed is not None:
+            mixed = block.mix(images.block_input[index, None])[0][0].transpose(0, 1).flatten(1)
+            mixed = mixed[rows]
+        self._queries = QueryMap(weights, block, residual, hidden, self.chunk, mixed)
         self._attention = AttentionGradient(
             values, n, self.chunk, factors=factors, piece=budget.piece, keep=budget.keep
         )

@@ -43,7 +43,7 @@ def attention_gradient(
     logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
     attention = logits.softmax(-1).detach().requires_grad_()
     x1 = x + head.block.attention_output(attention @ values)
-    out = x1 + head.block.mlp_output(head.block.activation(head.block.mlp_input(x1)))
+    out = head.block.after_mlp(x1)
     (gradient,) = torch.autograd.grad(
         score_sum(head, out, tokens, score), attention, create_graph=True
     )

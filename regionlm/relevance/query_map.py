@@ -13,83 +13,126 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regionlm.backbones.blocks import Activation, BlockWeights
+from regionlm.backbones.blocks import BlockWeights
 
 
 @dataclass(frozen=True)
 class MergedWeights:
-    """Products of a block's weights; D: width, F: MLP width. Float32 or wider.
+    """Products of a block's weights; D: width, F: MLP width (twice that if gated), A: width of
+    attention. Float32 or wider.
 
     Back-propagation multiplies by the MLP's first layer, the norm's weight, its mean removal,
-    LayerScale and the attention's output projection, with nothing token-dependent in between (the
-    norm's own 1/sigma is a factor per token): one ``[F, D]`` matrix.
+    LayerScale, attention's output projection and the weight of the norm before that, with nothing
+    token-dependent in between (a norm's own 1/sigma is a factor per token): one ``[F, A]`` matrix.
     """
 
-    mlp_to_heads: Tensor  # [F, D]  W_1 diag(gamma) (I - 1 1^T / D) diag(scale) W_o
-    stream_to_heads: Tensor  # [D, D]  diag(scale) W_o
-    mlp_output: Tensor  # [D, F]  diag(scale_mlp) W_2
+    mlp_to_heads: Tensor  # [F, A]  W_1 diag(gamma) (I - 1 1^T / D) diag(scale) W_o
+    stream_to_heads: Tensor  # [D, A]  diag(scale) W_o
+    mlp_output: Tensor  # [D, F]  diag(scale_mlp) W_2; twice if gated: for gate and up
     offset: Tensor  # [F]  pre-activation of a token whose normalised input is zero
 
     @staticmethod
     def sources(block: BlockWeights) -> list[Tensor]:
         """The tensors that ``of`` reads: when none of them changed, neither did its result."""
-        norm, scales = block.norm_2, (block.scale_attention, block.scale_mlp)
-        fixed = [block.out_weight, block.fc_weight, block.fc_bias, block.proj_weight]
-        return [*fixed, norm.weight, norm.bias, *(s for s in scales if s is not None)]
+        norms = (block.norm_hidden, block.norm_mixed)
+        found = [
+            block.out_weight, block.fc_weight, block.fc_bias, block.proj_weight,
+            block.norm_2.weight, block.norm_2.bias, block.scale_attention, block.scale_mlp,
+            *(norm.weight for norm in norms if norm is not None),
+        ]  # fmt: skip
+        return [tensor for tensor in found if tensor is not None]
 
     @classmethod
     @torch.no_grad()
     def of(cls, block: BlockWeights) -> MergedWeights:
-        """Merge the weights of one block: one ``[F, D] @ [D, D]`` product."""
+        """Merge the weights of one block: one ``[F, D] @ [D, A]`` product."""
         wide = torch.promote_types(block.fc_weight.dtype, torch.float32)
         out, proj = block.out_weight.to(wide), block.proj_weight.to(wide)
         if block.scale_attention is not None:
             out = block.scale_attention.to(wide)[:, None] * out
         if block.scale_mlp is not None:
             proj = block.scale_mlp.to(wide)[:, None] * proj
+        if block.norm_mixed is not None:
+            out = _before_norm(out, block.norm_mixed.weight)
+        if block.norm_hidden is not None:
+            proj = _before_norm(proj, block.norm_hidden.weight)
+        if block.gated:
+            proj = torch.cat([proj, proj], 1)
         fc, norm = block.fc_weight.to(wide), block.norm_2.to(wide)
-        offset = F.linear(norm.bias, fc, block.fc_bias.to(wide))
-        scaled = fc * norm.weight
-        centred = scaled - scaled.mean(1, keepdim=True)
-        return cls(centred @ out, out, proj, offset)
+        offset = fc.new_zeros(len(fc)) if block.fc_bias is None else block.fc_bias.to(wide)
+        if norm.bias is not None:
+            offset = F.linear(norm.bias, fc, offset)
+        return cls(_before_norm(fc, norm.weight) @ out, out, proj, offset)
+
+
+def _before_norm(weight: Tensor, gamma: Tensor) -> Tensor:
+    """A layer's weight ``[out, in]``, times that of the norm before it, and its mean removal."""
+    scaled = weight * gamma.to(weight)
+    return scaled - scaled.mean(1, keepdim=True)
+
+
+def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """A layer norm's ``x^ [n, D]`` and ``1 / sigma [n, 1]``."""
+    variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+    inverse_sigma = torch.rsqrt(variance + eps)
+    return (x - mean) * inverse_sigma, inverse_sigma
 
 
 class QueryMap:
     """``u -> q`` for the n tokens of one image, for at most ``capacity`` masks at once.
 
+    The transposed Jacobian of a layer norm is, per token, a factor, the removal of the mean, and
+    that of the direction of the normalised token: ``(I - x^ x^^T / D) (I - 1 1^T / D) / sigma``.
+    What remains after the merged matrix is therefore a factor per number of the MLP and a few
+    products of rank one.
+
     Args:
         weights: of the block the tokens went through.
-        norm_eps, activation: of that block's MLP.
+        block: that block.
         residual: ``[n, D]`` tokens after attention.
         pre_activation: ``[n, F]`` of the MLP.
+        mixed: ``[n, A]`` mixed values, only of a block with ``norm_mixed``.
         capacity: masks per call; buffers of that many times n rows are made here and reused.
     """
 
     def __init__(
         self,
         weights: MergedWeights,
-        activation: Activation,
-        norm_eps: float,
+        block: BlockWeights,
         residual: Tensor,
         pre_activation: Tensor,
         capacity: int,
+        mixed: Tensor | None = None,
     ) -> None:
         wide = weights.mlp_to_heads.dtype
         x, a = residual.to(wide), pre_activation.to(wide)
         self.weights = weights
         self.tokens, width = x.shape
-        variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
-        inverse_sigma = torch.rsqrt(variance + norm_eps)
-        # slope: the activation's derivative with the norm's 1/sigma; along: what the norm removes
+        # slope: the activation's derivative with 1/sigma of norms; along: what the norm removes
         # along the normalised token itself (its input times weight is pre-activation less offset).
-        self.slope = activation.derivative(a).mul_(inverse_sigma)
-        self.along = (a - weights.offset).mul_(self.slope).div_(width)
-        self.normal = ((x - mean) * inverse_sigma) @ weights.stream_to_heads
+        hat, inverse_sigma = _standardised(x, block.norm_2.eps)
+        self.slope = block.activated_slope(a).mul_(inverse_sigma)
+        removed = None
+        if block.norm_hidden is not None:
+            removed, inverse_sigma = _standardised(block.activated(a), block.norm_hidden.eps)
+            self.slope.mul_(inverse_sigma)
+        along = (a - weights.offset).mul_(self.slope).div_(width)
+        normal = hat @ weights.stream_to_heads
+        self.rank_one = [(along, normal)]
+        if removed is not None:  # the gradient at the hidden is w less its part along that
+            removed = torch.cat([removed, removed], 1) if block.gated else removed
+            lost = (self.slope * removed) @ weights.mlp_to_heads
+            lost -= (along * removed).sum(1, keepdim=True) * normal
+            self.rank_one.append((removed / removed.shape[1], lost))
+        self.mixed: tuple[Tensor, Tensor] | None = None
+        if block.norm_mixed is not None:
+            assert mixed is not None
+            self.mixed = _standardised(mixed.to(wide), block.norm_mixed.eps)
         self._hidden = x.new_empty(capacity * self.tokens, a.shape[1])
-        self._queries = x.new_empty(capacity * self.tokens, width)
+        self._queries = x.new_empty(capacity * self.tokens, normal.shape[1])
 
     def forward(self, u: Tensor) -> Tensor:
-        """Gradients ``q [m, n, D]`` at the mixed values for gradients ``u [m, D]`` at the stream.
+        """Gradients ``q [m, n, A]`` at the mixed values for gradients ``u [m, D]`` at the stream.
 
         The result lives in a buffer that the next call of ``forward`` or ``backward`` overwrites.
         """
@@ -99,13 +142,23 @@ class QueryMap:
         torch.mul(self.slope, w[:, None, :], out=hidden.view(m, n, -1))
         q = torch.mm(hidden, self.weights.mlp_to_heads, out=self._queries[: m * n]).view(m, n, -1)
         q += (u @ self.weights.stream_to_heads)[:, None, :]
-        return q.addcmul_((w @ self.along.T)[:, :, None], self.normal, value=-1)
+        for along, normal in self.rank_one:
+            q.addcmul_((w @ along.T)[:, :, None], normal, value=-1)
+        return q if self.mixed is None else self._through_norm(q, *self.mixed)
 
     def backward(self, dq: Tensor) -> Tensor:
-        """The transposed map: ``dq [m, n, D] -> du [m, D]``. Reads nothing that forward saved."""
+        """The transposed map: ``dq [m, n, A] -> du [m, D]``. Reads nothing that forward saved."""
+        if self.mixed is not None:
+            dq = self._through_norm(dq.clone(), *self.mixed)
         m, n, width = dq.shape
         hidden = self._hidden[: m * n]
         torch.mm(dq.reshape(m * n, width), self.weights.mlp_to_heads.T, out=hidden)
         dw = hidden.view(m, n, -1).mul_(self.slope).sum(1)
-        dw -= (dq * self.normal).sum(2) @ self.along
+        for along, normal in self.rank_one:
+            dw -= (dq * normal).sum(2) @ along
         return dw @ self.weights.mlp_output.T + dq.sum(1) @ self.weights.stream_to_heads.T
+
+    @staticmethod
+    def _through_norm(q: Tensor, hat: Tensor, inverse_sigma: Tensor) -> Tensor:
+        """The part per token of the norm on mixed values; symmetric, in place."""
+        return q.addcmul_((q * hat).mean(2, keepdim=True), hat, value=-1).mul_(inverse_sigma)

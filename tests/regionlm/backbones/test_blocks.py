@@ -40,6 +40,8 @@ KNOWN = [
     (ACT2FN["quick_gelu"], "quick_gelu"),
     (ACT2FN["gelu_new"], "gelu_tanh"),
     (ACT2FN["gelu_pytorch_tanh"], "gelu_tanh"),
+    (nn.SiLU(), "silu"),
+    (QuickGELU(F.silu), "silu"),
 ]
 
 
@@ -51,8 +53,7 @@ def test_an_activation_is_found_by_trying(module, kind):
 
 UNKNOWN = [
     nn.ReLU(),
-    nn.SiLU(),
-    QuickGELU(F.silu),
+    nn.Mish(),
     QuickGELU(lambda x: x * torch.sigmoid(1.7 * x)),
     Named(lambda x: F.gelu(x) + 1e-4),
     Named(lambda x: F.gelu(x) * torch.nan),
@@ -68,7 +69,7 @@ UNKNOWN = [
 
 @pytest.mark.parametrize("module", UNKNOWN, ids=lambda x: type(x).__name__)
 def test_other_functions_are_refused(module):
-    with pytest.raises(ModelError, match="here: expected GELU or QuickGELU, found") as caught:
+    with pytest.raises(ModelError, match="here: expected GELU, QuickGELU or SiLU, found") as caught:
         find_activation(module, "here")
     assert type(module).__name__ in str(caught.value) and "\n" not in str(caught.value)
 
