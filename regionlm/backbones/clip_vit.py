@@ -13,6 +13,8 @@ from regionlm.backbones.blocks import BlockWeights
 from regionlm.backbones.open_clip_insides import ImageTower, text_tokens
 from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.text_tokenizers import whole_characters
+from regionlm.backbones.timm_insides import TimmTower, is_timm_tower
+from regionlm.backbones.tower import Tower
 from regionlm.backbones.vision import Head, VisionBackbone
 from regionlm.errors import InputError, ModelError
 
@@ -23,7 +25,7 @@ Tokenizer = Callable[[list[str]], Tensor]
 
 
 class ClipViT(VisionBackbone):
-    """A frozen open_clip model whose image tower is a plain ViT, [CLS]- or mean-pooled.
+    """A frozen open_clip model whose image tower is a ViT: open_clip's own, or timm's.
 
     Args:
         model: an open_clip ``CLIP`` or ``CustomTextCLIP``. It is never changed: no hooks, flags or
@@ -54,9 +56,11 @@ class ClipViT(VisionBackbone):
         self.model = model
         self.tokenizer = tokenizer
         self.config = None if config is None else dict(config)
-        self._parts = ImageTower(getattr(model, "visual", None), name)
+        visual = getattr(model, "visual", None)
+        kind = TimmTower if is_timm_tower(visual) else ImageTower
+        self._parts: Tower = kind(visual, name)
         self.pooling = self._parts.pooling
-        self.width, self.dim = self._parts.projection.shape
+        self.width, self.dim = len(self._parts.patch_weight), self._parts.dim
         self.heads: int = self.blocks()[-1].heads
         self.patch_size, self.default_size = self._parts.patch_size, self._parts.image_size
         preprocess = self._parts.preprocess
@@ -71,7 +75,7 @@ class ClipViT(VisionBackbone):
     @property
     def device(self) -> torch.device:
         """The image tower's device."""
-        return self._parts.projection.device
+        return self._parts.patch_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -121,8 +125,7 @@ class ClipViT(VisionBackbone):
 
     def head(self) -> Head:
         """The last block and what follows it, with the model's current tensors."""
-        parts = self._parts
-        return Head(parts.last_block(), parts.norm_after(), parts.projection, self.pooling)
+        return self._parts.head()
 
     def trunk(
         self, pixels: Tensor, *, without: int = 1, added: Tensor | None = None
@@ -134,17 +137,19 @@ class ClipViT(VisionBackbone):
         """
         parts, dtype, grid = self._parts, self.dtype, self._check_pixels(pixels)
         patches = F.conv2d(
-            pixels.to(self.device, dtype), parts.patch_weight, stride=self.patch_size
+            pixels.to(self.device, dtype), parts.patch_weight, parts.patch_bias, self.patch_size
         )
         patches = patches.flatten(2).transpose(1, 2)
         if added is not None:
             patches = patches + added
-        cls = parts.class_token.to(dtype).expand(len(patches), 1, -1)
-        table = parts.positions
+        before = parts.prefix_tokens().to(dtype).expand(len(patches), -1, -1)
+        table = parts.positions()
         positions = self.derived(
             f"positions {grid}", [table], lambda: resample_positions(table, parts.grid, grid)
-        )
-        x = torch.cat([cls, patches], 1) + positions.to(dtype)
+        ).to(dtype)
+        x = torch.cat([before, patches], 1)
+        # The tokens before the patches have positions, or none of them has.
+        x[:, x.shape[1] - len(positions) :] += positions
         norm = parts.norm_before()
         x = x if norm is None else norm(x)
         blocks = parts.blocks()

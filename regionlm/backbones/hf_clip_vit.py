@@ -79,7 +79,9 @@ class HfClipViT(VisionBackbone):
         norm = read_layer_norm(self._parts.post_layernorm, f"{self.name}: post_layernorm")
         weight = norm.weight
         proj = self.derived("identity", [weight], lambda: torch.eye(self.dim).to(weight))
-        return Head(self._block(len(self._parts.encoder.layers) - 1), norm, proj, self.pooling)
+        return Head(
+            self._block(len(self._parts.encoder.layers) - 1), norm, proj, self.pooling, prefix=1
+        )
 
     def check_size(self, pixels: Tensor) -> None:
         """Raise InputError if the pixels are not finite or not of the tower's size."""

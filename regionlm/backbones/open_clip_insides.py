@@ -21,7 +21,7 @@ from regionlm.backbones.blocks import (
     find_activation,
     read_layer_norm,
 )
-from regionlm.backbones.vision import Pooling
+from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
 
 #: Files of a model's folder: its config, and its weights under the first of these names.
@@ -46,7 +46,7 @@ OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
 class ImageTower:
-    """The parts of an open_clip ``VisionTransformer``, always with its current tensors.
+    """A `Tower`: the parts of an open_clip ``VisionTransformer``, with its current tensors.
 
     Args:
         visual: a model's ``visual``.
@@ -55,6 +55,8 @@ class ImageTower:
     Raises:
         ModelError: not a plain ViT that is pooled at [CLS] or over its patches.
     """
+
+    prefix, patch_bias = 1, None
 
     def __init__(self, visual: nn.Module | None, name: str) -> None:
         self.pooling: Pooling = _read_pooling(visual, name)
@@ -82,19 +84,17 @@ class ImageTower:
         return tuple(self.module.grid_size)
 
     @property
-    def class_token(self) -> Tensor:
-        """``[D]``."""
-        return self.module.class_embedding
+    def dim(self) -> int:
+        """Width d of the joint space."""
+        return int(self.module.proj.shape[1])
 
-    @property
+    def prefix_tokens(self) -> Tensor:
+        """The class token, ``[1, D]``."""
+        return self.module.class_embedding[None]
+
     def positions(self) -> Tensor:
         """``[1 + gh * gw, D]``, [CLS] first."""
         return self.module.positional_embedding
-
-    @property
-    def projection(self) -> Tensor:
-        """``[D, d]``."""
-        return self.module.proj
 
     @property
     def preprocess(self) -> dict[str, Any]:
@@ -106,17 +106,15 @@ class ImageTower:
         norm = self.module.ln_pre
         return None if isinstance(norm, nn.Identity) else self._norm(norm, "ln_pre")
 
-    def norm_after(self) -> LayerNormWeights:
-        """The norm after the blocks."""
-        return self._norm(self.module.ln_post, "ln_post")
-
     def blocks(self) -> list[BlockWeights]:
         """The transformer blocks."""
         return [self._block(number) for number in range(len(_blocks(self.module)))]
 
-    def last_block(self) -> BlockWeights:
-        """The last transformer block."""
-        return self._block(len(_blocks(self.module)) - 1)
+    def head(self) -> Head:
+        """The last block and what follows it."""
+        block = self._block(len(_blocks(self.module)) - 1)
+        norm = self._norm(self.module.ln_post, "ln_post")
+        return Head(block, norm, self.module.proj, self.pooling, self.prefix)
 
     def _block(self, number: int) -> BlockWeights:
         return read_block(_blocks(self.module)[number], f"{self._name}: block {number}")

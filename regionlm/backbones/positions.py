@@ -10,7 +10,8 @@ from torch import Tensor
 def resample_positions(
     positions: Tensor, native_grid: tuple[int, int], grid: tuple[int, int]
 ) -> Tensor:
-    """Positional embedding ``[1 + gh * gw, D]`` for another patch grid; row 0 ([CLS]) is kept.
+    """Positional embedding ``[p + gh * gw, D]`` for another patch grid; the first p rows, of tokens
+    before the patches, are kept.
 
     Bicubic, antialiased, without aligned corners, as in open_clip's loader and in the published
     MaskInversion code. For an equal grid the result is ``positions`` itself. The input is never
@@ -18,11 +19,12 @@ def resample_positions(
     """
     if grid == native_grid:
         return positions
-    cls_row, patch_rows = positions[:1], positions[1:]
+    patches = native_grid[0] * native_grid[1]
+    before, patch_rows = positions[:-patches], positions[-patches:]
     image = patch_rows.T.reshape(1, -1, *native_grid)
     # Not every device resizes in half precision.
     wide = torch.promote_types(image.dtype, torch.float32)
     resized = F.interpolate(
         image.to(wide), size=grid, mode="bicubic", antialias=True, align_corners=False
     )
-    return torch.cat([cls_row, resized.flatten(2)[0].T.to(positions.dtype)])
+    return torch.cat([before, resized.flatten(2)[0].T.to(positions.dtype)])

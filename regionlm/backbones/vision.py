@@ -22,16 +22,22 @@ _T = TypeVar("_T")
 _MOST_DERIVED = 64  # grids and merged weights remembered per backbone
 
 Pooling = Literal["cls", "mean"]
+"""Which tokens are pooled: the first, or the mean of the patches."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Everything after the input of the last block's attention. D: width, d: joint space."""
+    """Everything after the input of the last block's attention. D: width, d: joint space.
+
+    ``prefix`` is the number of tokens before the patches: [CLS] and registers, if there are any.
+    """
 
     block: BlockWeights
     norm: LayerNormWeights
     proj: Tensor  # [D, d]
     pooling: Pooling
+    prefix: int
+    proj_bias: Tensor | None = None  # [d]
 
     def at(self, grid: tuple[int, int]) -> Head:
         """The head for images of a patch grid (see ``BlockWeights.at``)."""
@@ -39,35 +45,37 @@ class Head:
 
     def readout(self, pooled: Tensor) -> Tensor:
         """A pooled token of the last block's output ``[..., D]`` to the joint space."""
-        return self.norm(pooled) @ self.proj
+        found = self.norm(pooled) @ self.proj
+        return found if self.proj_bias is None else found + self.proj_bias
 
     def pool(self, x: Tensor) -> Tensor:
         """The pooled token ``[B, D]`` of the last block's output ``[B, N, D]``."""
-        return x[:, 0] if self.pooling == "cls" else x[:, 1:].mean(1)
+        return x[:, self.pooled_tokens].mean(1)
 
     def embed(self, x: Tensor) -> Tensor:
         """Embeddings ``[B, d]``, unnormalised, of the last block's input ``[B, N, D]``."""
         x1, _ = self.block.attend(x)
         # Only pooled tokens are needed, and the MLP's last layer is affine: it can take their mean.
-        x1 = x1[:, :1] if self.pooling == "cls" else x1[:, 1:]
+        x1 = x1[:, self.pooled_tokens]
         hidden = self.block.hidden(self.block.mlp_input(x1))
         return self.readout(x1.mean(1) + self.block.mlp_output(hidden.mean(1)))
 
     @property
     def pooled_tokens(self) -> slice:
         """The tokens that ``pool`` reads."""
-        return slice(1, None) if self.pooling == "mean" else slice(0, 1)
+        return slice(self.prefix, None) if self.pooling == "mean" else slice(0, 1)
 
     @property
     def score_tokens(self) -> slice:
         """Tokens whose mean gives LeGrad's score: all tokens of a [CLS]-pooled model, as in the
         paper, and the pooled (patch) tokens of a mean-pooled one."""
-        return slice(1 if self.pooling == "mean" else 0, None)
+        return slice(self.prefix if self.pooling == "mean" else 0, None)
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """B images of one size after one trunk forward; tokens are [CLS], then patches row by row.
+    """B images of one size after one trunk forward; tokens are ``head.prefix`` others ([CLS],
+    registers), then patches row by row.
 
     ``embeddings [B, d]`` unnormalised; ``block_input [B, N, D]`` of the last block; ``residual
     [B, N, D]`` the stream after its attention; ``values [B, heads, N, dh]`` of that attention;
@@ -170,7 +178,7 @@ class VisionBackbone(ABC):
             without: number of last blocks to leave out.
 
         Returns:
-            Tokens ``[B, 1 + gh * gw, D]``, [CLS] first, and the patch grid (gh, gw).
+            Tokens ``[B, prefix + gh * gw, D]``, patches last, and the patch grid (gh, gw).
 
         Raises:
             InputError: as ``encode``.
@@ -215,7 +223,8 @@ class VisionBackbone(ABC):
         return replace(self.encode_tokens(x, grid), earlier=tuple(earlier))
 
     def encode_tokens(self, x: Tensor, grid: tuple[int, int]) -> EncodedImages:
-        """As `encode`, but starting from the trunk's tokens ``[B, 1 + gh * gw, D]``."""
+        """As `encode`, but starting from the trunk's tokens
+        ``[B, prefix + gh * gw, D]``."""
         with torch.inference_mode(False), torch.no_grad(), self._exact():
             return self._encode_block(x, grid, self.head())
 
@@ -262,7 +271,7 @@ class VisionBackbone(ABC):
         tokens = head.score_tokens
         score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(hidden[:, tokens].mean(1))
         pooled = score_mean
-        if self.pooling == "cls":
+        if head.pooling == "cls":
             pooled = residual[:, 0] + head.block.mlp_output(hidden[:, 0])
         return EncodedImages(
             head.readout(pooled), x, residual, values, pre_activation, score_mean,

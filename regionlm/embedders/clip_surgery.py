@@ -38,4 +38,6 @@ class ClipSurgery(DenseEmbedder):
             x1, v = block.attend(x)
             second = second + block.attention_output(F.scaled_dot_product_attention(v, v, v))
             x = block.after_mlp(x1)
-        return DenseFeatures(head.readout(second[:, 1:]), head.readout(head.pool(x)), grid)
+        return DenseFeatures(
+            head.readout(second[:, head.prefix :]), head.readout(head.pool(x)), grid
+        )

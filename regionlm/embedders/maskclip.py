@@ -27,4 +27,4 @@ class MaskClip(DenseEmbedder):
         tokens = head.block.attention_output(values)
         if not self.options.value_only:
             tokens = head.block.after_mlp(x + tokens)
-        return DenseFeatures(head.readout(tokens[:, 1:]), head.embed(x), grid)
+        return DenseFeatures(head.readout(tokens[:, head.prefix :]), head.embed(x), grid)

@@ -31,8 +31,8 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
     local``, both unnormalised.
 
     Global: before each of the last blocks every patch token is multiplied by the share of it that
-    the mask covers ([CLS] is not), then the model pools as usual; a mean-pooled model averages with
-    the same shares. Local: the masked crop (``MaskedCrop`` of extent ``"box"``).
+    the mask covers (other tokens are not), then the model pools as usual; a mean-pooled model
+    averages with the same shares. Local: the masked crop (``MaskedCrop`` of extent ``"box"``).
 
     The published code samples the mask bilinearly where we take its coverage, normalises with
     ImageNet's colours, and always masks from block 9, the third last of its ViT-B. Options:
@@ -71,15 +71,15 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
         blocks, head = self.backbone.blocks()[-self.options.masked_blocks :], self.backbone.head()
         found = []
         for shares in coverage.split(AT_ONCE):
-            cls = torch.ones_like(shares[:, :1])
-            factors = torch.cat([cls, shares], 1)[:, :, None]
+            kept = torch.ones_like(shares[:, :1]).expand(-1, head.prefix)
+            factors = torch.cat([kept, shares], 1)[:, :, None]
             x = tokens.expand(len(shares), -1, -1)
             for block in blocks:
                 x = block(x * factors)
             if head.pooling == "cls":
                 pooled = x[:, 0]
             else:
-                pooled = (x * factors)[:, 1:].sum(1) / shares.sum(1, keepdim=True)
+                pooled = (x * factors)[:, head.prefix :].sum(1) / shares.sum(1, keepdim=True)
             found.append(head.readout(pooled))
         return torch.cat(found)
 

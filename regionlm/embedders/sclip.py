@@ -23,4 +23,4 @@ class Sclip(DenseEmbedder):
         q, k, v = head.block.qkv(x)
         mixed = F.scaled_dot_product_attention(q, q, v) + F.scaled_dot_product_attention(k, k, v)
         tokens = head.block.after_mlp(x + head.block.attention_output(mixed))
-        return DenseFeatures(head.readout(tokens[:, 1:]), head.embed(x), grid)
+        return DenseFeatures(head.readout(tokens[:, head.prefix :]), head.embed(x), grid)

@@ -50,7 +50,7 @@ class AttentionMap:
         budget = budget or Budget.for_device(images.residual.device)
         wide = weights.mlp_to_heads.dtype
         residual, hidden = images.residual[index, rows], images.pre_activation[index, rows]
-        values = images.values[index, :, 1:].to(wide)  # the [CLS] column is dropped from the map
+        values = images.values[index, :, images.head.prefix :].to(wide)  # a map is of patches
         n, total = len(residual), images.residual.shape[1]
         per_mask = n * (2 * residual.shape[1] + hidden.shape[1] + len(values) * total)
         self.grid = images.grid

@@ -57,7 +57,7 @@ class CheferCam(AttentionMap):
             index,
             rows=rows,
             averaged=attention.shape[1],
-            factors=attention[:, :, 1:],
+            factors=attention[:, :, images.head.prefix :],
             score=score,
             weights=weights,
             masks=masks,

@@ -52,8 +52,9 @@ class GradCam:
         budget = budget or Budget.for_device(images.residual.device)
         block = images.head.block
         wide = torch.promote_types(images.residual.dtype, torch.float32)
-        hidden = block.hidden(images.pre_activation[index, 1:])
-        patches = images.residual[index, 1:] + block.mlp_output(hidden)
+        places = slice(images.head.prefix, None)
+        hidden = block.hidden(images.pre_activation[index, places])
+        patches = images.residual[index, places] + block.mlp_output(hidden)
         self._patches = patches.to(wide) * len(patches)  # the sum over equal gradients
         self._score = ScoreGradient(images, index, score, wide)
         self._relu = relu

@@ -24,14 +24,14 @@ def legrad_autograd(
 
     Args:
         head: ``ClipViT.head()``.
-        block_input: ``[1 + gh * gw, D]`` tokens of one image before the last block.
+        block_input: ``[prefix + gh * gw, D]`` tokens of one image before the last block.
         grid: (gh, gw).
         tokens: unit vectors of the joint space.
         score: as ``LeGrad``'s.
     """
     with torch.inference_mode(False), torch.enable_grad():
         _, gradient = attention_gradient(head, block_input, tokens, score)
-        return gradient.clamp(min=0).mean((1, 2))[:, 1:].view(-1, *grid)
+        return gradient.clamp(min=0).mean((1, 2))[:, head.prefix :].view(-1, *grid)
 
 
 def attention_gradient(

@@ -56,6 +56,8 @@ class ScoreGradient:
         self.direction: Tensor | None = None
         if (score or default_score(head)) == "cosine":
             f = norm(pooled) @ proj
+            if head.proj_bias is not None:
+                f = f + head.proj_bias.to(dtype)
             length = f.norm().clamp_min(torch.finfo(dtype).tiny)
             self.direction = f / length
             self.matrix = self.matrix / length

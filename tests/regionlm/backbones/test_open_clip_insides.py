@@ -127,7 +127,7 @@ def test_every_listed_model_is_read_or_refused(name):
         return
     quick = config.get("quick_gelu", False)
     exact = "gelu_tanh" if vision.get("act_kwargs") else "gelu"
-    assert tower.last_block().activation.kind == ("quick_gelu" if quick else exact)
+    assert tower.head().block.activation.kind == ("quick_gelu" if quick else exact)
     assert tower.image_size == (64, 64) and len(tower.blocks()) == 1
     assert insides.text_tokens(built) == 60
 
@@ -151,8 +151,9 @@ def test_models_are_built_as_open_clip_builds_them(tmp_path):
 def test_the_parts_of_a_tower():
     built = model()
     visual, tower = built.visual, insides.ImageTower(built.visual, "tiny")
-    shapes = [tower.patch_weight, tower.class_token, tower.positions, tower.projection]
-    assert [tuple(x.shape) for x in shapes] == [(32, 3, 8, 8), (32,), (17, 32), (32, 16)]
+    head = tower.head()
+    shapes = [tower.patch_weight, tower.prefix_tokens(), tower.positions(), head.proj]
+    assert [tuple(x.shape) for x in shapes] == [(32, 3, 8, 8), (1, 32), (17, 32), (32, 16)]
     assert (tower.patch_size, tower.image_size, tower.grid) == ((8, 8), (32, 32), (4, 4))
     assert tower.norm_before() is not None
     assert insides.ImageTower(model(vision_cfg={**VISION, "no_ln_pre": True}).visual, "x")\

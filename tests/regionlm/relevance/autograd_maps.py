@@ -19,8 +19,8 @@ def chefer_autograd(
     with torch.inference_mode(False), torch.enable_grad():
         attention, gradient = attention_gradient(head, block_input, tokens, score)
         relevance = (attention * gradient).clamp(min=0).mean(1)
-        rows = slice(1, None) if head.pooling == "mean" else slice(0, 1)
-        return relevance[:, rows].mean(1)[:, 1:].view(-1, *grid)
+        rows = slice(head.prefix, None) if head.pooling == "mean" else slice(0, 1)
+        return relevance[:, rows].mean(1)[:, head.prefix :].view(-1, *grid)
 
 
 def gradcam_autograd(
@@ -39,6 +39,6 @@ def gradcam_autograd(
         (gradient,) = torch.autograd.grad(
             score_sum(head, out, tokens, score), out, create_graph=True
         )
-        alpha = gradient[:, 1:].sum(1)
-        maps = torch.einsum("mnk,mk->mn", out.detach()[:, 1:], alpha).view(-1, *grid)
+        alpha = gradient[:, head.prefix :].sum(1)
+        maps = torch.einsum("mnk,mk->mn", out.detach()[:, head.prefix :], alpha).view(-1, *grid)
         return maps.clamp(min=0) if relu else maps

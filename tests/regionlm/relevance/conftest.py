@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from regionlm.backbones import ClipViT
+from tests.regionlm.tiny_timm import tiny_timm
 
 MODELS = [
     {"pool": "tok"},
@@ -13,12 +14,19 @@ MODELS = [
     {"pool": "tok", "quick_gelu": True, "mlp_ratio": 2.5, "norm_kwargs": {"eps": 1e-2}},
     {"pool": "tok", "patch_size": (8, 4), "head_width": 16},
 ]
+TIMM_MODELS = [
+    {"timm": {"reg_tokens": 2, "init_values": 0.3}},
+    {"timm": {"pool": "avg", "fc_norm": True, "class_token": False, "patch_size": (8, 4)}},
+    {"timm": {"pool": "avg", "fc_norm": True, "reg_tokens": 1}},
+]
 
 
-@pytest.fixture(params=MODELS, ids=str)
+@pytest.fixture(params=[*MODELS, *TIMM_MODELS], ids=str)
 def case(request, tiny_clip):
     """Backbone, its encoded images, the inputs of its last block, the patch grid; in float64."""
-    backbone = ClipViT(tiny_clip(**request.param).double())
+    timm = request.param.get("timm")
+    model = tiny_clip(**request.param) if timm is None else tiny_timm(**timm)
+    backbone = ClipViT(model.double())
     pixels = torch.randn(2, 3, 24, 40, dtype=torch.float64)
     with torch.no_grad():
         inputs, grid = backbone.trunk(pixels)

@@ -7,7 +7,7 @@ from regionlm.relevance import CheferCam, LeGrad
 def test_a_patch_that_nobody_attends_to_stays_dark(case, monkeypatch):
     encoded, token = case[1], torch.randn(1, 24, dtype=torch.float64)
     attention = encoded.attention(0, encoded.head.pooled_tokens)
-    attention[:, :, 3] = 0
+    attention[:, :, encoded.head.prefix + 2] = 0
     monkeypatch.setattr(EncodedImages, "attention", lambda *_: attention)
     cam = CheferCam(encoded)
     maps = cam.forward(token)

@@ -1,0 +1,180 @@
+"""All our knowledge of timm's ViTs, as image towers of open_clip, but for their blocks.
+
+tests/regionlm/backbones/test_timm_insides checks it against timm and open_clip themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regionlm.backbones.blocks import BlockWeights, LayerNormWeights, read_layer_norm
+from regionlm.backbones.timm_blocks import read_timm_block
+from regionlm.backbones.vision import Head, Pooling
+from regionlm.errors import ModelError
+
+_PARTS = ("patch_embed", "pos_embed", "num_prefix_tokens", "blocks", "norm", "fc_norm", "head")
+_POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean"}
+
+
+def is_timm_tower(visual: nn.Module | None) -> bool:
+    """Whether this is open_clip's wrapper of a timm model."""
+    return hasattr(visual, "trunk") and hasattr(visual, "head")
+
+
+class TimmTower:
+    """A `Tower`: the parts of open_clip's ``TimmModel`` around one of timm's ViTs.
+
+    Args:
+        visual: a model's ``visual``.
+        name: the model's name, for messages.
+
+    Raises:
+        ModelError: not a ViT, or one with a part that is not supported (the message names it).
+    """
+
+    def __init__(self, visual: nn.Module | None, name: str) -> None:
+        tower: Any = visual
+        self.module = tower
+        self._trunk: Any = tower.trunk
+        self._name = name
+        lacks = [part for part in _PARTS if getattr(self._trunk, part, None) is None]
+        if lacks:
+            kind = type(self._trunk).__name__
+            raise ModelError(f"{name}: expected a plain ViT of timm, found {kind} (no {lacks[0]})")
+        if getattr(self._trunk, "rope", None) is not None:
+            raise ModelError(f"{name}: has rotary positions, which are not supported")
+        self.prefix = int(self._trunk.num_prefix_tokens)
+        self.pooling: Pooling = self._read_pooling()
+        self._check_embedding()
+
+    @property
+    def patch_weight(self) -> Tensor:
+        """Convolution of the patches, ``[D, 3, P, P]``."""
+        return self._trunk.patch_embed.proj.weight
+
+    @property
+    def patch_bias(self) -> Tensor | None:
+        """Its bias ``[D]``."""
+        return self._trunk.patch_embed.proj.bias
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return tuple(self._trunk.patch_embed.proj.kernel_size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the model's input, without pixels that no patch covers.
+
+        Models with patches of 14 for images of 384 pixels drop the last 6.
+        """
+        (rows, columns), (height, width) = self.grid, self.patch_size
+        return rows * height, columns * width
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches per column and row of such an image."""
+        return tuple(self._trunk.patch_embed.grid_size)
+
+    @property
+    def dim(self) -> int:
+        """Width d of the joint space."""
+        projection = self._projection()
+        return len(self.patch_weight if projection is None else projection.weight)
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The model's preprocessing (mean and std), if it has any."""
+        return getattr(self.module, "preprocess_cfg", None) or {}
+
+    def prefix_tokens(self) -> Tensor:
+        """The class and register tokens, ``[prefix, D]``."""
+        tokens = [getattr(self._trunk, name, None) for name in ("cls_token", "reg_token")]
+        there = [token[0] for token in tokens if token is not None]
+        return torch.cat(there) if there else self.patch_weight.new_empty(0, len(self.patch_weight))
+
+    def positions(self) -> Tensor:
+        """``[gh * gw, D]``, or with ``prefix`` more in front."""
+        return self._trunk.pos_embed[0]
+
+    def norm_before(self) -> LayerNormWeights | None:
+        """The norm before the blocks; None if the model has none."""
+        return self._norm("norm_pre")
+
+    def blocks(self) -> list[BlockWeights]:
+        """The transformer blocks."""
+        return [self._block(number) for number in range(len(self._trunk.blocks))]
+
+    def head(self) -> Head:
+        """The last block and what follows it."""
+        projection = self._projection()
+        if projection is None:
+            raise ModelError(f"{self._name}: expected a projection after the pool, found none")
+        norm = self._norm("norm") or self._norm("fc_norm")
+        if norm is None:
+            raise ModelError(f"{self._name}: expected a LayerNorm after the blocks, found none")
+        return Head(
+            self._block(len(self._trunk.blocks) - 1),
+            norm,
+            projection.weight.T,
+            self.pooling,
+            self.prefix,
+            projection.bias,
+        )
+
+    def _block(self, number: int) -> BlockWeights:
+        return read_timm_block(self._trunk.blocks[number], f"{self._name}: block {number}")
+
+    def _norm(self, part: str) -> LayerNormWeights | None:
+        module = getattr(self._trunk, part, None)
+        if module is None or isinstance(module, nn.Identity):
+            return None
+        return read_layer_norm(module, f"{self._name}: {part}")
+
+    def _projection(self) -> Any:
+        """The linear layer after the pool: of the trunk or of open_clip; None if there is none."""
+        own = self._trunk.head
+        added = [layer for layer in self.module.head if not isinstance(layer, nn.Dropout)]
+        layers = [*([] if isinstance(own, nn.Identity) else [own]), *added]
+        if not layers:
+            return None
+        if len(layers) > 1 or not isinstance(layers[0], nn.Linear):
+            names = ", ".join(type(layer).__name__ for layer in layers)
+            raise ModelError(
+                f"{self._name}: expected a linear projection after the pool, found {names}"
+            )
+        return layers[0]
+
+    def _read_pooling(self) -> Pooling:
+        pool = getattr(self._trunk, "global_pool", None)
+        if getattr(self._trunk, "attn_pool", None) is not None:
+            pool = "attention"
+        has_prefix = getattr(self._trunk, "pool_include_prefix", False)
+        if pool not in _POOLINGS or (pool == "avg" and has_prefix):
+            raise ModelError(
+                f"{self._name}: expected a ViT pooled at [CLS] or over its patches, found a timm"
+                f" ViT with pooling {pool!r}"
+            )
+        if pool == "avg" and self._norm("norm") is not None:
+            raise ModelError(
+                f"{self._name}: expected the layer norm after the pool, found a timm ViT that"
+                " averages normalised patches"
+            )
+        return _POOLINGS[pool]
+
+    def _check_embedding(self) -> None:
+        patches: Any = self._trunk.patch_embed
+        convolution = getattr(patches, "proj", None)
+        if not isinstance(convolution, nn.Conv2d) or convolution.stride != convolution.kernel_size:
+            raise ModelError(
+                f"{self._name}: expected patches from one convolution, found"
+                f" {type(patches).__name__}"
+            )
+        if not isinstance(getattr(patches, "norm", None), nn.Identity | None):
+            raise ModelError(f"{self._name}: has a norm of its patches, which isn't supported")
+        rows, columns = self.grid
+        if len(self.positions()) not in (rows * columns, rows * columns + self.prefix):
+            raise ModelError(f"{self._name}: expected a position for each patch of its grid")

@@ -1,0 +1,51 @@
+"""Tiny random open_clip models whose image tower is one of timm's, known to timm by name."""
+
+import open_clip
+import torch
+from timm.models import register_model
+from timm.models.vision_transformer import VisionTransformer
+
+TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+_SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
+_OURS = ("num_classes", "global_pool", "class_token")  # the rest is about published weights
+_chosen: dict = {}
+
+
+@register_model
+def regionlm_tiny_vit(pretrained=False, **options):
+    """A plain ViT with a class token, or as ``tiny_timm`` chose."""
+    own = {key: options[key] for key in _OURS if key in options}
+    model = VisionTransformer(**{**_SIZES, **_chosen, **own})
+    model.default_cfg = {}
+    return model
+
+
+@register_model
+def regionlm_tiny_siglip(pretrained=False, **options):
+    """As SigLIP's image towers are."""
+    return regionlm_tiny_vit(**{"class_token": False, **options})
+
+
+def timm_config(
+    pool: str = "token", proj: str | None = None, name: str = "regionlm_tiny_vit"
+) -> dict:
+    """open_clip's ``model_cfg`` of such a model."""
+    vision = {"timm_model_name": name, "timm_pool": pool, "timm_proj": proj, "image_size": 32}
+    dim = 32 if proj == "none" else 24
+    return {"embed_dim": dim, "custom_text": True, "vision_cfg": vision, "text_cfg": dict(TEXT)}
+
+
+def tiny_timm(pool: str = "token", proj: str | None = None, seed: int = 0, **trunk):
+    """A random model, far from its initialisation; ``trunk``: options of timm's class."""
+    torch.manual_seed(seed)
+    config = timm_config(pool, proj)
+    config.pop("custom_text")
+    _chosen.update(trunk)
+    try:
+        model = open_clip.CustomTextCLIP(**config).eval()
+    finally:
+        _chosen.clear()
+    with torch.no_grad():
+        for parameter in model.visual.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
