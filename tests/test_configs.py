@@ -29,12 +29,10 @@ STAGES = (
     "[{steps: 1, batch: 4, size: 64, counts: [1.0], sides: [0.5, 0.9], patch_dropout: 0.5},"
     " {steps: 1, batch: 4, size: 192, negatives: 1}]"
 )
+SMALL_CLIP = ["--data.stages", STAGES, "--trainer.enable_progress_bar", "false"]
 MINI_OVERRIDES = {
-    "mini_clip": (
-        "clip",
-        "fit",
-        ["--data.stages", STAGES, "--trainer.enable_progress_bar", "false"],
-    ),
+    "mini_clip": ("clip", "fit", SMALL_CLIP),
+    "mini_siglip": ("clip", "fit", [*SMALL_CLIP, "--model.start", str(MINI / "backbone")]),
     "mini_decoder": ("decoder", None, SMALL_PAIRS),
     "mini_adapt": ("adapt", None, [*SMALL_PAIRS, "--inversion.steps", "2"]),
     "mini_bundle": ("bundle", None, []),
@@ -56,6 +54,13 @@ def _run(monkeypatch, name):
 def test_no_config_is_left_out():
     names = {path.stem for path in (CONFIGS / "train").rglob("*.yaml")}
     assert names == {*MINI_OVERRIDES, *FIT}
+
+
+def test_mini_siglips_config_trains(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _run(monkeypatch, "mini_siglip")
+    state = torch.load(next(tmp_path.rglob("*.ckpt")), weights_only=True)["state_dict"]
+    assert "clip.visual.attn_pool.query" in state and "clip.logit_bias" in state
 
 
 def test_configs_make_a_bundle(world, tmp_path, monkeypatch):

@@ -2,20 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from open_clip import CLIP
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD
 from regionlm.backbones.loading import WEIGHT_FILES
 from regionlm.extras import extra
+from training.mini.attention_start import attention_start
+from training.mini.losses import sigmoid_loss, softmax_loss
 from training.muon import MuonAdamW
 from training.world.scene_batches import CaptionBatches, Stage
 
@@ -23,9 +24,13 @@ with extra("train"):
     import lightning as L
 
 
-def mini_clip_config() -> dict[str, Any]:
-    """The open_clip model config of the mini CLIP."""
-    return json.loads((Path(__file__).parent / "clip.json").read_text())
+Head = Literal["mean", "attention"]
+_CONFIGS: dict[Head, str] = {"mean": "clip.json", "attention": "siglip.json"}
+
+
+def mini_clip_config(head: Head = "mean") -> dict[str, Any]:
+    """The open_clip model config of the mini CLIP that pools so."""
+    return json.loads((Path(__file__).parent / _CONFIGS[head]).read_text())
 
 
 class CaptionData(L.LightningDataModule):
@@ -48,7 +53,10 @@ class CaptionData(L.LightningDataModule):
 
 
 class ContrastiveClipModule(L.LightningModule):
-    """An open_clip model under the softmax contrastive loss; equal captions are all positives.
+    """An open_clip model under a contrastive loss; equal captions are all positives.
+
+    The loss is CLIP's, or SigLIP's for a model whose config has SigLIP's bias, as the one with the
+    attention head has.
 
     Args:
         stages: as in `CaptionData`; their steps set the learning-rate schedule.
@@ -59,6 +67,8 @@ class ContrastiveClipModule(L.LightningModule):
         decay: share of all steps in the final decay to zero.
         weight_decay: of the matrices.
         start: folder that `export` wrote, whose weights are trained further; None starts at random.
+            One that pools the mean also starts the attention head.
+        head: what pools the image: the mean of its patches, or attention.
     """
 
     def __init__(
@@ -70,18 +80,22 @@ class ContrastiveClipModule(L.LightningModule):
         decay: float = 0.4,
         weight_decay: float = 0.05,
         start: Path | None = None,
+        head: Head = "mean",
     ) -> None:
         super().__init__()
         self.lr, self.adamw_lr, self.weight_decay = lr, adamw_lr, weight_decay
         self.warmup, self.decay = warmup, decay
         self.total = sum(stage.steps for stage in stages)
-        config = mini_clip_config()
+        config = mini_clip_config(head)
         config["vision_cfg"]["patch_dropout"] = (
             0.5  # creates the layer; each stage sets its own share
         )
         self.clip = CLIP(**config)
         if start is not None:
-            self.clip.load_state_dict(load_file(start / WEIGHT_FILES[0]))
+            weights = load_file(start / WEIGHT_FILES[0])
+            if weights.keys() != self.clip.state_dict().keys():
+                weights = attention_start(weights, self.clip)
+            self.clip.load_state_dict(weights)
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor:
         """Contrastive loss of one batch."""
@@ -98,15 +112,13 @@ class ContrastiveClipModule(L.LightningModule):
         self.clip.visual.patch_dropout.prob = batch["patch_dropout"]
         # For so few tokens the plain form of attention is faster in bfloat16 than the fused one.
         with sdpa_kernel(SDPBackend.MATH):
-            images, words, scale = functional_call(self.clip, substitutes, (pixels, texts))
+            images, words, scale, *bias = functional_call(self.clip, substitutes, (pixels, texts))
         with torch.autocast(pixels.device.type, enabled=False):
             # [B, B + false captions]
             logits = scale.clamp(max=100.0) * images.float() @ words.float().T
         same = batch["same"]
-        targets = same / same.sum(1, keepdim=True)
         true = logits[:, : len(images)]
-        of_images = F.cross_entropy(logits, F.pad(targets, (0, logits.shape[1] - len(images))))
-        loss = (of_images + F.cross_entropy(true.T, targets)) / 2
+        loss = sigmoid_loss(logits + bias[0], same) if bias else softmax_loss(logits, same)
         top1 = same.gather(1, true.argmax(1, keepdim=True)).float().mean()
         # Share of an image's own false captions that fit it less well than the true one.
         false = logits[:, len(images) :].unflatten(1, (-1, len(images))).diagonal(0, 0, 2)
@@ -119,7 +131,7 @@ class ContrastiveClipModule(L.LightningModule):
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in self.clip.named_parameters():
-            inner = parameter.ndim == 2 and "embedding" not in name
+            inner = parameter.ndim == 2 and "embedding" not in name and "query" not in name
             (matrices if inner else others).append(parameter)
         optimizer = MuonAdamW(matrices, others, self.lr, self.adamw_lr, self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
