@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +20,8 @@ from regionlm.embedders.options import EMBEDDER_OPTIONS
 from regionlm.encoder import RegionEncoder
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.views import ImageLike
+from regionlm.pretrained.hub import BundleHubMixin
 from regionlm.relevance.explanation import Explanation
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
@@ -68,7 +66,7 @@ class RegionCaption:
         return self.explanation.heatmap
 
 
-class RegionCaptioner(RegionEncoder):
+class RegionCaptioner(BundleHubMixin, RegionEncoder):
     """Caption, match or embed regions of images with a frozen backbone and a prefix model.
 
     Args:
@@ -106,41 +104,26 @@ class RegionCaptioner(RegionEncoder):
         super().__init__(backbone, name=name)
         self.prefix_model, self.rescale, self.card = prefix_model, rescale, card
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path = "mini",
-        *,
-        prefix: str | None = None,
-        device: str | torch.device = "auto",
-        offline: bool = False,
-    ) -> Self:
-        """Load a bundle, as an instance of the class that this is called on.
-
-        Args:
-            source: ``"mini"`` (ships with the package), a preset of
-                ``regionlm.pretrained.presets``, a folder that ``save_pretrained`` wrote,
-                or a Hugging Face hub id of one.
-            prefix: which of the prefix model's prefixes; None takes the bundle's default.
-            device: ``"auto"`` takes CUDA, then MPS, then the CPU.
-            offline: only use files on this machine.
-
-        Raises:
-            ModelError, PrefixModelError: unknown name, or missing, damaged or mismatched files.
-        """
-        from regionlm.pretrained.sources import read_parts
-
-        return cls(**read_parts(source, prefix=prefix, device=device, offline=offline))
-
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(  # type: ignore[override]  # uploads are for push_to_hub
+        self, folder: str | Path, **hub: Any
+    ) -> None:
         """Write a bundle: weights, configuration, tokenizers. Whole or not at all.
 
+        Args:
+            folder: new, empty or that of an older bundle, which is replaced.
+            **hub: what `push_to_hub` of huggingface_hub passes on, all None: a bundle has a
+                configuration and a card of its own.
+
         Raises:
+            InputError: an option that has a value.
             ModelError, PrefixModelError: the folder holds something else or can't be written, or
                 the backbone's open_clip configuration isn't known.
         """
         from regionlm.pretrained.bundle import BundleParts, write_bundle
 
+        for option, value in hub.items():
+            if value is not None:
+                raise InputError(f"{option}: not an option of save_pretrained, which has folder")
         parts = BundleParts(
             backbone=self.backbone,
             prefix_model=self.prefix_model,
@@ -149,23 +132,6 @@ class RegionCaptioner(RegionEncoder):
             card=self.card,
         )
         write_bundle(parts, Path(folder))
-
-    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload a bundle, as `save_pretrained` writes it, to the Hugging Face hub.
-
-        Args:
-            repo_id: ``user/name``; made if there is none.
-            private: whether a new repository is.
-
-        Returns:
-            Address of the upload.
-
-        Raises:
-            InputError, ModelError: no hub id, not logged in, no network, or the hub refuses.
-        """
-        from regionlm.pretrained.hub import push
-
-        return push(self.save_pretrained, repo_id, private=private)
 
     def caption(
         self,

@@ -54,10 +54,19 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
     )
 
 
-def download_folder(hub_id: str, offline: bool) -> Path:
+def download_folder(
+    hub_id: str,
+    offline: bool,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+) -> Path:
     """Local folder of a hub repository, downloaded unless ``offline``.
 
-    If it has weights in several formats, only one is downloaded, and none of other frameworks.
+    If it has weights in several formats, only one is downloaded, and none of other frameworks. The
+    options are huggingface_hub's.
 
     Raises:
         ModelError: there is no such repository, on this machine or on the hub, or the download
@@ -66,27 +75,44 @@ def download_folder(hub_id: str, offline: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     if offline:
-        return _cached_folder(hub_id)
+        return _cached_folder(hub_id, revision, cache_dir)
     try:
-        files = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).list_repo_files(hub_id)
-        return Path(snapshot_download(hub_id, ignore_patterns=_needless(files)))
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+        files = api.list_repo_files(hub_id, revision=revision)
+        return Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                ignore_patterns=_needless(files),
+            )
+        )
     except Exception as error:  # no network, no such repository, disk full, and so on
-        raise ModelError(
-            f"no model {hub_id!r} on the hub ({type(error).__name__}); check it, or give a folder"
-        ) from error
+        raise not_found(hub_id, offline, error) from error
 
 
-def _cached_folder(hub_id: str) -> Path:
+def _cached_folder(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
     """A repository's folder in the hub's cache, even if it is incomplete."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in (CONFIG_FILE, CONFIG):
-        found = try_to_load_from_cache(hub_id, name)
+        found = try_to_load_from_cache(hub_id, name, cache_dir, revision)
         if isinstance(found, str):
             return Path(found).parent
-    raise ModelError(
-        f"no model {hub_id!r} in the local hub cache, and --offline was given; download it while"
-        " there is a network, or give a folder"
+    raise not_found(hub_id, offline=True)
+
+
+def not_found(hub_id: str, offline: bool, error: Exception | None = None) -> ModelError:
+    """What to raise about a hub repository that can't be downloaded, or isn't in the cache."""
+    if offline:
+        return ModelError(
+            f"no model {hub_id!r} in the local hub cache, and --offline was given; download it"
+            " while there is a network, or give a folder"
+        )
+    return ModelError(
+        f"no model {hub_id!r} on the hub ({type(error).__name__}); check it, or give a folder"
     )
 
 

@@ -72,5 +72,6 @@ def map_iou(relevance: Tensor, resize: GridToMask, masks: Tensor) -> Tensor:
     values = []
     for one, mask in zip(unit, masks, strict=True):  # one at a time: image-sized tensors
         predicted, here = resize.upsample(one[None])[0] > 0.5, mask.to(one.device)
-        values.append((predicted & here).sum() / (predicted | here).sum())
+        inside = torch.count_nonzero(predicted & here)  # twice as fast as a sum of bools
+        values.append(inside / torch.count_nonzero(predicted | here))
     return torch.stack(values)

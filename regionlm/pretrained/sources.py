@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefix_models.folders import CONFIG
 from regionlm.errors import ModelError
@@ -17,11 +18,31 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
+HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download")
+"""Options of a download from the hub, as huggingface_hub calls them."""
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Whether a model's name can only be that of a hub repository."""
+    named = isinstance(source, str) and source not in PRESETS and bool(_HUB_ID.fullmatch(source))
+    if not named or str(source).startswith((".", "~")) or Path(source).exists():
+        return False
+    from regionlm.backbones.loading import is_open_clip_name
+
+    return not is_open_clip_name(str(source))
+
 
 def read_parts(
-    source: str | Path, *, prefix: str | None, device: str | torch.device, offline: bool
+    source: str | Path,
+    *,
+    prefix: str | None,
+    device: str | torch.device,
+    offline: bool,
+    hub: Mapping[str, Any] | None = None,
 ) -> BundleParts:
     """Read the parts of a bundle or preset; arguments as in ``RegionCaptioner.from_pretrained``.
+
+    ``hub``: options of a download, by their names in ``HUB_OPTIONS``.
 
     Raises:
         ModelError, PrefixModelError: the source is unknown or a model of another kind, or files are
@@ -29,7 +50,7 @@ def read_parts(
     """
     if source in PRESETS:
         return read_preset(str(source), prefix=prefix, device=device, offline=offline)
-    folder = find_folder(source, offline)
+    folder = find_folder(source, offline, hub=hub)
     if is_llava(folder):
         raise ModelError(
             f"{source}: is a LLaVA, {SPACELESS}; use LlavaCaptioner.from_pretrained, or regionlm"
@@ -38,13 +59,20 @@ def read_parts(
     return read_bundle(folder, prefix=prefix, device=device, offline=offline)
 
 
-def find_folder(source: str | Path, offline: bool, *, captions: bool = True) -> Path:
+def find_folder(
+    source: str | Path,
+    offline: bool,
+    *,
+    captions: bool = True,
+    hub: Mapping[str, Any] | None = None,
+) -> Path:
     """Return the folder of a model that is not a preset, after a download if necessary.
 
     Args:
         source: mini, a folder or a hub id.
         offline: use only files on this machine.
         captions: whether the model should caption; if not, it should embed images and texts.
+        hub: as in `read_parts`.
 
     Raises:
         ModelError: there is no such model, here or on the hub, or it is of an unsuitable kind.
@@ -58,8 +86,8 @@ def find_folder(source: str | Path, offline: bool, *, captions: bool = True) -> 
     if here and not Path(source).exists():
         raise ModelError(f"there is no folder {str(source)!r}: check the path")
     _refuse_open_clip_name(str(source))
-    if isinstance(source, str) and _HUB_ID.fullmatch(source) and not Path(source).exists():
-        return _download(source, offline, captions)
+    if is_hub_id(source):
+        return _download(str(source), offline, captions, hub or {})
     others = "the folder of a bundle or of a LLaVA"
     if not captions:
         others = "an open_clip name such as ViT-B-32/openai, the folder of a bundle or of a CLIP"
@@ -79,14 +107,14 @@ def _refuse_open_clip_name(source: str) -> None:
         )
 
 
-def _download(hub_id: str, offline: bool, captions: bool) -> Path:
+def _download(hub_id: str, offline: bool, captions: bool, hub: Mapping[str, Any]) -> Path:
     from huggingface_hub import hf_hub_download
 
     from regionlm.backbones.published_weights import download_folder
 
     try:
-        config = Path(hf_hub_download(hub_id, CONFIG, local_files_only=offline))
+        config = Path(hf_hub_download(hub_id, CONFIG, local_files_only=offline, **hub))
     except Exception:  # no such file, repository or network: reported when the folder is downloaded
-        return download_folder(hub_id, offline)
+        return download_folder(hub_id, offline, **hub)
     refuse_other_models(config.parent, hub_id, captions=captions)  # before gigabytes are fetched
-    return download_folder(hub_id, offline)
+    return download_folder(hub_id, offline, **hub)

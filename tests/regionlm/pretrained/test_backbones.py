@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import open_clip
@@ -154,116 +152,37 @@ def test_what_is_no_backbone(tmp_path):
 # --- the hub
 
 
-class Hub(ThreadingHTTPServer):
-    """The hub's part of a download: one repository's files, and which of them were asked for."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.files, self.fetched = files, set[str]()
-
-
-class Answers(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path, _, _ = self.path.partition("?")
-        if path.startswith("/api/models/me/mine/tree/"):
-            sizes = {name: len(data) for name, data in self.server.files.items()}
-            files = [
-                {"type": "file", "path": name, "size": sizes[name], "oid": ""} for name in sizes
-            ]
-            self._say(json.dumps(files).encode())
-            return
-        if path.startswith("/api/models/me/mine"):
-            siblings = [{"rfilename": name} for name in self.server.files]
-            about = {"id": "me/mine", "modelId": "me/mine", "sha": COMMIT, "siblings": siblings}
-            self._say(json.dumps(about).encode())
-            return
-        name = path.rpartition("/")[2]
-        if "/resolve/" in path and name in self.server.files:
-            self.server.fetched.add(name)
-            self._say(self.server.files[name], name)
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def _say(self, data: bytes, tag: str = "") -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{tag}"')
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Starts a hub with the files of a folder; its cache is empty."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    started = []
-
-    def start(folder: Path) -> Hub:
-        hub = Hub({path.name: path.read_bytes() for path in folder.iterdir()})
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{hub.server_port}"
-        monkeypatch.setenv("HF_ENDPOINT", url)
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        started.append(hub)
-        return hub
-
-    yield start
-    for hub in started:
-        hub.shutdown()
-        hub.server_close()
-
-
-def test_one_format_of_the_weights_is_downloaded(clip, hub, tmp_path):
+def test_one_format_of_the_weights_is_downloaded(clip, hub_of, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     save_file(clip.state_dict(), folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
     for name in ("open_clip_pytorch_model.bin", "pytorch_model.bin", "tf_model.h5"):
         (folder / name).write_bytes(b"the same again")
-    served = hub(folder)
+    served = hub_of(folder)
     assert is_same(load_backbone("hf-hub:me/mine", device="cpu"), clip)
     assert served.fetched == {"open_clip_model.safetensors", "open_clip_config.json"}
     assert is_same(read("me/mine"), clip) and is_same(read("hf-hub:me/mine"), clip)  # offline
 
 
-def test_other_models_are_refused_before_their_weights_are_downloaded(hub, tmp_path):
+def test_other_models_are_refused_before_their_weights_are_downloaded(hub_of, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
     (folder / "model.safetensors").write_bytes(b"gigabytes")
-    served = hub(folder)
+    served = hub_of(folder)
     refused("me/mine: is Qwen2-VL", "me/mine", offline=False)
     assert served.fetched == {"config.json"}
 
 
-def test_sharded_weights_of_the_hub_in_one_format_only(hub, tmp_path):
+def test_sharded_weights_of_the_hub_in_one_format_only(hub_of, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     kept = {"config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
             "model.safetensors.index.json"}  # fmt: skip
     for name in (*kept, "pytorch_model-00001-of-00001.bin", "flax_model.msgpack"):
         (folder / name).write_bytes(b"{}")
-    served = hub(folder)
+    served = hub_of(folder)
     assert {path.name for path in download_folder("me/mine", offline=False).iterdir()} == kept
     assert served.fetched == kept
 

@@ -1,4 +1,4 @@
-"""push_to_hub against a hub of our own on this machine, which keeps what arrives."""
+"""Uploads to and downloads from hubs of our own on this machine; one keeps what arrives."""
 
 import base64
 import hashlib
@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from regionlm import RegionCaptioner
-from regionlm.errors import ModelError
+from regionlm.errors import InputError, ModelError
 
 TOKEN = "hf_of_nobody"
+COMMIT = "1" * 40
 
 
 class Hub(ThreadingHTTPServer):
@@ -29,6 +30,7 @@ class Hub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.files: dict[str, bytes] = {}
         self.refused: int | None = None
+        self.message = ""
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -75,6 +77,8 @@ class Answers(BaseHTTPRequestHandler):
             self.server.files[value["path"]] = base64.b64decode(value["content"])
         elif key == "lfsFile":
             self.server.files[value["path"]] = self.server.blobs[value["oid"]]
+        elif key == "header":
+            self.server.message = value["summary"]
 
     def _say(self, answer: dict, status: int = 200) -> None:
         data = json.dumps(answer).encode()
@@ -95,7 +99,7 @@ def hub(request, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", request.param == "lfs")
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with Hub(request.param) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -136,3 +140,43 @@ def test_a_hub_that_refuses_is_one_line(status, hub):
     with pytest.raises(ModelError, match=r"^cannot push to me/mine: ") as raised:
         captioner.push_to_hub("me/mine")
     assert "\n" not in str(raised.value) and not hub.files
+
+
+def test_branch_message_and_token_reach_the_hub(hub, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    captioner = RegionCaptioner.from_pretrained("mini", device="cpu")
+    captioner.push_to_hub("me/mine", token=TOKEN, commit_message="Better", branch="main")
+    assert hub.message == "Better"
+
+
+class Mine(RegionCaptioner):
+    pass
+
+
+def test_a_bundle_is_downloaded_at_a_revision(hub_of, tmp_path):
+    RegionCaptioner.from_pretrained("mini", device="cpu").save_pretrained(tmp_path / "saved")
+    served = hub_of(tmp_path / "saved")
+    found = Mine.from_pretrained(
+        "me/mine", device="cpu", revision="v1", cache_dir=tmp_path / "cache"
+    )
+    assert type(found) is Mine and found.name == "mini"
+    assert served.revisions <= {"v1", COMMIT} and "v1" in served.revisions
+    assert not (tmp_path / "hub").exists()
+    again = {"revision": "v1", "cache_dir": tmp_path / "cache", "offline": True}
+    assert Mine.from_pretrained("me/mine", device="cpu", **again).name == "mini"
+    with pytest.raises(ModelError, match="local hub cache"):
+        Mine.from_pretrained("me/mine", revision="v2", cache_dir=tmp_path / "cache", offline=True)
+
+
+def test_options_of_the_hub_are_for_hub_ids():
+    with pytest.raises(InputError, match=r"^revision: only a hub id has one, and mini is none"):
+        RegionCaptioner.from_pretrained("mini", revision="v1")
+    with pytest.raises(InputError, match=r"^revison: not an option of from_pretrained"):
+        RegionCaptioner.from_pretrained("me/mine", revison="v1")
+
+
+def test_save_pretrained_has_no_options_of_the_hub(tmp_path):
+    captioner = RegionCaptioner.from_pretrained("mini", device="cpu")
+    with pytest.raises(InputError, match=r"^push_to_hub: not an option of save_pretrained"):
+        captioner.save_pretrained(tmp_path / "saved", push_to_hub=True)
+    assert not (tmp_path / "saved").exists()
