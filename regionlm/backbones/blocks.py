@@ -7,7 +7,7 @@ its attention class, and of hooks on the caller's model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -112,8 +112,8 @@ class BlockWeights:
     """
 
     norm_1: LayerNormWeights
-    qkv_weight: Tensor  # [3A, D], rows q, k, v
-    qkv_bias: Tensor | None
+    qkv_weight: Tensor | Sequence[Tensor]  # [3A, D], rows q, k, v; or each by itself
+    qkv_bias: Tensor | Sequence[Tensor | None] | None  # of that form
     out_weight: Tensor  # [D, A]
     out_bias: Tensor | None
     heads: int
@@ -140,13 +140,24 @@ class BlockWeights:
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values ``[B, heads, N, D / heads]`` of the block's input ``[B, N, D]``."""
-        packed = F.linear(self.norm_1(x), self.qkv_weight, self.qkv_bias)
-        q, k, v = packed.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
+            for part in self._projections(self.norm_1(x))
+        )
         q = q if self.norm_query is None else self.norm_query(q)
         k = k if self.norm_key is None else self.norm_key(k)
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         return q, k, v
+
+    def _projections(self, x: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values ``[B, N, A]`` of the normalised input."""
+        weight, bias = self.qkv_weight, self.qkv_bias
+        if isinstance(weight, Tensor):
+            assert not isinstance(bias, Sequence)
+            return F.linear(x, weight, bias).chunk(3, -1)
+        biases = bias if isinstance(bias, Sequence) else [None] * 3
+        return [F.linear(x, one, own) for one, own in zip(weight, biases, strict=True)]
 
     def attention(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
         """Attention ``[B, heads, r, N]`` after softmax, float32 or wider, of the queries ``rows``

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from prefix_models.lm.calling import in_eval_mode
-from regionlm.backbones.blocks import Activation, BlockWeights, read_layer_norm
+from regionlm.backbones.blocks import BlockWeights, read_layer_norm
+from regionlm.backbones.hf_blocks import read_hf_block
 from regionlm.backbones.vision import Head, VisionBackbone
 from regionlm.errors import InputError, ModelError
-
-_ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 class HfClipViT(VisionBackbone):
@@ -40,20 +39,18 @@ class HfClipViT(VisionBackbone):
         kind = getattr(config, "model_type", type(tower).__name__)
         if kind != "clip_vision_model":
             raise ModelError(f"{name}: expected CLIP's image tower (clip_vision_model), got {kind}")
-        if config.hidden_act not in _ACTIVATIONS:
-            raise ModelError(f"{name}: expected GELU or QuickGELU, found {config.hidden_act}")
         side, patch = config.image_size, config.patch_size
         super().__init__(name, {"size": side})
         self._tower = tower
         self._parts: Any = getattr(
             tower, "vision_model", tower
         )  # transformers 4 had one more level
-        self._activation = Activation(_ACTIVATIONS[config.hidden_act])
         self.dim = self.width = config.hidden_size
         self.heads: int = config.num_attention_heads
         self.patch_size, self.default_size = (patch, patch), (side, side)
         self.mean, self.std = tuple(mean), tuple(std)
         self.pooling = "cls"
+        self.head()  # refuses what can't be read
 
     @property
     def tower(self) -> nn.Module:
@@ -71,7 +68,7 @@ class HfClipViT(VisionBackbone):
         return self._parts.post_layernorm.weight.dtype
 
     def blocks(self) -> list[BlockWeights]:
-        """The transformer blocks; weights of queries, keys and values are packed copies."""
+        """The transformer blocks."""
         return [self._block(number) for number in range(len(self._parts.encoder.layers))]
 
     def head(self) -> Head:
@@ -108,27 +105,5 @@ class HfClipViT(VisionBackbone):
         )
 
     def _block(self, number: int) -> BlockWeights:
-        layer, where = self._parts.encoder.layers[number], f"{self.name}: block {number}"
-        attention, mlp = layer.self_attn, layer.mlp
-        parts = [attention.q_proj, attention.k_proj, attention.v_proj]
-
-        def packed(name: str) -> Tensor:
-            sources = [getattr(part, name) for part in parts]
-            return self.derived(f"qkv {name} {number}", sources, lambda: torch.cat(sources))
-
-        return BlockWeights(
-            norm_1=read_layer_norm(layer.layer_norm1, f"{where}.layer_norm1"),
-            qkv_weight=packed("weight"),
-            qkv_bias=packed("bias"),
-            out_weight=attention.out_proj.weight,
-            out_bias=attention.out_proj.bias,
-            heads=self.heads,
-            scale_attention=None,
-            norm_2=read_layer_norm(layer.layer_norm2, f"{where}.layer_norm2"),
-            fc_weight=mlp.fc1.weight,
-            fc_bias=mlp.fc1.bias,
-            activation=self._activation,
-            proj_weight=mlp.fc2.weight,
-            proj_bias=mlp.fc2.bias,
-            scale_mlp=None,
-        )
+        where = f"{self.name}: block {number}"
+        return read_hf_block(self._parts.encoder.layers[number], where)

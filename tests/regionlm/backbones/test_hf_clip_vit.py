@@ -67,7 +67,7 @@ def test_embeds_as_the_tower_pools(activation):
     found = backbone(model)
     torch.testing.assert_close(found.embed_images(pixels), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.encode(pixels).embeddings, expected, atol=1e-5, rtol=1e-5)
-    assert found.blocks()[-1].qkv_weight is found.head().block.qkv_weight
+    assert found.blocks()[-1].out_weight is found.head().block.out_weight
 
 
 def test_inverts_as_the_same_weights_in_open_clip_do():
@@ -98,7 +98,7 @@ def test_changed_weights_are_seen():
 def test_what_it_does_not_take():
     with pytest.raises(InputError, match="takes 32 x 32 pixels only, got 48 x 32"):
         backbone(tower()).encode(torch.randn(1, 3, 48, 32))
-    with pytest.raises(ModelError, match="expected GELU or QuickGELU, found relu"):
+    with pytest.raises(ModelError, match="expected GELU, QuickGELU or SiLU, found ReLU"):
         backbone(tower("relu"))
     siglip = SiglipVisionModel(
         SiglipVisionConfig(num_attention_heads=4, image_size=32, patch_size=8, **SIZES)
