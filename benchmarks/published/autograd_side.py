@@ -50,10 +50,11 @@ class _Problem:
     """One image, M masks: the last block's graph, from its attention to the pooled output."""
 
     def __init__(self, backbone: ClipViT, pixels: Tensor, masks: Tensor) -> None:
-        self.masks, self.patch, self.head = masks, backbone.patch_size, backbone.head()
-        block = self.head.block
+        self.masks, self.patch = masks, backbone.patch_size
         with torch.no_grad():
             x, self.grid = backbone.trunk(pixels.expand(len(masks), -1, -1, -1))
+            self.head = backbone.head().at(self.grid)
+            block = self.head.block
             self.start = self.head.embed(x)
             queries, keys, values = block.qkv(x)
             logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5

@@ -154,5 +154,5 @@ class ClipViT(VisionBackbone):
         x = x if norm is None else norm(x)
         blocks = parts.blocks()
         for block in blocks[: len(blocks) - without]:
-            x = block(x)
+            x = block.at(grid)(x)
         return x, grid

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights, read_layer_norm
-from regionlm.backbones.timm_blocks import read_timm_block
+from regionlm.backbones.timm_blocks import read_rotary, read_timm_block
 from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
 
@@ -44,8 +44,6 @@ class TimmTower:
         if lacks:
             kind = type(self._trunk).__name__
             raise ModelError(f"{name}: expected a plain ViT of timm, found {kind} (no {lacks[0]})")
-        if getattr(self._trunk, "rope", None) is not None:
-            raise ModelError(f"{name}: has rotary positions, which are not supported")
         self.prefix = int(self._trunk.num_prefix_tokens)
         self.pooling: Pooling = self._read_pooling()
         self._check_embedding()
@@ -126,7 +124,10 @@ class TimmTower:
         )
 
     def _block(self, number: int) -> BlockWeights:
-        return read_timm_block(self._trunk.blocks[number], f"{self._name}: block {number}")
+        rope = getattr(self._trunk, "rope", None)
+        rotary = None if rope is None else read_rotary(rope, number)
+        block = self._trunk.blocks[number]
+        return read_timm_block(block, f"{self._name}: block {number}", rotary)
 
     def _norm(self, part: str) -> LayerNormWeights | None:
         module = getattr(self._trunk, part, None)

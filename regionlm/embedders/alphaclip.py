@@ -108,8 +108,8 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         """Embeddings ``[m, d]`` of one image under float masks ``[m, H, W]`` of its size."""
         alpha = ((masks - ALPHA_MEAN) / ALPHA_STD).to(self.alpha_weight)
         added = F.conv2d(alpha[:, None], self.alpha_weight, stride=self.backbone.patch_size)
-        x, _ = self._tuned.trunk(pixels[None], added=added.flatten(2).transpose(1, 2))
-        return self.backbone.head().embed(x)
+        x, grid = self._tuned.trunk(pixels[None], added=added.flatten(2).transpose(1, 2))
+        return self.backbone.head().at(grid).embed(x)
 
 
 def read_alphaclip(path: Path) -> tuple[dict[str, Tensor], Tensor]:

@@ -35,7 +35,7 @@ class ClipSurgery(DenseEmbedder):
         x, grid = self.backbone.trunk(pixels, without=self.options.blocks)
         head, second = self.backbone.head(), x
         for block in self.backbone.blocks()[-self.options.blocks :]:
-            x1, v = block.attend(x)
+            x1, v = block.at(grid).attend(x)
             second = second + block.attention_output(F.scaled_dot_product_attention(v, v, v))
             x = block.after_mlp(x1)
         return DenseFeatures(

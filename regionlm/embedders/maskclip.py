@@ -22,7 +22,7 @@ class MaskClip(DenseEmbedder):
     def features(self, pixels: Tensor) -> DenseFeatures:
         """See ``DenseEmbedder.features``."""
         x, grid = self.backbone.trunk(pixels)
-        head = self.backbone.head()
+        head = self.backbone.head().at(grid)
         _, _, values = head.block.qkv(x)
         tokens = head.block.attention_output(values)
         if not self.options.value_only:

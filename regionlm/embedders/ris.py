@@ -56,7 +56,7 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
         v = self.options.v
         coverage = mask_coverage(masks, seen.grid).to(seen.tokens)
         everything = torch.ones_like(coverage[:1])  # masks nothing: the image embedding
-        found = self._masked(seen.tokens, torch.cat([everything, coverage]))
+        found = self._masked(seen, torch.cat([everything, coverage]))
         regions = v * found[1:]
         if v < 1:
             regions = regions + (1 - v) * self._crops(image, masks)
@@ -66,16 +66,16 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
     def _key(self) -> tuple[Hashable, ...]:
         return (TrunkTokens, self.options.masked_blocks)
 
-    def _masked(self, tokens: Tensor, coverage: Tensor) -> Tensor:
-        """Global features ``[M, d]`` of one image's ``tokens [N, D]`` under ``coverage [M, n]``."""
+    def _masked(self, seen: TrunkTokens, coverage: Tensor) -> Tensor:
+        """Global features ``[M, d]`` of one image under ``coverage [M, n]``."""
         blocks, head = self.backbone.blocks()[-self.options.masked_blocks :], self.backbone.head()
         found = []
         for shares in coverage.split(AT_ONCE):
             kept = torch.ones_like(shares[:, :1]).expand(-1, head.prefix)
             factors = torch.cat([kept, shares], 1)[:, :, None]
-            x = tokens.expand(len(shares), -1, -1)
+            x = seen.tokens.expand(len(shares), -1, -1)
             for block in blocks:
-                x = block(x * factors)
+                x = block.at(seen.grid)(x * factors)
             if head.pooling == "cls":
                 pooled = x[:, 0]
             else:

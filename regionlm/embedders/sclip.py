@@ -19,7 +19,7 @@ class Sclip(DenseEmbedder):
     def features(self, pixels: Tensor) -> DenseFeatures:
         """See ``DenseEmbedder.features``."""
         x, grid = self.backbone.trunk(pixels)
-        head = self.backbone.head()
+        head = self.backbone.head().at(grid)
         q, k, v = head.block.qkv(x)
         mixed = F.scaled_dot_product_attention(q, q, v) + F.scaled_dot_product_attention(k, k, v)
         tokens = head.block.after_mlp(x + head.block.attention_output(mixed))

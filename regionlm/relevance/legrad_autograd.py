@@ -30,7 +30,7 @@ def legrad_autograd(
         score: as ``LeGrad``'s.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        _, gradient = attention_gradient(head, block_input, tokens, score)
+        _, gradient = attention_gradient(head.at(grid), block_input, tokens, score)
         return gradient.clamp(min=0).mean((1, 2))[:, head.prefix :].view(-1, *grid)
 
 

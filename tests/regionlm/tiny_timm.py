@@ -3,10 +3,16 @@
 import open_clip
 import torch
 from timm.models import register_model
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
 TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 _SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
+#: Of the blocks of EVA-02, and what Perception Encoders have.
+EVA02 = {"swiglu_mlp": True, "scale_mlp": True, "scale_attn_inner": True, "qkv_fused": False,
+         "use_rot_pos_emb": True, "ref_feat_shape": (2, 2)}  # fmt: skip
+PE = {"attn_type": "rope", "use_pre_transformer_norm": True, "use_rot_pos_emb": True,
+      "ref_feat_shape": (4, 4), "rope_grid_offset": 1.0, "rope_grid_indexing": "xy"}  # fmt: skip
 _OURS = ("num_classes", "global_pool", "class_token")  # the rest is about published weights
 _chosen: dict = {}
 
@@ -16,6 +22,15 @@ def regionlm_tiny_vit(pretrained=False, **options):
     """A plain ViT with a class token, or as ``tiny_timm`` chose."""
     own = {key: options[key] for key in _OURS if key in options}
     model = VisionTransformer(**{**_SIZES, **_chosen, **own})
+    model.default_cfg = {}
+    return model
+
+
+@register_model
+def regionlm_tiny_eva(pretrained=False, **options):
+    """A ViT of timm's ``Eva``."""
+    own = {key: options[key] for key in _OURS if key in options}
+    model = Eva(**{**_SIZES, **_chosen, **own})
     model.default_cfg = {}
     return model
 
@@ -35,10 +50,16 @@ def timm_config(
     return {"embed_dim": dim, "custom_text": True, "vision_cfg": vision, "text_cfg": dict(TEXT)}
 
 
-def tiny_timm(pool: str = "token", proj: str | None = None, seed: int = 0, **trunk):
+def tiny_timm(
+    pool: str = "token",
+    proj: str | None = None,
+    seed: int = 0,
+    name: str = "regionlm_tiny_vit",
+    **trunk,
+):
     """A random model, far from its initialisation; ``trunk``: options of timm's class."""
     torch.manual_seed(seed)
-    config = timm_config(pool, proj)
+    config = timm_config(pool, proj, name)
     config.pop("custom_text")
     _chosen.update(trunk)
     try:

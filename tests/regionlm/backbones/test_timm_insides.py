@@ -10,7 +10,7 @@ from torch import nn
 
 from regionlm.backbones import ClipViT
 from regionlm.errors import ModelError
-from tests.regionlm.tiny_timm import tiny_timm
+from tests.regionlm.tiny_timm import EVA02, PE, tiny_timm
 
 SUPPORTED = [
     {},
@@ -22,6 +22,12 @@ SUPPORTED = [
     {"pool": "avg", "fc_norm": True, "reg_tokens": 2},
     {"init_values": 0.3, "pre_norm": True, "act_layer": "quick_gelu"},
     {"act_layer": "gelu_tanh", "patch_size": (8, 4), "mlp_ratio": 2.5},
+    {"qk_norm": True, "scale_attn_norm": True, "scale_mlp_norm": True},
+    {"name": "regionlm_tiny_eva", "init_values": 0.5, "qkv_bias": True},
+    {"name": "regionlm_tiny_eva", **EVA02},
+    {"name": "regionlm_tiny_eva", **PE, "num_reg_tokens": 2},
+    {"name": "regionlm_tiny_eva", **PE, "pool": "avg"},
+    {"name": "regionlm_tiny_eva", "rope_type": "mixed", "use_rot_pos_emb": True},
 ]
 
 
@@ -44,7 +50,15 @@ def test_embeddings_are_open_clips_own(options):
         assert torch.equal(tensor, before[name])
 
 
-@pytest.mark.parametrize("options", [{"reg_tokens": 3}, {"no_embed_class": True}], ids=str)
+OTHER_SIZES = [
+    {"reg_tokens": 3},
+    {"no_embed_class": True},
+    {"name": "regionlm_tiny_eva", **EVA02},
+    {"name": "regionlm_tiny_eva", **PE},
+]
+
+
+@pytest.mark.parametrize("options", OTHER_SIZES, ids=str)
 def test_other_sizes_are_timms_own(options):
     """timm's own resampling of positions, where the model was built to allow other sizes."""
     model = tiny_timm(dynamic_img_size=True, **options)
@@ -69,7 +83,6 @@ def test_pixels_that_no_patch_covers_are_not_counted():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"qk_norm": True}, "q_norm"),
         ({"block_fn": ResPostBlock}, "ResPostBlock"),
         ({"norm_layer": "rmsnorm"}, "LayerNorm"),
         ({"pool": "avg", "fc_norm": False}, "layer norm after the pool"),

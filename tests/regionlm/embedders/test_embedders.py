@@ -34,6 +34,7 @@ from regionlm.embedders.options import (
 from regionlm.errors import InputError, ModelError
 from regionlm.relevance import RELEVANCE
 from regionlm.relevance import Score as WantedScore
+from tests.regionlm.tiny_timm import EVA02, tiny_timm
 
 PAINTERS = {"crop", "masked_crop", "red_circle", "fgvp", "ris"}  # they need the picture itself
 TAKE_PIXELS = [name for name in EMBEDDERS if name not in PAINTERS]
@@ -46,10 +47,14 @@ def assert_same(found, wanted, atol=1e-5):
 
 
 @pytest.mark.parametrize("name", EMBEDDERS)
-@pytest.mark.parametrize("pool", ["tok", "avg"])
+@pytest.mark.parametrize("kind", ["tok", "avg", "rotary"])
 @pytest.mark.parametrize("size", [None, (24, 40)], ids=str)
-def test_one_interface(make, tiny_clip, picture, masks, name, pool, size):
-    backbone = ClipViT(tiny_clip(pool), inversion_defaults={"size": 32, "steps": 2})
+def test_one_interface(make, tiny_clip, picture, masks, name, kind, size):
+    if kind == "rotary" and name == "alphaclip":
+        pytest.skip("published for OpenAI's models only")
+    rotary = {"name": "regionlm_tiny_eva", **EVA02}
+    model = tiny_timm(**rotary) if kind == "rotary" else tiny_clip(kind)
+    backbone = ClipViT(model, inversion_defaults={"size": 32, "steps": 2})
     embedder = make(name, backbone, size=size)
     assert isinstance(embedder, Embedder) and embedder.size == (size or (32, 32))
     found = embedder(picture, masks)

@@ -17,7 +17,7 @@ def chefer_autograd(
 ) -> Tensor:
     """CheferCAM's maps; arguments and result as ``legrad_autograd``."""
     with torch.inference_mode(False), torch.enable_grad():
-        attention, gradient = attention_gradient(head, block_input, tokens, score)
+        attention, gradient = attention_gradient(head.at(grid), block_input, tokens, score)
         relevance = (attention * gradient).clamp(min=0).mean(1)
         rows = slice(head.prefix, None) if head.pooling == "mean" else slice(0, 1)
         return relevance[:, rows].mean(1)[:, head.prefix :].view(-1, *grid)
@@ -35,7 +35,7 @@ def gradcam_autograd(
     """GradCAM's maps; arguments and result as ``legrad_autograd``."""
     with torch.inference_mode(False), torch.enable_grad():
         x = block_input.detach().clone()[None].expand(len(tokens), -1, -1)
-        out = head.block(x).detach().requires_grad_()
+        out = head.at(grid).block(x).detach().requires_grad_()
         (gradient,) = torch.autograd.grad(
             score_sum(head, out, tokens, score), out, create_graph=True
         )

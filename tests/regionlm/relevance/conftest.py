@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from regionlm.backbones import ClipViT
-from tests.regionlm.tiny_timm import tiny_timm
+from tests.regionlm.tiny_timm import EVA02, PE, tiny_timm
 
 MODELS = [
     {"pool": "tok"},
@@ -18,6 +18,8 @@ TIMM_MODELS = [
     {"timm": {"reg_tokens": 2, "init_values": 0.3}},
     {"timm": {"pool": "avg", "fc_norm": True, "class_token": False, "patch_size": (8, 4)}},
     {"timm": {"pool": "avg", "fc_norm": True, "reg_tokens": 1}},
+    {"timm": {"name": "regionlm_tiny_eva", **EVA02}},
+    {"timm": {"name": "regionlm_tiny_eva", **PE, "swiglu_mlp": True}},
 ]
 
 
