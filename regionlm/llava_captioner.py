@@ -157,7 +157,7 @@ class LlavaCaptioner:
             prompt: instead of the captioner's own.
             embedder: ``"maskinversion"``, or one with options of its own on this ``backbone``: only
                 it has relevance maps.
-            **options: as there; but there is no ``size``, the tower's is fixed.
+            **options: as there; but there is no ``size`` or ``resize``, which are the processor's.
 
         Returns:
             Captions; ``embedding`` is before the joint space, and heatmaps are as large as the
@@ -260,6 +260,11 @@ class LlavaCaptioner:
             raise InputError(
                 f"size: {self.name} sees {self.backbone.default_size[0]} pixels a side, got"
                 f" {chosen.size[0]} x {chosen.size[1]}; leave the size out"
+            )
+        if chosen.resize != "squash":
+            raise InputError(
+                f"resize: {self.name} has a processor that resizes images, got {chosen.resize};"
+                " leave it out"
             )
         return chosen
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from prefix_models.checks import check_value, is_integer
 from regionlm.errors import InputError
-
-MAX_SIDE = 4096  # pixels; 256 x 256 patches of 16, already hours of work on a CPU
+from regionlm.inputs.placement import MAX_SIDE
 
 
 def resolve_size(size: int | tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:

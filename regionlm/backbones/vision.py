@@ -17,6 +17,7 @@ from regionlm.backbones.checksums import checksum
 from regionlm.backbones.sizes import grid_of, resolve_size
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.images import as_image
+from regionlm.inputs.placement import Resize, place
 
 _T = TypeVar("_T")
 _MOST_DERIVED = 64  # grids and merged weights remembered per backbone
@@ -184,25 +185,41 @@ class VisionBackbone(ABC):
             InputError: as ``encode``.
         """
 
-    def preprocess(self, image: Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
-        """Squash an image (no crop, bicubic) to ``size`` and normalise it.
+    def preprocess(
+        self,
+        image: Image.Image,
+        size: int | tuple[int, int] | None = None,
+        resize: Resize = "squash",
+    ) -> Tensor:
+        """Bring a whole image to ``size`` (no crop, bicubic) and normalise it.
 
         Args:
             image: any PIL mode that `regionlm.inputs.images.as_image` makes RGB.
             size: input pixels, S for S x S or (H, W); multiples of the patch. Default: the model's.
+            resize: whether to squash or pad it, or to keep its shape
+                (``regionlm.inputs.placement``).
 
         Returns:
-            float32 ``[3, H, W]`` on the CPU.
+            float32 ``[3, H, W]`` on the CPU; padding is 0, the mean colour.
 
         Raises:
             InputError: the model can't take the size, or the image can't be converted to RGB.
         """
-        height, width = resolve_size(self.default_size if size is None else size, self.patch_size)
-        resized = as_image(image).resize((width, height), Image.Resampling.BICUBIC)
+        size = resolve_size(self.default_size if size is None else size, self.patch_size)
+        image = as_image(image)
+        placed = place(image.size, size, self.patch_size, resize)
+        height, width = placed.extent
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1) / 255
         # On the CPU like the pixels, whatever the default device is.
         mean, std = (torch.tensor(values, device="cpu") for values in (self.mean, self.std))
-        return (pixels - mean[:, None, None]) / std[:, None, None]
+        pixels = (pixels - mean[:, None, None]) / std[:, None, None]
+        if placed.fills:
+            return pixels
+        (top, bottom), (left, right) = placed.spans
+        padded = pixels.new_zeros(3, *placed.size)
+        padded[:, top:bottom, left:right] = pixels
+        return padded
 
     def encode(self, pixels: Tensor, *, layers: int = 1) -> EncodedImages:
         """Run the model once for ``pixels [B, 3, H, W]`` (normalised); see ``EncodedImages``.

@@ -18,6 +18,7 @@ from regionlm.embedders.embedder import AT_ONCE, Embedder, EmbedderImage
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions, check_embedder
 from regionlm.errors import ModelError
+from regionlm.inputs.placement import Placement, Resize
 
 ALPHA_MEAN, ALPHA_STD = 0.5, 0.26  # published: a mask's 0 and 1 become -1.92 and 1.92
 _ALPHA_KEY = "conv1_alpha.weight"
@@ -27,13 +28,14 @@ class AlphaClip(Embedder[RegionEmbeddings]):
     """Alpha-CLIP (Sun et al. 2023): a convolution of the mask is added to the patch embeddings, and
     the whole image tower was fine-tuned with it.
 
-    The mask is squashed with the image, bilinear and antialiased, then normalised with 0.5 and
-    0.26. "No region", as for ``image_embedding``, is a mask of ones, not of zeros. M + 1 forwards.
+    The mask is resized with the image, bilinear and antialiased, then normalised with 0.5 and
+    0.26. "No region", as for ``image_embedding``, is a mask of ones, not of zeros. Padding is
+    outside every region. M + 1 forwards.
 
     Args:
         backbone: the fine-tuned image tower.
         alpha_weight: the mask's convolution, ``[D, 1, P, P]``. All zeros make it plain CLIP.
-        size: see ``AlphaClipOptions``.
+        size, resize: see ``AlphaClipOptions``.
 
     Raises:
         ModelError: a convolution of another shape, or with NaN or Inf in it.
@@ -48,8 +50,9 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         alpha_weight: Tensor,
         *,
         size: int | tuple[int, int] | None = None,
+        resize: Resize | None = None,
     ) -> None:
-        super().__init__(backbone, size=size)
+        super().__init__(backbone, size=size, resize=resize)
         self._tuned = backbone
         wanted = [backbone.width, 1, *backbone.patch_size]
         if list(alpha_weight.shape) != wanted:
@@ -89,7 +92,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
             name=f"{backbone.name} with {chosen.checkpoint}",
             inversion_defaults=backbone.inversion_defaults,
         )
-        embedder = cls(tuned, alpha_weight, size=chosen.size)
+        embedder = cls(tuned, alpha_weight, size=chosen.size, resize=chosen.resize)
         embedder.options = chosen
         return embedder
 
@@ -98,8 +101,8 @@ class AlphaClip(Embedder[RegionEmbeddings]):
     ) -> Iterator[RegionEmbeddings]:
         for image, some in zip(images, masks, strict=True):
             pixels = self._pixels(image)
-            size = (pixels.shape[1], pixels.shape[2])
-            alphas = torch.stack([torch.ones(size), *(_squash(mask, size) for mask in some)])
+            placed = self._placed(image)
+            alphas = torch.stack([torch.ones(placed.size), *(_laid(mask, placed) for mask in some)])
             found = [self._with_alpha(pixels, part) for part in alphas.split(AT_ONCE)]
             whole, *regions = torch.cat(found)
             yield RegionEmbeddings(torch.stack(regions), whole)
@@ -130,7 +133,9 @@ def read_alphaclip(path: Path) -> tuple[dict[str, Tensor], Tensor]:
     return renamed, alpha_weight
 
 
-def _squash(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A bool mask ``[H, W]`` to a float one of ``size``, on the CPU."""
+def _laid(mask: Tensor, placed: Placement) -> Tensor:
+    """A bool mask ``[H, W]`` to a float one of the model's input, on the CPU; padding is 0."""
     wide = mask.cpu().float()[None, None]
-    return F.interpolate(wide, size=size, mode="bilinear", antialias=True)[0, 0]
+    resized = F.interpolate(wide, size=placed.extent, mode="bilinear", antialias=True)[0, 0]
+    (top, bottom), (left, right) = placed.spans
+    return F.pad(resized, (left, placed.size[1] - right, top, placed.size[0] - bottom))

@@ -15,7 +15,7 @@ class Crop(PictureEmbedder):
     """The mask's bounding box, cut out before anything is resized, squashed to the model's input.
 
     As in ReCLIP (Subramanian et al. 2022), whose boxes are not enlarged either. A thin box is
-    squashed hard. Options: ``EmbedderOptions``.
+    squashed hard; with another ``resize`` it keeps its shape. Options: ``EmbedderOptions``.
     """
 
     def pictures(self, image: Image.Image, masks: Tensor) -> Iterator[Image.Image]:

@@ -48,7 +48,7 @@ class DenseEmbedder(EncodingEmbedder[RegionEmbeddings, DenseFeatures]):
         ]
 
     def _find(self, seen: DenseFeatures, image: EmbedderImage, masks: Tensor) -> RegionEmbeddings:
-        coverage = mask_coverage(masks, seen.grid)
+        coverage = mask_coverage(masks, seen.grid, self._placed(image))
         return RegionEmbeddings(pool_patches(seen.patches, coverage), seen.images)
 
     @property

@@ -19,6 +19,7 @@ from regionlm.embedders.inputs import check_masks
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import EmbedderOptions
 from regionlm.errors import InputError, ModelError
+from regionlm.inputs.placement import Placement, Resize, place
 from regionlm.inputs.views import ImageView
 
 AT_ONCE = 8  # images, crops or masks in one forward: bounds memory, whatever their number
@@ -37,8 +38,9 @@ class Embedder(ABC, Generic[Found]):
 
     Args:
         backbone: the model that embeds.
-        **options: the fields of the class's ``options_type``. All have ``size``; its default is
-            that of the backbone's ``inversion_defaults``, else the model's own.
+        **options: the fields of the class's ``options_type``. All have ``size`` and ``resize``;
+            their defaults are those of the backbone's ``inversion_defaults``, else the model's own
+            size, and ``"squash"``.
 
     Raises:
         InputError: an option out of range.
@@ -46,7 +48,8 @@ class Embedder(ABC, Generic[Found]):
 
     options_type: ClassVar[type[EmbedderOptions]] = EmbedderOptions
     options: EmbedderOptions
-    """As used: what depends on the backbone is settled, but for the size, which is ``size``."""
+    """As used: what depends on the backbone is settled, but for ``size`` and ``resize``, which are
+    the embedder's own."""
 
     def __init__(self, backbone: VisionBackbone, **options: Any) -> None:
         self.backbone = backbone
@@ -55,14 +58,16 @@ class Embedder(ABC, Generic[Found]):
         if size is None:
             size = backbone.inversion_defaults.get("size", backbone.default_size)
         self.size = resolve_size(size, backbone.patch_size)
+        resize = self.options.resize or backbone.inversion_defaults.get("resize")
+        self.resize: Resize = EmbedderOptions(resize=resize).resize or "squash"
 
     def __call__(self, image: EmbedderImage, masks: np.ndarray | Tensor) -> Found:
         """Embed the regions of one image.
 
         Args:
-            image: a PIL image (any size; squashed to ``size``), a view of one, or pixels
-                ``[3, H, W]`` already preprocessed by ``backbone.preprocess`` (used at their own
-                size; not for embedders that cut or paint the picture).
+            image: a PIL image (any size; brought to ``size`` by ``resize``), a view of one, or
+                pixels ``[3, H, W]`` already preprocessed by ``backbone.preprocess`` (used at their
+                own size, as filled by the image; not for embedders that cut or paint the picture).
             masks: bool (or 0/1) ``[M, H, W]``, each with at least one pixel; of the image's size,
                 unless it is given as pixels.
 
@@ -136,11 +141,18 @@ class Embedder(ABC, Generic[Found]):
     def _pixels(self, image: EmbedderImage) -> Tensor:
         image = _as_given(image)
         if isinstance(image, Image.Image):
-            return self.backbone.preprocess(image, self.size)
+            return self.backbone.preprocess(image, self.size, self.resize)
         if not isinstance(image, Tensor) or image.ndim != 3:
             shape = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise InputError(f"image: expected a PIL image or pixels [3, H, W], got {shape}")
         return image.to(self.backbone.device)
+
+    def _placed(self, image: EmbedderImage) -> Placement:
+        """Where the image lies in its ``_pixels``."""
+        image = _as_given(image)
+        if isinstance(image, Tensor):
+            return Placement.whole((image.shape[-2], image.shape[-1]))
+        return place(image.size, self.size, self.backbone.patch_size, self.resize)
 
     def _check_finite(self, embeddings: Tensor) -> None:
         if not torch.isfinite(embeddings).all():
@@ -174,7 +186,7 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
     @property
     @abstractmethod
     def _key(self) -> tuple[Hashable, ...]:
-        """All that decides the encoding, except backbone and size."""
+        """All that decides the encoding, except backbone, size and place in the input."""
 
     def _embed(self, images: Sequence[EmbedderImage], masks: list[Tensor]) -> Iterator[Found]:
         for seen, image, some in zip(self._encoded(images), images, masks, strict=True):
@@ -182,20 +194,22 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
 
     def _encoded(self, images: Sequence[EmbedderImage]) -> Iterator[Seen]:
         """The encoding of each image, in order: from its view, or computed now, a few at a time."""
-        key = (self.backbone, self.size, *self._key)
+
+        def key(view: ImageView) -> tuple[Hashable, ...]:
+            return (self.backbone, self._placed(view), *self._key)
 
         def is_known(image: EmbedderImage) -> bool:
-            return isinstance(image, ImageView) and key in image
+            return isinstance(image, ImageView) and key(image) in image
 
         for known, some in groupby(images, is_known):
             if known:
-                yield from (view[key] for view in some)  # type: ignore[index]
+                yield from (view[key(view)] for view in some)  # type: ignore[index,arg-type]
                 continue
             unknown = list(some)
             for positions, pixels in self._batches(unknown):
                 for position, seen in zip(positions, self._encode(pixels), strict=True):
                     image = unknown[position]
-                    yield image.keep(key, seen) if isinstance(image, ImageView) else seen
+                    yield image.keep(key(image), seen) if isinstance(image, ImageView) else seen
 
 
 def _as_given(image: EmbedderImage) -> Image.Image | Tensor:

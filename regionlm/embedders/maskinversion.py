@@ -25,6 +25,7 @@ from regionlm.embedders.options import (
     Score,
 )
 from regionlm.errors import InputError
+from regionlm.inputs.placement import Placement
 from regionlm.relevance.methods import Relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
 
@@ -41,8 +42,9 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     Args:
         backbone: which model to explain.
         **options: the fields of ``MaskInversionOptions``: ``steps``, ``lr``, ``alpha``,
-            ``weight_decay``, ``size``, ``score``, ``relevance`` and ``layers``. What is None or
-            left out takes the backbone's ``inversion_defaults``, else ``MASKINVERSION_DEFAULTS``.
+            ``weight_decay``, ``size``, ``resize``, ``score``, ``relevance`` and ``layers``. What is
+            None or left out takes the backbone's ``inversion_defaults``, else
+            ``MASKINVERSION_DEFAULTS``.
 
     Raises:
         InputError: an option out of range.
@@ -106,7 +108,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             (encoded,) = self._encoded([image])
             method, start = self._method(encoded, len(tokens))
             maps = _maps(method, tokens.to(start))
-            return maps, GridToMask.of(encoded.grid, encoded.patch_size, size, start)
+            return maps, _resize(encoded, size, start, self._placed(image))
 
     # ------------------------------------------------------------------------------------------
 
@@ -116,16 +118,17 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         return encoded.split()
 
     def _find(self, seen: EncodedImages, image: EmbedderImage, masks: Tensor) -> Localized:
-        return self._invert(seen, masks)
+        return self._invert(seen, masks, self._placed(image))
 
     @property
     def _key(self) -> tuple[Hashable, ...]:
         return (EncodedImages, self.layers)
 
-    def _invert(self, encoded: EncodedImages, masks: Tensor) -> Localized:
+    def _invert(
+        self, encoded: EncodedImages, masks: Tensor, placed: Placement | None = None
+    ) -> Localized:
         method, start = self._method(encoded, len(masks))
-        size = (masks.shape[1], masks.shape[2])
-        resize = GridToMask.of(encoded.grid, encoded.patch_size, size, start)
+        resize = _resize(encoded, (masks.shape[1], masks.shape[2]), start, placed)
         dice = GridDice(resize, masks)
         lets, losses = self._descend(method, dice, start, len(masks))
         relevance = _maps(method, lets)
@@ -194,6 +197,13 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             loss = dice + self.alpha * (1 - unit @ target)
             at_unit = at_unit - self.alpha * target
         return loss, (at_unit - (at_unit * unit).sum(1, keepdim=True) * unit) / length
+
+
+def _resize(
+    encoded: EncodedImages, size: tuple[int, int], like: Tensor, placed: Placement | None
+) -> GridToMask:
+    """From the patches of an image to ``size`` (H, W); None: it fills the input."""
+    return GridToMask.of(encoded.grid, encoded.patch_size, size, like, placed)
 
 
 def _maps(method: Relevance, tokens: Tensor) -> Tensor:

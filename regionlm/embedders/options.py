@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from prefix_models.checks import AnyPath, Checked, PositiveCount, Range, check_choice
 from regionlm.errors import InputError
+from regionlm.inputs.placement import Resize
 
 Score = Literal["cosine", "dot"]
 RelevanceName = Literal["legrad", "gradcam", "gradcam_no_relu", "chefer"]
@@ -28,10 +29,14 @@ class EmbedderOptions(Checked):
     """Options of every embedder; `cls`, `crop` and `sclip` have no others.
 
     Args:
-        size: Model input in pixels, S or [H, W], multiples of the patch; the image is squashed to
-            it, not cropped. null takes the model's default; for maskinversion that is 448, as in
-            the paper, or the nearest multiple of the patch. Published AlphaCLIPs work only at their
-            own size.
+        size: Model input in pixels, S or [H, W], multiples of the patch. null takes the model's
+            default; for maskinversion that is 448, as in the paper, or the nearest multiple of the
+            patch. Published AlphaCLIPs work only at their own size.
+        resize: How the image, which is never cropped, or an embedder's picture of a region is
+            brought to that size. `squash` distorts it; `pad` keeps its aspect ratio and fills the
+            rest with the mean colour, which no map or mask reaches; `native` keeps it in an input
+            of another shape, with about as many pixels. null takes the model's default, or else
+            squash.
 
     Raises:
         InputError: an option has the wrong type or is out of range; this holds for all classes
@@ -41,6 +46,7 @@ class EmbedderOptions(Checked):
     error: ClassVar[type[InputError]] = InputError
 
     size: int | tuple[int, int] | None = None
+    resize: Resize | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +100,7 @@ MASKINVERSION_DEFAULTS: Mapping[str, Any] = {
     "alpha": 0.0,
     "weight_decay": 0.0,
     "size": 448,
+    "resize": "squash",
     "relevance": "legrad",
     "layers": 1,
 }

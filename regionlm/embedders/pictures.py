@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 
 import torch
 from PIL import Image
@@ -19,7 +19,7 @@ from regionlm.inputs.views import ImageView
 
 class PictureEmbedder(Embedder[RegionEmbeddings]):
     """A region's embedding is that of a picture made for it, at the original's resolution, then
-    squashed to ``size``. M + 1 forwards for M regions, a few pictures at a time.
+    brought to ``size`` by ``resize``. M + 1 forwards for M regions, a few pictures at a time.
 
     They take PIL images only; InputError for preprocessed pixels.
     """
@@ -32,8 +32,10 @@ class PictureEmbedder(Embedder[RegionEmbeddings]):
     def vectors(self, pictures: Iterable[Image.Image]) -> Iterator[Tensor]:
         """The embedding ``[d]``, unnormalised, of each picture."""
         remaining = iter(pictures)
-        while some := [self.backbone.preprocess(p, self.size) for p in islice(remaining, AT_ONCE)]:
-            yield from self.backbone.embed_images(torch.stack(some))
+        while some := list(islice(remaining, AT_ONCE)):
+            made = [self.backbone.preprocess(one, self.size, self.resize) for one in some]
+            for _, alike in groupby(made, lambda pixels: pixels.shape):
+                yield from self.backbone.embed_images(torch.stack(list(alike)))
 
     def _embed(
         self, images: Sequence[EmbedderImage], masks: list[Tensor]

@@ -46,7 +46,7 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
         super().__init__(backbone, **options)
         blocks = min(self.options.masked_blocks, len(backbone.blocks()))
         self.options = replace(self.options, masked_blocks=blocks)
-        self._local = MaskedCrop(backbone, extent="box", size=self.size)
+        self._local = MaskedCrop(backbone, extent="box", size=self.size, resize=self.resize)
 
     def _encode(self, pixels: Tensor) -> list[TrunkTokens]:
         tokens, grid = self.backbone.trunk(pixels, without=self.options.masked_blocks)
@@ -54,7 +54,7 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
 
     def _find(self, seen: TrunkTokens, image: EmbedderImage, masks: Tensor) -> RegionEmbeddings:
         v = self.options.v
-        coverage = mask_coverage(masks, seen.grid).to(seen.tokens)
+        coverage = mask_coverage(masks, seen.grid, self._placed(image)).to(seen.tokens)
         everything = torch.ones_like(coverage[:1])  # masks nothing: the image embedding
         found = self._masked(seen, torch.cat([everything, coverage]))
         regions = v * found[1:]

@@ -3,7 +3,8 @@
 The published code upsamples the map to the model's input size, min-max scales it there, and resizes
 it again to the mask's size; both bilinear, corners unaligned. Bilinear resizing is separable and
 linear and keeps constants, so sums over the final map are inner products on the patch grid, and the
-extremes over the input-sized map are reached at the samples next to the patch centres.
+extremes over the input-sized map are reached at the samples next to the patch centres. Of a padded
+input the map is only where the image is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regionlm.inputs.placement import Placement
+
 
 def linear_matrix(source: int, target: int, like: Tensor) -> Tensor:
     """``[target, source]``: one axis of bilinear resizing, corners unaligned, no antialias."""
@@ -21,15 +24,36 @@ def linear_matrix(source: int, target: int, like: Tensor) -> Tensor:
     return F.interpolate(eye[None], size=target, mode="linear", align_corners=False)[0].T
 
 
-def _extreme_samples(grid: int, patch: int, like: Tensor) -> Tensor:
-    """``[s, grid]``: the rows of the upsampling to ``grid * patch`` nearest to each patch centre.
+class _Axis:
+    """One axis of the input, of which the image takes the pixels ``span`` (first, after the last).
 
-    Between neighbouring centres the upsampled map is bilinear, so on every rectangle of samples its
-    extremes are at the corners, and outside the outermost centres it is constant.
+    The map's upsampling, ``rows [pixels, grid]``, is of the patches that hold a part of the image,
+    as if there were no others: the columns of padding are zero.
     """
-    centres = torch.arange(grid, device=like.device) * patch
-    near = torch.cat([centres + (patch - 1) // 2, centres + patch // 2]).unique()
-    return linear_matrix(grid, grid * patch, like)[near]
+
+    def __init__(self, grid: int, patch: int, span: tuple[int, int], like: Tensor) -> None:
+        first, last = span[0] // patch, -(-span[1] // patch)
+        self.patch, self.patches = patch, last - first
+        self.start, self.stop = (edge - first * patch for edge in span)
+        upsampling = linear_matrix(self.patches, self.patches * patch, like)[self.start : self.stop]
+        self.rows = F.pad(upsampling, (first, grid - last))
+
+    def resized(self, target: int) -> Tensor:
+        """``[target, grid]``: the upsampling, then resizing to so many pixels."""
+        return linear_matrix(len(self.rows), target, self.rows) @ self.rows
+
+    def extreme_samples(self) -> Tensor:
+        """``[s, grid]``: the rows nearest to each patch centre, and where the image ends.
+
+        Between neighbouring centres the upsampled map is bilinear, so on every rectangle of samples
+        its extremes are at the corners, and outside the outermost centres it is constant.
+        """
+        centres = torch.arange(self.patches, device=self.rows.device) * self.patch
+        near = torch.cat([centres + (self.patch - 1) // 2, centres + self.patch // 2])
+        near = near[(near >= self.start) & (near < self.stop)]
+        if self.stop - self.start < self.patches * self.patch:
+            near = torch.cat([near, near.new_tensor([self.start, self.stop - 1])])
+        return self.rows[near.unique() - self.start]
 
 
 @dataclass(frozen=True)
@@ -43,15 +67,29 @@ class GridToMask:
 
     @classmethod
     def of(
-        cls, grid: tuple[int, int], patch: tuple[int, int], size: tuple[int, int], like: Tensor
+        cls,
+        grid: tuple[int, int],
+        patch: tuple[int, int],
+        size: tuple[int, int],
+        like: Tensor,
+        placed: Placement | None = None,
     ) -> GridToMask:
-        """Matrices in the dtype and on the device of ``like``."""
-        axes = [
-            linear_matrix(g * p, s, like) @ linear_matrix(g, g * p, like)
-            for g, p, s in zip(grid, patch, size, strict=True)
-        ]
-        extremes = [_extreme_samples(g, p, like) for g, p in zip(grid, patch, strict=True)]
-        return cls(axes[0], axes[1], extremes[0], extremes[1])
+        """Matrices in the dtype and on the device of ``like``.
+
+        ``placed``: where the masks' image lies in the input; None: it fills it. Padding is cut off
+        before anything is scaled or compared.
+        """
+        if placed is None:
+            placed = Placement.whole((grid[0] * patch[0], grid[1] * patch[1]))
+        rows, columns = (
+            _Axis(g, p, span, like) for g, p, span in zip(grid, patch, placed.spans, strict=True)
+        )
+        return cls(
+            rows.resized(size[0]),
+            columns.resized(size[1]),
+            rows.extreme_samples(),
+            columns.extreme_samples(),
+        )
 
     @property
     def size(self) -> tuple[int, int]:

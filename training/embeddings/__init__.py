@@ -85,7 +85,7 @@ def embed_source(
     """Open the embeddings of a source, after computing those that are missing.
 
     Args:
-        source: examples. `embedder` embeds regions; whole images are embedded at its input size.
+        source: examples. `embedder` embeds regions; whole images are resized as it does.
         name: name of the source, for its folder.
         embedder, options: as `make_embedder` takes them.
         backbone: computes the embeddings; afterwards it is on its own device again.
@@ -109,7 +109,7 @@ def embed_source(
 
     def prepare(device: torch.device) -> Embed:
         backbone.to(device)
-        whole = make_embedder("cls", backbone, size=regions.size)
+        whole = make_embedder("cls", backbone, size=regions.size, resize=regions.resize)
         return whole_and_regions(whole, make_embedder(embedder, backbone, **options))
 
     try:

@@ -35,8 +35,10 @@ def backbone_key(backbone: ClipViT) -> dict[str, Any]:
 def embedder_key(name: str, embedder: Embedder) -> dict[str, Any]:
     """Name, input size, and the values of all options; files are represented by their digest."""
     found: dict[str, Any] = {"name": name, "size": list(embedder.size), "rescaled": True}
+    if embedder.resize != "squash":  # the only way of older keys
+        found["resize"] = embedder.resize
     for option in fields(embedder.options):
-        if option.name == "size":
+        if option.name in ("size", "resize"):
             continue
         value = getattr(embedder.options, option.name)
         if option.name in _NEWER and value == _NEWER[option.name]:

@@ -103,7 +103,14 @@ def test_inversion_options_reach_the_model(run: Callable[..., str]) -> None:
 
     assert figures("--steps", 0)["cosine_to_image"] == pytest.approx(1, abs=1e-5)
     start = figures()
-    for option in (["--steps", 6], ["--lr", 0.5], ["--alpha", 5], ["--size", 64]):
+    for option in (
+        ["--steps", 6],
+        ["--lr", 0.5],
+        ["--alpha", 5],
+        ["--size", 64],
+        ["--resize", "pad"],
+        ["--resize", "native"],
+    ):
         changed = figures(*option)
         assert changed["cosine_to_image"] != pytest.approx(start["cosine_to_image"], abs=1e-6)
     assert figures("--size", "[32, 64]")["dice"] != pytest.approx(start["dice"], abs=1e-6)

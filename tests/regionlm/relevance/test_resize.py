@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regionlm.inputs.placement import Placement
 from regionlm.relevance.resize import GridToMask, scale_to_unit
 
 sides = st.integers(1, 9)
@@ -49,3 +50,39 @@ def test_constant_maps_become_zeros():
     unit, factor = scale_to_unit(maps, resize.extremes(maps))
     assert unit[:2].count_nonzero() == 0 and (factor[:2] == 0).all()
     assert factor[2] > 1 and torch.isfinite(unit).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), sides, sides, patches, patches, masks, masks)
+def test_padding_is_cut_off_first(data, gh, gw, ph, pw, height, width):
+    """Extremes, sums and maps of the image's part, wherever it lies and however it ends."""
+    size = (gh * ph, gw * pw)
+    top, left = (data.draw(st.integers(0, side - 1)) for side in size)
+    tall, wide = data.draw(st.integers(1, size[0] - top)), data.draw(st.integers(1, size[1] - left))
+    placed = Placement(size, (top, left), (tall, wide))
+    maps = torch.rand(2, gh, gw, dtype=torch.float64)
+    rows = slice(top // ph, -(-(top + tall) // ph))
+    columns = slice(left // pw, -(-(left + wide) // pw))
+    part = maps[:, None, rows, columns]
+    full = F.interpolate(part, scale_factor=(ph, pw), mode="bilinear", align_corners=False)
+    cut = full[:, :, top - rows.start * ph :, left - columns.start * pw :][:, :, :tall, :wide]
+    resize = GridToMask.of((gh, gw), (ph, pw), (height, width), maps, placed)
+    found = resize.extremes(maps)
+    close = {"atol": 1e-9, "rtol": 0}
+    torch.testing.assert_close(found.low, cut.amin((1, 2, 3)), **close)
+    torch.testing.assert_close(found.high, cut.amax((1, 2, 3)), **close)
+    wanted = F.interpolate(cut, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+    torch.testing.assert_close(resize.upsample(maps), wanted, **close)
+    outside = torch.ones(gh, gw, dtype=torch.bool)
+    outside[rows, columns] = False
+    assert resize.total_weights()[outside].count_nonzero() == 0
+
+
+def test_an_image_that_fills_the_input_gives_the_same_bits():
+    like = torch.zeros(1)
+    for grid, patch, size in (((3, 5), (16, 14), (50, 60)), ((7, 7), (32, 32), (99, 33))):
+        whole = Placement.whole((grid[0] * patch[0], grid[1] * patch[1]))
+        one, other = (GridToMask.of(grid, patch, size, like, at) for at in (None, whole))
+        assert all(
+            a.equal(b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
+        )

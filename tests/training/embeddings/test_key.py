@@ -22,7 +22,7 @@ CHOSEN = {
     "weight_decay": 0.1,
 }  # fmt: skip
 
-NEWER = {"layers"}  # in keys only where they are not at their default
+NEWER = {"layers", "resize"}  # in keys only where they are not at their default
 
 # Name, options, and what was stored for them; the input is 192 x 192 unless size says otherwise.
 STORED = [
@@ -33,6 +33,9 @@ STORED = [
     ("maskinversion", {"layers": 3}, {**INVERSION, "layers": 3}),
     ("cls", {}, {}),
     ("cls", {"size": 64}, {}),
+    ("cls", {"resize": "squash"}, {}),
+    ("cls", {"resize": "pad"}, {"resize": "pad"}),
+    ("maskinversion", {"resize": "native"}, {**INVERSION, "resize": "native"}),
     ("crop", {}, {}),
     ("masked_crop", {}, {"extent": "image"}),
     ("masked_crop", {"extent": "box"}, {"extent": "box"}),
