@@ -3,7 +3,7 @@
 ```
 config.json      format, name, rescale, inversion defaults, properties of the backbone
 backbone/        open_clip_config.json, open_clip_model.safetensors, tokenizer files
-prefix_model/    any prefix model's folder, see prefix_models.dispatch
+prefix_model/    any prefix model's folder, see prefix_models.dispatch; without it, it embeds
 README.md        model card, if there is one
 ```
 """
@@ -11,6 +11,9 @@ README.md        model card, if there is one
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
 
 BUNDLE = FolderKind("bundle", "regionlm/bundle", 1, ModelError)
 BACKBONE, PREFIX_MODEL, CARD = "backbone", "prefix_model", "README.md"
-MINI = Path(__file__).parents[1] / "bundles" / "mini"
+BUNDLES = Path(__file__).parents[1] / "bundles"
+MINI = BUNDLES / "mini"
+SHIPPED = {"mini": MINI}
+"""Bundles that come with the package, by name."""
 
 
 class BundleParts(TypedDict):
@@ -52,6 +58,7 @@ def read_bundle(
         ModelError, PrefixModelError: a file is missing or damaged, or the parts do not match.
     """
     config = _read_config(folder)
+    refuse_without_prefix(folder, config["name"])
     from prefix_models.dispatch import load_prefix_model
     from regionlm.devices import resolve_device
 
@@ -83,38 +90,65 @@ def read_bundle_backbone(folder: Path, *, device: str | torch.device) -> ClipViT
     return backbone
 
 
+def refuse_without_prefix(folder: Path, name: str) -> None:
+    """Raise ModelError if a bundle has a backbone only."""
+    if (folder / BACKBONE).is_dir() and not (folder / PREFIX_MODEL).exists():
+        raise ModelError(
+            f"{name}: the bundle has no {PREFIX_MODEL}/, so it writes no captions; use it with"
+            " match, embed or explain, or caption with mini"
+        )
+
+
 def write_bundle(parts: BundleParts, folder: Path) -> None:
     """Write a bundle; see ``RegionCaptioner.save_pretrained``."""
-    from regionlm.backbones.saving import save_backbone
-
-    with BUNDLE.replacing(folder, lambda staging: _read_back(parts, staging)) as staging:
-        save_backbone(parts["backbone"], staging / BACKBONE)
+    about = _describe(parts["backbone"], parts["name"], parts["rescale"])
+    with _writing(parts["backbone"], about, folder) as staging:
         parts["prefix_model"].save_pretrained(staging / PREFIX_MODEL)
         if parts["card"] is not None:
             (staging / CARD).write_text(parts["card"], encoding="utf-8")
-        BUNDLE.write_config(staging, _describe(parts))
 
 
-def _read_back(parts: BundleParts, folder: Path) -> None:
+def write_backbone_bundle(backbone: ClipViT, name: str, folder: Path) -> None:
+    """Write a bundle without a prefix model: a backbone with its defaults of MaskInversion.
+
+    Raises:
+        ModelError: as ``RegionCaptioner.save_pretrained``.
+    """
+    with _writing(backbone, _describe(backbone, name, True), folder):
+        pass
+
+
+@contextmanager
+def _writing(backbone: ClipViT, about: dict[str, Any], folder: Path) -> Iterator[Path]:
+    """Yield the unfinished folder of a bundle, to which all but a prefix model is written."""
+    from regionlm.backbones.saving import save_backbone
+
+    check = partial(_read_back, backbone, about)
+    with BUNDLE.replacing(folder, check) as staging:
+        save_backbone(backbone, staging / BACKBONE)
+        yield staging
+        BUNDLE.write_config(staging, about)
+
+
+def _read_back(written_backbone: ClipViT, written: dict[str, Any], folder: Path) -> None:
     """Raise ModelError unless the folder holds what was written; prefix models check themselves."""
     from regionlm.backbones.loading import load_backbone
 
-    config, written = _read_config(folder), _describe(parts)
+    config = _read_config(folder)
     if {name: config[name] for name in written} != json.loads(json.dumps(written)):
         raise ModelError(f"{folder / CONFIG} was not written correctly")
     backbone = load_backbone(str(folder / BACKBONE), device="cpu", offline=True)
     _check_backbone(backbone, config["backbone"], folder)
     kept = backbone.model.state_dict()
-    for name, value in parts["backbone"].model.state_dict().items():
+    for name, value in written_backbone.model.state_dict().items():
         if not value.cpu().equal(kept[name].to(value.dtype)):
             raise ModelError(f"{folder / BACKBONE}: the weight {name} is not the one in memory")
 
 
-def _describe(parts: BundleParts) -> dict[str, Any]:
-    backbone = parts["backbone"]
+def _describe(backbone: ClipViT, name: str, rescale: bool) -> dict[str, Any]:
     return {
-        "name": parts["name"],
-        "rescale": parts["rescale"],
+        "name": name,
+        "rescale": rescale,
         "inversion": backbone.inversion_defaults,
         "backbone": {"name": backbone.name, **_features(backbone)},
     }

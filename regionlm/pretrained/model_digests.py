@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regionlm.pretrained.bundle import MINI
+from regionlm.pretrained.bundle import SHIPPED
 from regionlm.pretrained.file_digests import file_digest, folder_digest
 from regionlm.pretrained.presets import PRESETS, models_folder
 
 
 def model_digest(name: str | Path) -> str:
-    """Digest of the folder of mini, a preset or a local model; "" for a hub id.
+    """Digest of the folder of a bundle that ships, a preset or a local model; "" for a hub id.
 
     Raises:
         InputError: a file can't be read.
     """
-    if name == "mini":
-        return path_digest(MINI)
+    if name in SHIPPED:
+        return path_digest(SHIPPED[str(name)])
     return path_digest(models_folder() / name if name in PRESETS else name)
 
 

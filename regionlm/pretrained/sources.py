@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from prefix_models.folders import CONFIG
 from regionlm.errors import ModelError
-from regionlm.pretrained.bundle import MINI, BundleParts, read_bundle
+from regionlm.pretrained.bundle import (
+    PREFIX_MODEL,
+    SHIPPED,
+    BundleParts,
+    read_bundle,
+    refuse_without_prefix,
+)
 from regionlm.pretrained.model_kinds import SPACELESS, is_llava, refuse_other_models
 from regionlm.pretrained.presets import PRESETS, read_preset
 
@@ -69,7 +75,7 @@ def find_folder(
     """Return the folder of a model that is not a preset, after a download if necessary.
 
     Args:
-        source: mini, a folder or a hub id.
+        source: a name of ``SHIPPED``, a folder or a hub id.
         offline: use only files on this machine.
         captions: whether the model should caption; if not, it should embed images and texts.
         hub: as in `read_parts`.
@@ -77,8 +83,10 @@ def find_folder(
     Raises:
         ModelError: there is no such model, here or on the hub, or it is of an unsuitable kind.
     """
-    if source == "mini":
-        return MINI
+    if source in SHIPPED:
+        if captions:
+            refuse_without_prefix(SHIPPED[str(source)], str(source))
+        return SHIPPED[str(source)]
     if source != "" and Path(source).is_dir():
         refuse_other_models(Path(source), source, captions=captions)
         return Path(source)
@@ -88,12 +96,14 @@ def find_folder(
     _refuse_open_clip_name(str(source))
     if is_hub_id(source):
         return _download(str(source), offline, captions, hub or {})
+    names = [*PRESETS]
+    names[:0] = [n for n, f in SHIPPED.items() if not captions or (f / PREFIX_MODEL).is_dir()]
     others = "the folder of a bundle or of a LLaVA"
     if not captions:
         others = "an open_clip name such as ViT-B-32/openai, the folder of a bundle or of a CLIP"
     raise ModelError(
-        f"unknown model {str(source)!r}: expected mini, {', '.join(PRESETS)}, {others}, or a hub id"
-        " such as user/name"
+        f"unknown model {str(source)!r}: expected {', '.join(names)}, {others}, or a hub id such as"
+        " user/name"
     )
 
 
