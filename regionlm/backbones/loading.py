@@ -17,6 +17,7 @@ from regionlm.backbones.open_clip_insides import (
     CONFIG_FILE,
     WEIGHT_FILES,
     build_model,
+    empty_model,
     is_quick_gelu,
     refuse_unreadable,
     with_activation,
@@ -117,7 +118,7 @@ def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
     weights = next((folder / f for f in WEIGHT_FILES if (folder / f).is_file()), None)
     if weights is None:
         raise ModelError(f"model folder {folder}: lacks weights; put {WEIGHT_FILES[0]} there")
-    refuse_unreadable(model_config, str(folder), offline=True)
+    _refuse_unreadable(model_config, str(folder), offline=True)
     preprocess = config.get("preprocess_cfg") or {}
     model = build_model(model_config, str(folder), quick_gelu)
     load_weights(model, read_weights(weights), what=str(weights), name=str(path))
@@ -140,7 +141,7 @@ def _load_named(
     config = open_clip.get_model_config(name)
     if config is None:
         raise ModelError(_unknown_name(source, open_clip.list_models()))
-    refuse_unreadable(config, source, offline)
+    _refuse_unreadable(config, source, offline)
     shown = some_tags(name)
     if pretrained is None:
         raise ModelError(
@@ -172,6 +173,12 @@ def _load_named(
         name=f"{source}/{pretrained}" if tag_config else source,
         config=with_activation(config, quick_gelu),
     )
+
+
+def _refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
+    """Raise ModelError for what ``ClipViT`` would refuse, before anything is downloaded or read."""
+    refuse_unreadable(config, name, offline)
+    ClipViT(empty_model(config, name), name=name).head()
 
 
 def _says_quick_gelu(weights: Path) -> bool | None:

@@ -222,9 +222,8 @@ def _refuse_extras(block: Any, where: str) -> None:
 def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
     """Raise ModelError if a ``model_cfg`` is not supported, before anything is downloaded."""
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    if "multimodal_cfg" in config or "timm_model_name" in vision:
-        kind = "CoCa" if "multimodal_cfg" in config else f"timm's {vision['timm_model_name']}"
-        raise ModelError(f"{name}: expected a plain CLIP ViT, found {kind}; it isn't supported")
+    if "multimodal_cfg" in config:
+        raise ModelError(f"{name}: expected a plain CLIP ViT, found CoCa; it isn't supported")
     if isinstance(vision.get("layers"), list):
         raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet; it isn't supported")
     if "hf_model_name" in text and offline:
@@ -232,6 +231,19 @@ def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
             f"{name}: its text tower {text['hf_model_name']} is described on the hub only;"
             " load it without offline"
         )
+
+
+def empty_model(config: dict[str, Any], name: str) -> nn.Module:
+    """A model with the image tower of a ``model_cfg``, without memory for its weights, and any text
+    tower: enough to see whether the image tower can be read.
+
+    Raises:
+        ModelError: the config isn't valid.
+    """
+    text = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+    kept = {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
+    with torch.device("meta"):
+        return build_model({**kept, "text_cfg": text}, name)
 
 
 def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:
@@ -243,7 +255,9 @@ def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = Non
     import open_clip
 
     config = with_activation(deepcopy(config), quick_gelu)
-    text = config.get("text_cfg", {})
+    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
     if "hf_model_name" in text:
         text["hf_model_pretrained"] = False
     custom = config.pop("custom_text", False) or "hf_model_name" in text

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from regionlm.backbones import load_backbone
+from regionlm.backbones import ClipViT, load_backbone
+from regionlm.backbones.saving import save_backbone
 from regionlm.backbones.text_tokenizers import FileTokenizer
 from regionlm.errors import ModelError, ModelWarning
 from tests.regionlm.backbones.tiny_open_clip import (
@@ -18,6 +19,7 @@ from tests.regionlm.backbones.tiny_open_clip import (
     activation_of,
     refused,
 )
+from tests.regionlm.tiny_timm import TEXT, timm_config, tiny_timm
 
 
 def word_tokenizer():
@@ -133,6 +135,19 @@ def test_incomplete_folders(folder):
     refused("open_clip_config.json", str(folder))
 
 
+def test_a_folder_whose_image_tower_is_timms(tmp_path):
+    model = tiny_timm(name="regionlm_tiny_eva")
+    config = timm_config(name="regionlm_tiny_eva")
+    own = open_clip.SimpleTokenizer(context_length=TEXT["context_length"])
+    backbone = ClipViT(model, tokenizer=own, config=config, mean=(0.1, 0.2, 0.3))
+    save_backbone(backbone, tmp_path)
+    again = load_backbone(str(tmp_path), device="cpu")
+    pixels = torch.randn(1, 3, 32, 32)
+    assert torch.equal(backbone.embed_images(pixels), again.embed_images(pixels))
+    assert torch.equal(backbone.embed_texts(["a dog"]), again.embed_texts(["a dog"]))
+    assert again.mean == (0.1, 0.2, 0.3)
+
+
 def test_unknown_names():
     assert "ViT-B-32" in refused("did you mean", "ViT-B-23")
     refused("no such folder", "/nowhere/at/all")
@@ -141,7 +156,7 @@ def test_unknown_names():
     refused("neither a file nor one of its tags", "ViT-B-32", pretrained="opnai")
     refused("ResNet", "RN50", pretrained="openai", offline=True)
     refused("CoCa", "coca_ViT-B-32", pretrained="x", offline=True)
-    refused("timm", "ViT-B-16-SigLIP", pretrained="webli", offline=True)
+    refused("ConvNeXt", "convnext_tiny", pretrained="x", offline=True)
     refused("hub only", "roberta-ViT-B-32", pretrained="laion2b_s12b_b32k", offline=True)
 
 
