@@ -241,9 +241,10 @@ def empty_model(config: dict[str, Any], name: str) -> nn.Module:
         ModelError: the config isn't valid.
     """
     text = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
-    kept = {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
+    kept: dict[str, Any] = {"text_cfg": text}
+    kept |= {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
     with torch.device("meta"):
-        return build_model({**kept, "text_cfg": text}, name)
+        return build_model(kept, name)
 
 
 def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:
