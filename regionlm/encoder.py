@@ -17,10 +17,14 @@ from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.maskinversion import MaskInversion
+from regionlm.embedders.options import ROLLOUT, EmbedderOptions
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.masks import as_regions
+from regionlm.inputs.placement import place
 from regionlm.inputs.views import ImageLike, ImageView, as_view
 from regionlm.relevance.explanation import Explanation
+from regionlm.relevance.resize import GridToMask
+from regionlm.relevance.rollout import attention_rollout
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -172,8 +176,10 @@ class RegionEncoder:
         Args:
             image, masks: as in `embed`; the masks may be left out.
             texts: what to look for; may be left out where there are masks.
-            embedder, **options: of maskinversion, the only one with maps: ``relevance``, ``score``
-                and ``size`` decide them; ``steps=0`` shows where the optimisation begins.
+            embedder, **options: of maskinversion, the only one with maps: ``relevance``, ``score``,
+                ``size`` and ``resize`` decide them; ``steps=0`` shows where the optimisation
+                begins. ``relevance="rollout"``, with ``size`` and ``resize`` alone, gives the one
+                map of `regionlm.relevance.rollout`, which depends on no text or mask.
 
         Returns:
             One for each text, then one for each region, in their order.
@@ -181,12 +187,19 @@ class RegionEncoder:
         Raises:
             InputError: as `match`; another embedder; neither texts nor masks. ModelError: as there.
         """
+        texts = texts if isinstance(texts, str) else list(texts)
+        if options.get("relevance") == ROLLOUT:
+            if texts or masks is not None or embedder != "maskinversion":
+                raise InputError(
+                    "relevance: rollout is the same for all texts and regions, and is inverted by"
+                    " no embedder; leave them out, or take another method"
+                )
+            return [self._rolled_out(as_view(image), options)]
         chosen = self._embedder(embedder, options)
         if not isinstance(chosen, MaskInversion):
             raise InputError(
                 f"embedder: expected maskinversion, which has relevance maps, got {embedder}"
             )
-        texts = texts if isinstance(texts, str) else list(texts)
         if not texts and masks is None:
             raise InputError("explain: expected texts, masks or both, got neither")
         view = as_view(image)
@@ -200,6 +213,18 @@ class RegionEncoder:
             located = chosen(view, np.stack([region.mask for region in regions]))
             found += located.explanations([region.name for region in regions])
         return found
+
+    def _rolled_out(self, view: ImageView, options: dict[str, Any]) -> Explanation:
+        """The map of an image's attention, at the size at which MaskInversion looks at it."""
+        given = {name: value for name, value in options.items() if name != "relevance"}
+        EmbedderOptions.read(given, f"the relevance {ROLLOUT}")
+        looks = MaskInversion(self.backbone, **given)
+        pixels = self.backbone.preprocess(view.image, looks.size, looks.resize)
+        found = attention_rollout(self.backbone, pixels)
+        placed = place(view.size, looks.size, self.backbone.patch_size, looks.resize)
+        size, patch = (view.size[1], view.size[0]), self.backbone.patch_size
+        grid = (found.shape[0], found.shape[1])
+        return Explanation(ROLLOUT, found, GridToMask.of(grid, patch, size, found, placed))
 
     def _locate(
         self,

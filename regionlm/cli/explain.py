@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, Model
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import load_encoder, print_lines, read_question
 from regionlm.cli.together import refuse
+from regionlm.embedders.options import ROLLOUT, EmbedderOptions, check_embedder
 from regionlm.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,15 +30,15 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
     Prints the most relevant pixel of each: "peak X,Y". With texts and regions together, JSON also
     says whether a text's peak is inside a region, and what share of its relevance is.
     """
-    from regionlm.embedders.options import check_embedder
     from regionlm.files import PICTURE_SUFFIXES, check_writable
 
     options = {name: value for name, value in asdict(inversion).items() if value is not None}
-    check_embedder("maskinversion", options)
-    _check(query, output)
-    if not query.mask and not query.box:
-        finding = ("steps", "lr", "alpha", "weight_decay")
-        refuse([name for name in finding if name in options], "is for regions; add --mask or --box")
+    is_rollout = inversion.relevance == ROLLOUT
+    if is_rollout:
+        _check_rollout(query, options, output)
+    else:
+        check_embedder("maskinversion", options)
+        _check(query, options, output)
     if output.output is not None:
         check_writable(output.output, PICTURE_SUFFIXES, inputs=[query.image, *query.mask])
     image, regions = read_question(query, needs_region=False)
@@ -45,8 +46,12 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
     from regionlm.embedders.maskinversion import MaskInversion
     from regionlm.inputs.views import ImageView
 
-    view, embedder = ImageView(image), MaskInversion(encoder.backbone, **options)
-    found = encoder.explain(view, texts=query.text, masks=regions or None, embedder=embedder)
+    view = ImageView(image)
+    if is_rollout:
+        found = encoder.explain(view, **options)
+    else:
+        embedder = MaskInversion(encoder.backbone, **options)
+        found = encoder.explain(view, texts=query.text, masks=regions or None, embedder=embedder)
     if output.output is not None and output.over_steps:
         steps = embedder.steps
         columns = {
@@ -55,7 +60,7 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
         }
         _draw_strips(output.output, view, regions, {**columns, steps: found})
     elif output.output is not None:
-        masks = [None] * len(query.text) + [region.mask for region in regions]
+        masks = [None] * (len(found) - len(regions)) + [region.mask for region in regions]
         _draw(output.output, view, masks, found)
     if output.json:
         rows = [_row(one, regions) for one in found]
@@ -65,7 +70,7 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
         print_lines(query, [one.name for one in found], peaks)
 
 
-def _check(query: ExplainQuery, output: ExplainOutput) -> None:
+def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutput) -> None:
     if not query.text and not query.mask and not query.box:
         raise InputError(
             'nothing to look for: add --text "a dog", --mask M.png or --box X0,Y0,X1,Y1'
@@ -78,6 +83,18 @@ def _check(query: ExplainQuery, output: ExplainOutput) -> None:
         )
     if output.over_steps and output.output is None:
         raise InputError("--over_steps goes with --output FILE; add --output FILE, or leave it out")
+    if not query.mask and not query.box:
+        finding = ("steps", "lr", "alpha", "weight_decay")
+        refuse([name for name in finding if name in options], "is for regions; add --mask or --box")
+
+
+def _check_rollout(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutput) -> None:
+    asked = [name for name in ("text", "mask", "box") if getattr(query, name)]
+    refuse(asked, "has no effect on --relevance rollout, the same for all; take another method")
+    own = (*(one.name for one in fields(EmbedderOptions)), "relevance")
+    others = [name for name in options if name not in own] + ["over_steps"] * output.over_steps
+    refuse(others, "has no effect on --relevance rollout; take another method")
+    check_embedder("cls", {name: value for name, value in options.items() if name != "relevance"})
 
 
 def _row(one: Explanation, regions: Sequence[Region]) -> dict[str, Any]:

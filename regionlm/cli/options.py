@@ -21,6 +21,7 @@ from regionlm.embedders.options import (
     MaskedCropOptions,
     MaskInversionOptions,
     RedCircleOptions,
+    RelevanceName,
     RisOptions,
 )
 
@@ -169,7 +170,15 @@ class ExplainQuery(Query):
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion(MaskInversionOptions):
-    """how regions become embeddings, and whose maps are shown"""
+    """how regions become embeddings, and whose maps are shown.
+
+    Args:
+        relevance: Method whose map is shown and, for regions, matched: `legrad`, `gradcam`,
+            `gradcam_no_relu` or `chefer` [legrad]; or `rollout`, the one map of the model's
+            attention, without --text, --mask and --box, on which it does not depend.
+    """
+
+    relevance: RelevanceName | Literal["rollout"] | None = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

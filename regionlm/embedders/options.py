@@ -16,6 +16,8 @@ from regionlm.inputs.placement import Resize
 
 Score = Literal["cosine", "dot"]
 RelevanceName = Literal["legrad", "gradcam", "gradcam_no_relu", "chefer"]
+ROLLOUT = "rollout"
+"""A method whose map is the same for every vector: it can be shown, not inverted."""
 Extent = Literal["image", "box"]
 
 Steps = Annotated[int, Range(0, 100_000)]  # a LET has settled long before

@@ -14,6 +14,7 @@ from regionlm.cli.main import main
 from regionlm.embedders.options import RelevanceName
 from regionlm.relevance.explanation import Explanation
 from regionlm.relevance.resize import GridToMask
+from regionlm.relevance.rollout import attention_rollout
 
 SAND = Path(__file__).parents[2] / "examples" / "sand.png"
 LABELS = SAND.with_name("sand-labels.png")
@@ -69,6 +70,34 @@ def test_a_map_without_contrast():
     assert one.share_in(np.ones((5, 6), bool)) == 0
 
 
+@pytest.mark.parametrize("resize", ["squash", "pad", "native"])
+def test_rollout_is_one_map_of_the_image(mini, resize):
+    image = Image.open(SAND).convert("RGB").crop((0, 0, 320, 200))
+    (found,) = mini.explain(image, relevance="rollout", size=96, resize=resize)
+    pixels = mini.backbone.preprocess(image, 96, resize)
+    assert found.relevance.equal(attention_rollout(mini.backbone, pixels))
+    assert (found.name, found.dice, found.heatmap.shape) == ("rollout", None, (200, 320))
+    assert found.heatmap.min() < 0.05 and found.heatmap.max() > 0.95
+
+
+def test_rollout_on_the_command_line(mini, capsys, tmp_path):
+    (wanted,) = mini.explain(SAND, relevance="rollout")
+    output = tmp_path / "rollout.png"
+    code, said = explain(capsys, "--relevance", "rollout", "--output", output, "--json")
+    assert code == 0 and json.loads(said)["maps"] == [wanted.to_dict()]
+    assert Image.open(output).size[0] > 320
+
+
+def test_rollout_is_refused_where_it_would_be_inverted(mini, capsys):
+    for ask in (mini.caption, mini.embed):
+        with pytest.raises(InputError, match=r"relevance: expected one of legrad, .*'rollout'"):
+            ask(SAND, FOX, relevance="rollout")
+    for command in (["caption"], ["embed", "--output", "x.safetensors"]):
+        assert main([*command, str(SAND), "--mask", str(FOX), "--relevance", "rollout"]) == 2
+        said = capsys.readouterr().err
+        assert "--relevance: expected one of 'legrad'" in said and said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [
@@ -76,7 +105,12 @@ def test_a_map_without_contrast():
         ({"texts": ["a fox"], "embedder": "crop"}, "expected maskinversion"),
         ({"texts": "a fox"}, "expected a non-empty list"),
         ({"texts": ["a xyzzy"]}, "does not know 'xyzzy'"),
-        ({"texts": ["a fox"], "relevance": "rollout"}, "relevance: expected"),
+        ({"texts": ["a fox"], "relevance": "rollout"}, "the same for all texts and regions"),
+        ({"masks": FOX, "relevance": "rollout"}, "inverted by no embedder"),
+        ({"relevance": "rollout", "embedder": "crop"}, "inverted by no embedder"),
+        ({"relevance": "rollout", "steps": 3}, "steps: not an option of the relevance rollout"),
+        ({"relevance": "rollout", "size": 7}, "size: expected multiples"),
+        ({"texts": ["a fox"], "relevance": "attention"}, "relevance: expected"),
         ({"masks": np.zeros((320, 320))}, "is empty"),
     ],
 )
@@ -130,7 +164,12 @@ def test_a_sheet_and_a_strip(capsys, tmp_path):
         (["--mask", FOX, "--over_steps"], "--over_steps goes with --output"),
         (["--mask", FOX, "--output", "x.pdf"], "x.pdf"),
         (["--mask", FOX, "--output", SAND], "sand.png"),
-        (["--mask", FOX, "--relevance", "rollout"], "--relevance: expected one of"),
+        (["--mask", FOX, "--relevance", "rollout"], "--mask has no effect on --relevance rollout"),
+        (["--text", "a", "--relevance", "rollout"], "--text has no effect on --relevance rollout"),
+        (["--relevance", "rollout", "--steps", 3], "--steps has no effect on --relevance rollout"),
+        (["--relevance", "rollout", "--over_steps"], "--over_steps has no effect"),
+        (["--relevance", "rollout", "--size", 7], "size: expected multiples"),
+        (["--mask", FOX, "--relevance", "attention"], "--relevance: expected one of"),
         (["--mask", FOX, "--steps", "-1"], "steps: expected"),
         (["--mask", FOX, "--embedder", "cls"], "unrecognized arguments: --embedder"),
     ],
