@@ -19,7 +19,7 @@ from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import whole_output
 from regionlm.distributed.rank import end_with_launcher, is_first_process
 from regionlm.errors import InputError
-from regionlm.threads import sleep_while_waiting
+from regionlm.threads import limit_threads, sleep_while_waiting
 
 COMMANDS: dict[str, Command] = {
     "caption": caption,
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is a bug and keeps its traceback. `--help` and `--version` raise SystemExit(0).
     """
     sleep_while_waiting()
+    limit_threads()
     end_with_launcher()
     try:
         with _quiet_libraries(), whole_output():

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from regionlm.threads import is_count_chosen
+
 _CHOSEN = "OMP_NUM_THREADS"
 
 
@@ -16,7 +18,7 @@ def prediction_threads() -> int:
 
     The last digits of a sum depend on the number of threads.
     """
-    return torch.get_num_threads() if _CHOSEN in os.environ else 1
+    return torch.get_num_threads() if is_count_chosen() else 1
 
 
 def training_threads(processes: int) -> int:
@@ -28,7 +30,7 @@ def training_threads(processes: int) -> int:
         processes: of the run, on this machine.
     """
     count = torch.get_num_threads()
-    return count if _CHOSEN in os.environ else max(1, count // processes)
+    return count if is_count_chosen() else max(1, count // processes)
 
 
 @contextmanager

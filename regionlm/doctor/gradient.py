@@ -65,7 +65,7 @@ def _on_cpu(part: Any) -> Any:
         return part.detach().to("cpu", torch.float64)
     if is_dataclass(part) and not isinstance(part, type):
         return replace(part, **{f.name: _on_cpu(getattr(part, f.name)) for f in fields(part)})
-    return part
+    return tuple(map(_on_cpu, part)) if isinstance(part, tuple | list) else part
 
 
 def _share(found: Tensor, wanted: Tensor) -> float:

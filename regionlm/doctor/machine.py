@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import regionlm
 from regionlm.doctor.diagnosis import Row
+from regionlm.threads import available_processors
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ def system() -> Iterator[Row]:
 def processors() -> Iterator[Row]:
     """Tell the number of processors and of PyTorch's threads."""
     count = os.cpu_count() or 0
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count
+    allowed = available_processors()
     limited = f", {allowed} for this process" if allowed != count else ""
     yield Row("processors", f"{count}{limited}")
     import torch

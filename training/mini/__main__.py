@@ -2,7 +2,7 @@
 
 import sys
 
-from regionlm.threads import sleep_while_waiting
+from regionlm.threads import limit_threads, sleep_while_waiting
 
 STEPS = ("clip", "export", "decoder", "adapt", "bundle", "examples")
 
@@ -12,6 +12,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in STEPS:
         sys.exit(f"usage: python -m training.mini {{{','.join(STEPS)}}} [options | --config FILE]")
     sleep_while_waiting()
+    limit_threads()
     step, args = sys.argv[1], sys.argv[2:]
     if step == "clip":
         _clip(args)
