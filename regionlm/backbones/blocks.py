@@ -156,7 +156,7 @@ class BlockWeights:
         if isinstance(weight, Tensor):
             assert not isinstance(bias, Sequence)
             return F.linear(x, weight, bias).chunk(3, -1)
-        biases = bias if isinstance(bias, Sequence) else [None] * 3
+        biases = bias if isinstance(bias, Sequence) else [None] * len(weight)
         return [F.linear(x, one, own) for one, own in zip(weight, biases, strict=True)]
 
     def attention(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -177,7 +177,11 @@ class BlockWeights:
     def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Residual stream after attention ``[B, N, D]`` and the values ``[B, heads, N, dh]``."""
         mixed, v = self.mix(x)
-        return x + self.attention_output(mixed), v
+        return self.after_attention(x, mixed), v
+
+    def after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Residual stream ``[B, N, D]`` of the input and mixed values ``[B, heads, N, dh]``."""
+        return x + self.attention_output(mixed)
 
     def mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed values and values, both ``[B, heads, N, dh]``, of the input ``[B, N, D]``."""

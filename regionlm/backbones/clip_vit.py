@@ -61,7 +61,8 @@ class ClipViT(VisionBackbone):
         self._parts: Tower = kind(visual, name)
         self.pooling = self._parts.pooling
         self.width, self.dim = len(self._parts.patch_weight), self._parts.dim
-        self.heads: int = self.blocks()[-1].heads
+        self.blocks()  # raises if one of them can't be read
+        self.heads: int = self.head().block.heads
         self.patch_size, self.default_size = self._parts.patch_size, self._parts.image_size
         preprocess = self._parts.preprocess
         self.mean = tuple(float(x) for x in (mean or preprocess.get("mean") or OPENAI_MEAN))
@@ -153,6 +154,7 @@ class ClipViT(VisionBackbone):
         norm = parts.norm_before()
         x = x if norm is None else norm(x)
         blocks = parts.blocks()
-        for block in blocks[: len(blocks) - without]:
+        stages = len(blocks) + (self.pooling == "attention")
+        for block in blocks[: stages - without]:
             x = block.at(grid)(x)
         return x, grid

@@ -1,4 +1,4 @@
-"""All our knowledge of open_clip beyond its documented calls; no other module has any.
+"""All our knowledge of open_clip beyond its documented calls, but for the insides of its blocks.
 
 It consists of the names of files, of keys in configs and checkpoints, and of parts of image towers.
 tests/regionlm/backbones/test_open_clip_insides checks all of it against open_clip itself.
@@ -14,13 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regionlm.backbones.blocks import (
-    Activation,
-    BlockWeights,
-    LayerNormWeights,
-    find_activation,
-    read_layer_norm,
-)
+from regionlm.backbones.blocks import Activation, BlockWeights, LayerNormWeights, read_layer_norm
+from regionlm.backbones.open_clip_blocks import read_block, read_pooler
 from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
 
@@ -53,7 +48,7 @@ class ImageTower:
         name: the model's name, for messages.
 
     Raises:
-        ModelError: not a plain ViT that is pooled at [CLS] or over its patches.
+        ModelError: not a plain ViT with a pooling that is supported.
     """
 
     prefix, patch_bias = 1, None
@@ -112,7 +107,11 @@ class ImageTower:
 
     def head(self) -> Head:
         """The last block and what follows it."""
-        block = self._block(len(_blocks(self.module)) - 1)
+        block: BlockWeights
+        if self.pooling == "attention":
+            block = read_pooler(self.module.attn_pool, f"{self._name}: attn_pool")
+        else:
+            block = self._block(len(_blocks(self.module)) - 1)
         norm = self._norm(self.module.ln_post, "ln_post")
         return Head(block, norm, self.module.proj, self.pooling, self.prefix)
 
@@ -144,79 +143,24 @@ def _blocks(visual: Any) -> Any:
 
 def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
     """How the tower pools; ModelError if it isn't a supported plain ViT."""
-    wanted = "expected an open_clip ViT pooled at [CLS] or over its patches"
+    wanted = "expected an open_clip ViT pooled at [CLS], over its patches or by attention"
     parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post")
     if visual is None or not all(hasattr(visual, part) for part in parts):
         raise ModelError(f"{name}: {wanted}, found image tower {type(visual).__name__}")
-    if getattr(visual, "attn_pool", None) is not None:
-        raise ModelError(f"{name}: {wanted}, found attention pooling (CoCa, SigLIP)")
     if getattr(visual, "proj", None) is None:
         raise ModelError(f"{name}: {wanted} with a projection, found none (visual.proj is None)")
     pool = getattr(visual, "pool_type", "tok")
+    if getattr(visual, "attn_pool", None) is not None:
+        if getattr(visual, "attn_pool_contrastive", None) is None and pool == "tok":
+            return "attention"
+        kind = getattr(visual, "attn_pool_type", "") or pool
+        raise ModelError(f"{name}: {wanted} with one pooler, found pooling of the kind {kind!r}")
     if pool == "tok":
         return "cls"  # for one token, the order of norm and pool does not matter
     if pool == "avg" and getattr(visual, "final_ln_after_pool", False):
         return "mean"
     detail = " with the layer norm before the pool" if pool == "avg" else ""
     raise ModelError(f"{name}: {wanted}, found pool_type {pool!r}{detail}")
-
-
-def read_block(block: nn.Module, where: str = "block") -> BlockWeights:
-    """Read one open_clip ``ResidualAttentionBlock``.
-
-    Raises:
-        ModelError: the block has parts we don't compute (q/k norms, scaled heads, extra norms ...).
-    """
-    attention: Any = getattr(block, "attn", None)
-    mlp: Any = getattr(block, "mlp", None)
-    # Attention whose q, k and v differ in width has no packed in_proj_weight.
-    names = ("in_proj_weight", "out_proj", "num_heads")
-    if mlp is None or any(getattr(attention, name, None) is None for name in names):
-        raise ModelError(
-            f"{where}: expected open_clip's ResidualAttentionBlock (attn.in_proj_weight, mlp.c_fc),"
-            f" found {type(block).__name__}; only plain ViTs can be read"
-        )
-    _refuse_extras(block, where)
-    return BlockWeights(
-        norm_1=read_layer_norm(block.ln_1, f"{where}.ln_1"),
-        qkv_weight=attention.in_proj_weight,
-        qkv_bias=attention.in_proj_bias,
-        out_weight=attention.out_proj.weight,
-        out_bias=attention.out_proj.bias,
-        heads=attention.num_heads,
-        scale_attention=_layer_scale(block, "ls_1", where),
-        norm_2=read_layer_norm(block.ln_2, f"{where}.ln_2"),
-        fc_weight=mlp.c_fc.weight,
-        fc_bias=mlp.c_fc.bias,
-        activation=find_activation(mlp.gelu, f"{where}.mlp.gelu"),
-        proj_weight=mlp.c_proj.weight,
-        proj_bias=mlp.c_proj.bias,
-        scale_mlp=_layer_scale(block, "ls_2", where),
-    )
-
-
-def _layer_scale(block: nn.Module, name: str, where: str) -> Tensor | None:
-    module = getattr(block, name, None)
-    if module is None or isinstance(module, nn.Identity):
-        return None
-    gamma = getattr(module, "gamma", None)
-    if gamma is None:
-        raise ModelError(f"{where}.{name}: expected LayerScale, found {type(module).__name__}")
-    return gamma
-
-
-def _refuse_extras(block: Any, where: str) -> None:
-    """Raise ModelError, naming the part, if the block has optional parts we don't compute."""
-    names = ("ln_q", "ln_k", "ln_inner", "logit_scale", "head_scale", "bias_k", "bias_v")
-    parts = [(block.attn, name) for name in (*names, "add_zero_attn")]
-    parts += [(block, "ln_attn"), (block, "ln_1_kv"), (block.mlp, "ln")]
-    for owner, name in parts:
-        part = getattr(owner, name, None)
-        if part is not None and part is not False and not isinstance(part, nn.Identity):
-            raise ModelError(
-                f"{where}: has {name}, a part of open_clip's custom blocks that isn't supported;"
-                " use a model with plain blocks"
-            )
 
 
 def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:

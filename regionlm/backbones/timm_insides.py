@@ -8,15 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regionlm.backbones.blocks import BlockWeights, LayerNormWeights, read_layer_norm
+from regionlm.backbones.attention_pool import AttentionPool
+from regionlm.backbones.blocks import (
+    BlockWeights,
+    LayerNormWeights,
+    find_activation,
+    read_layer_norm,
+)
 from regionlm.backbones.timm_blocks import read_rotary, read_timm_block
 from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
 
 _PARTS = ("patch_embed", "pos_embed", "num_prefix_tokens", "blocks", "norm", "fc_norm", "head")
-_POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean"}
+_POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
 
 
 def is_timm_tower(visual: nn.Module | None) -> bool:
@@ -109,19 +116,15 @@ class TimmTower:
     def head(self) -> Head:
         """The last block and what follows it."""
         projection = self._projection()
-        if projection is None:
-            raise ModelError(f"{self._name}: expected a projection after the pool, found none")
+        proj = None if projection is None else projection.weight.T
+        bias = None if projection is None else projection.bias
+        if self.pooling == "attention":
+            pool = self._trunk.attn_pool
+            block: BlockWeights = read_pool(pool, self._norm("norm"), f"{self._name}: attn_pool")
+            return Head(block, self._norm("fc_norm"), proj, self.pooling, self.prefix, bias)
+        block = self._block(len(self._trunk.blocks) - 1)
         norm = self._norm("norm") or self._norm("fc_norm")
-        if norm is None:
-            raise ModelError(f"{self._name}: expected a LayerNorm after the blocks, found none")
-        return Head(
-            self._block(len(self._trunk.blocks) - 1),
-            norm,
-            projection.weight.T,
-            self.pooling,
-            self.prefix,
-            projection.bias,
-        )
+        return Head(block, norm, proj, self.pooling, self.prefix, bias)
 
     def _block(self, number: int) -> BlockWeights:
         rope = getattr(self._trunk, "rope", None)
@@ -131,9 +134,7 @@ class TimmTower:
 
     def _norm(self, part: str) -> LayerNormWeights | None:
         module = getattr(self._trunk, part, None)
-        if module is None or isinstance(module, nn.Identity):
-            return None
-        return read_layer_norm(module, f"{self._name}: {part}")
+        return None if module is None else _optional_norm(module, f"{self._name}: {part}")
 
     def _projection(self) -> Any:
         """The linear layer after the pool: of the trunk or of open_clip; None if there is none."""
@@ -151,9 +152,12 @@ class TimmTower:
 
     def _read_pooling(self) -> Pooling:
         pool = getattr(self._trunk, "global_pool", None)
-        if getattr(self._trunk, "attn_pool", None) is not None:
-            pool = "attention"
-        has_prefix = getattr(self._trunk, "pool_include_prefix", False)
+        has_prefix = getattr(self._trunk, "pool_include_prefix", None)  # timm's Eva doesn't say
+        if pool == "map" and self.prefix and has_prefix is False:
+            raise ModelError(
+                f"{self._name}: expected attention pooling of all tokens, found one that leaves out"
+                f" the first {self.prefix}"
+            )
         if pool not in _POOLINGS or (pool == "avg" and has_prefix):
             raise ModelError(
                 f"{self._name}: expected a ViT pooled at [CLS] or over its patches, found a timm"
@@ -179,3 +183,56 @@ class TimmTower:
         rows, columns = self.grid
         if len(self.positions()) not in (rows * columns, rows * columns + self.prefix):
             raise ModelError(f"{self._name}: expected a position for each patch of its grid")
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def read_pool(pool: Any, norm: LayerNormWeights | None, where: str) -> AttentionPool:
+    """Read timm's ``AttentionPoolLatent``, as models have it. ``norm``: of its input, ``[D]``.
+
+    Raises:
+        ModelError: it has parts we don't compute, or pools more latents than one.
+    """
+    from timm.layers import AttentionPoolLatent, Mlp
+
+    if type(pool) is not AttentionPoolLatent or norm is None:
+        found = type(pool).__name__ + ("" if norm else " without a norm before it")
+        raise ModelError(
+            f"{where}: expected timm's AttentionPoolLatent after a norm, found {found}"
+        )
+    extras = {
+        "positions of its own": pool.pos_embed is not None,
+        "the mean of several latents": pool.pool != "token" and pool.latent_len > 1,
+        f"{type(pool.mlp).__name__} for an MLP": type(pool.mlp) is not Mlp,
+        "a norm inside its MLP": not isinstance(getattr(pool.mlp, "norm", None), nn.Identity),
+    }
+    for extra, there in extras.items():
+        if there:
+            raise ModelError(f"{where}: has {extra}, which isn't supported")
+    query = pool.latent[:, :1]
+    if not isinstance(pool.q, nn.Identity):
+        query = F.linear(query, pool.q.weight, pool.q.bias)
+    query = query.view(pool.num_heads, 1, -1)
+    norm_query = _optional_norm(pool.q_norm, f"{where}.q_norm")
+    return AttentionPool(
+        query=query if norm_query is None else norm_query(query),
+        norm_1=norm,
+        qkv_weight=pool.kv.weight.chunk(2),
+        qkv_bias=None if pool.kv.bias is None else pool.kv.bias.chunk(2),
+        out_weight=pool.proj.weight,
+        out_bias=pool.proj.bias,
+        heads=pool.num_heads,
+        scale_attention=None,
+        norm_2=read_layer_norm(pool.norm, f"{where}.norm"),
+        fc_weight=pool.mlp.fc1.weight,
+        fc_bias=pool.mlp.fc1.bias,
+        activation=find_activation(pool.mlp.act, f"{where}.mlp.act"),
+        proj_weight=pool.mlp.fc2.weight,
+        proj_bias=pool.mlp.fc2.bias,
+        scale_mlp=None,
+        norm_key=_optional_norm(pool.k_norm, f"{where}.k_norm"),
+    )
+
+
+def _optional_norm(module: nn.Module, where: str) -> LayerNormWeights | None:
+    return None if isinstance(module, nn.Identity) else read_layer_norm(module, where)

@@ -22,8 +22,8 @@ from regionlm.inputs.placement import Resize, place
 _T = TypeVar("_T")
 _MOST_DERIVED = 64  # grids and merged weights remembered per backbone
 
-Pooling = Literal["cls", "mean"]
-"""Which tokens are pooled: the first, or the mean of the patches."""
+Pooling = Literal["cls", "mean", "attention"]
+"""What is pooled: the first token, the mean of the patches, or what a learned query attends to."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Head:
     """Everything after the input of the last block's attention. D: width, d: joint space.
 
     ``prefix`` is the number of tokens before the patches: [CLS] and registers, if there are any.
+    The last block of an attention-pooled model is its ``AttentionPool``. There, D is the width of
+    the pooled token.
     """
 
     block: BlockWeights
-    norm: LayerNormWeights
-    proj: Tensor  # [D, d]
+    norm: LayerNormWeights | None
+    proj: Tensor | None  # [D, d]
     pooling: Pooling
     prefix: int
     proj_bias: Tensor | None = None  # [d]
@@ -46,7 +48,8 @@ class Head:
 
     def readout(self, pooled: Tensor) -> Tensor:
         """A pooled token of the last block's output ``[..., D]`` to the joint space."""
-        found = self.norm(pooled) @ self.proj
+        found = pooled if self.norm is None else self.norm(pooled)
+        found = found if self.proj is None else found @ self.proj
         return found if self.proj_bias is None else found + self.proj_bias
 
     def pool(self, x: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ class Head:
     @property
     def score_tokens(self) -> slice:
         """Tokens whose mean gives LeGrad's score: all tokens of a [CLS]-pooled model, as in the
-        paper, and the pooled (patch) tokens of a mean-pooled one."""
+        paper, the pooled (patch) tokens of a mean-pooled one, and an attention pool's only one."""
         return slice(self.prefix if self.pooling == "mean" else 0, None)
 
 
@@ -83,6 +86,10 @@ class EncodedImages:
     ``pre_activation [B, N, F]`` of its MLP; ``score_mean [B, D]`` the mean of its output over
     ``head.score_tokens``. ``earlier`` holds the same for blocks before the last, in order, each as
     if its output were the model's; it is empty unless asked for.
+
+    The last block of an attention-pooled model is its pool (``AttentionPool``): ``block_input`` is
+    the transformer's output, ``values`` are of N tokens, and everything after them of one, the
+    pooled. Its ``earlier`` holds the pool of the outputs of earlier blocks.
     """
 
     embeddings: Tensor
@@ -176,7 +183,7 @@ class VisionBackbone(ABC):
 
         Args:
             pixels: normalised ``[B, 3, H, W]``.
-            without: number of last blocks to leave out.
+            without: number of last blocks to leave out, an attention pool among them.
 
         Returns:
             Tokens ``[B, prefix + gh * gw, D]``, patches last, and the patch grid (gh, gw).
@@ -233,10 +240,15 @@ class VisionBackbone(ABC):
         with torch.inference_mode(False), torch.no_grad(), self._exact():
             blocks = self.blocks()[-layers:] if layers > 1 else [self.head().block]
             x, grid = self.trunk(pixels, without=len(blocks))
-            for block in blocks[:-1]:
-                seen = self._encode_block(x, grid, replace(self.head(), block=block))
-                earlier.append(seen)
-                x = block.after_mlp(seen.residual)
+            if self.pooling == "attention":  # the pool reads each block's output
+                for block in blocks[1:]:
+                    earlier.append(self._encode_block(x, grid, self.head()))
+                    x = block.at(grid)(x)
+            else:
+                for block in blocks[:-1]:
+                    seen = self._encode_block(x, grid, replace(self.head(), block=block))
+                    earlier.append(seen)
+                    x = block.after_mlp(seen.residual)
         return replace(self.encode_tokens(x, grid), earlier=tuple(earlier))
 
     def encode_tokens(self, x: Tensor, grid: tuple[int, int]) -> EncodedImages:
@@ -287,7 +299,7 @@ class VisionBackbone(ABC):
         hidden = head.block.hidden(pre_activation)
         tokens = head.score_tokens
         score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(hidden[:, tokens].mean(1))
-        pooled = score_mean
+        pooled = score_mean  # [D], of whatever is pooled
         if head.pooling == "cls":
             pooled = residual[:, 0] + head.block.mlp_output(hidden[:, 0])
         return EncodedImages(

@@ -51,7 +51,7 @@ class AttentionMap:
         wide = weights.mlp_to_heads.dtype
         residual, hidden = images.residual[index, rows], images.pre_activation[index, rows]
         values = images.values[index, :, images.head.prefix :].to(wide)  # a map is of patches
-        n, total = len(residual), images.residual.shape[1]
+        n, total = len(residual), images.values.shape[2]
         per_mask = n * (2 * residual.shape[1] + hidden.shape[1] + len(values) * total)
         self.grid = images.grid
         self.chunk = max(1, min(masks, budget.chunk // per_mask))

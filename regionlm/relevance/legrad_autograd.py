@@ -42,7 +42,7 @@ def attention_gradient(
     queries, keys, values = head.block.qkv(x)
     logits = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
     attention = logits.softmax(-1).detach().requires_grad_()
-    x1 = x + head.block.attention_output(attention @ values)
+    x1 = head.block.after_attention(x, attention @ values)
     out = head.block.after_mlp(x1)
     (gradient,) = torch.autograd.grad(
         score_sum(head, out, tokens, score), attention, create_graph=True

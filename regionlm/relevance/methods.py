@@ -62,7 +62,10 @@ def make_relevance(
     """
     check_choice("relevance", name, RELEVANCE, InputError)
     if name in ("gradcam", "gradcam_no_relu"):
-        return GradCam(images, index, relu=name == "gradcam", score=score, masks=masks)
+        pooled = images.head.pooling == "attention"
+        weights = _merged_weights(backbone, images, 0) if pooled else None
+        relu = name == "gradcam"
+        return GradCam(images, index, relu=relu, score=score, weights=weights, masks=masks)
     if name == "chefer":
         weights = _merged_weights(backbone, images, 0)
         return CheferCam(images, index, score=score, weights=weights, masks=masks)

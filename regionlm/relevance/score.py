@@ -4,10 +4,10 @@ For a token t of the joint space, there are two scores of an image:
 
 - ``"cosine"`` (MaskInversion's and LeGrad's published code): ``t . f / |f|``;
 - ``"dot"`` (MaskInversion's eq. 6, without the norm): ``t . f``, for models that pool the mean of
-  their patches. There f *is* the image embedding, where t starts, so the cosine is at its maximum
-  and its gradient is zero.
+  their patches, or with attention. There f *is* the image embedding, where t starts, so the cosine
+  is at its maximum and its gradient is zero.
 
-f is ``ln_post(mean of the last block's output over head.score_tokens) @ proj``.
+f is ``head.readout(mean of the last block's output over head.score_tokens)``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Score = Literal["cosine", "dot"]
 
 
 def default_score(head: Head) -> Score:
-    """``"cosine"`` for [CLS]-pooled models, ``"dot"`` for mean-pooled ones."""
-    return "dot" if head.pooling == "mean" else "cosine"
+    """``"cosine"`` for [CLS]-pooled models, ``"dot"`` for the others."""
+    return "cosine" if head.pooling == "cls" else "dot"
 
 
 class ScoreGradient:
@@ -45,17 +45,21 @@ class ScoreGradient:
         head = images.head
         pooled = images.score_mean[index].to(dtype)
         n = len(images.residual[index, head.score_tokens])
-        proj = head.proj.to(dtype)
-        norm = head.norm.to(dtype)
-        variance, mean = torch.var_mean(pooled, correction=0)
-        inverse_sigma = torch.rsqrt(variance + norm.eps)
-        hat = (pooled - mean) * inverse_sigma
-        slope = norm.weight[:, None] * proj  # then the norm's transposed Jacobian, column by column
-        slope = slope - slope.mean(0) - hat[:, None] * (hat @ slope / len(hat))
-        self.matrix = slope * (inverse_sigma / n)  # [D, d]
+        slope = torch.eye(len(pooled)).to(pooled) if head.proj is None else head.proj.to(dtype)
+        f = pooled
+        if head.norm is not None:
+            norm = head.norm.to(dtype)
+            variance, mean = torch.var_mean(pooled, correction=0)
+            inverse_sigma = torch.rsqrt(variance + norm.eps)
+            hat = (pooled - mean) * inverse_sigma
+            slope = norm.weight[:, None] * slope  # then its transposed Jacobian, column by column
+            slope = slope - slope.mean(0) - hat[:, None] * (hat @ slope / len(hat))
+            slope *= inverse_sigma
+            f = norm(pooled)
+        self.matrix = slope / n  # [D, d]
         self.direction: Tensor | None = None
         if (score or default_score(head)) == "cosine":
-            f = norm(pooled) @ proj
+            f = f if head.proj is None else f @ head.proj.to(dtype)
             if head.proj_bias is not None:
                 f = f + head.proj_bias.to(dtype)
             length = f.norm().clamp_min(torch.finfo(dtype).tiny)

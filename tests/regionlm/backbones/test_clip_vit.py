@@ -248,7 +248,9 @@ def test_nearest_size():
 @pytest.mark.parametrize(
     "variant, message",
     [
-        ({"attentional_pool": True}, "attention pooling"),
+        ({"attentional_pool": "parallel"}, "kind 'parallel'"),
+        ({"attentional_pool": "cascade"}, "kind 'cascade'"),
+        ({"attentional_pool": True, "pool": "avg"}, "kind 'avg'"),
         ({"qk_norm": True}, "ln_q"),
         ({"scale_heads": True}, "head_scale"),
         ({"scale_attn": True}, "ln_attn"),

@@ -11,6 +11,7 @@ from torch import nn
 
 from regionlm.backbones import open_clip_insides as insides
 from regionlm.backbones.blocks import Activation
+from regionlm.backbones.open_clip_blocks import read_block
 from regionlm.backbones.published_weights import find_weights
 from regionlm.errors import ModelError
 
@@ -199,17 +200,17 @@ def attention(**options):
 )
 def test_attention_of_other_kinds_is_refused(options, message):
     block = model().visual.transformer.resblocks[0]
-    insides.read_block(block)
+    read_block(block)
     block.attn = attention(**options)
     with pytest.raises(ModelError, match=message) as caught:
-        insides.read_block(block)
+        read_block(block)
     assert "\n" not in str(caught.value)
 
 
 def test_attention_without_biases():
     block = model().visual.transformer.resblocks[0]
     block.attn = attention(bias=False)
-    read = insides.read_block(block)
+    read = read_block(block)
     assert read.qkv_bias is None and read.out_bias is None
 
 

@@ -27,7 +27,11 @@ SUPPORTED = [
     {"name": "regionlm_tiny_eva", **EVA02},
     {"name": "regionlm_tiny_eva", **PE, "num_reg_tokens": 2},
     {"name": "regionlm_tiny_eva", **PE, "pool": "avg"},
+    {"name": "regionlm_tiny_eva", **PE, "pool": "map", "attn_pool_num_heads": 2},
     {"name": "regionlm_tiny_eva", "rope_type": "mixed", "use_rot_pos_emb": True},
+    {"pool": "map", "class_token": False, "global_pool": "map", "proj": "linear"},
+    {"pool": "map", "class_token": False, "proj": "none"},
+    {"pool": "map", "class_token": False, "reg_tokens": 2, "pool_include_prefix": True},
 ]
 
 
@@ -43,8 +47,9 @@ def test_embeddings_are_open_clips_own(options):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     trunk = model.visual.trunk
     assert backbone.head().prefix == trunk.num_prefix_tokens
-    assert (backbone.pooling, backbone.width) == ("mean" if "pool" in options else "cls", 32)
-    assert (backbone.dim, backbone.default_size) == (24, (32, 32))
+    pooling = {"avg": "mean", "map": "attention"}.get(options.get("pool"), "cls")
+    assert (backbone.pooling, backbone.width) == (pooling, 32)
+    assert (backbone.dim, backbone.default_size) == (wanted.shape[1], (32, 32))
     assert backbone.patch_size == trunk.patch_embed.patch_size
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -53,6 +58,7 @@ def test_embeddings_are_open_clips_own(options):
 OTHER_SIZES = [
     {"reg_tokens": 3},
     {"no_embed_class": True},
+    {"pool": "map", "class_token": False},
     {"name": "regionlm_tiny_eva", **EVA02},
     {"name": "regionlm_tiny_eva", **PE},
 ]
@@ -88,6 +94,8 @@ def test_pixels_that_no_patch_covers_are_not_counted():
         ({"pool": "avg", "fc_norm": False}, "layer norm after the pool"),
         ({"pool": "avg", "fc_norm": True, "pool_include_prefix": True}, "pooling"),
         ({"pool": "max"}, "pooling 'max'"),
+        ({"pool": "map"}, "leaves out the first 1"),
+        ({"pool": "map", "class_token": False, "final_norm": False}, "without a norm before it"),
         ({"proj": "mlp"}, "linear projection"),
         ({"pos_embed": "none"}, "pos_embed"),
     ],

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from regionlm.backbones.vision import Head
 from regionlm.relevance.legrad_autograd import attention_gradient, score_sum
@@ -35,10 +36,13 @@ def gradcam_autograd(
     """GradCAM's maps; arguments and result as ``legrad_autograd``."""
     with torch.inference_mode(False), torch.enable_grad():
         x = block_input.detach().clone()[None].expand(len(tokens), -1, -1)
-        out = head.at(grid).block(x).detach().requires_grad_()
+        is_pool, block = head.pooling == "attention", head.at(grid).block
+        seen = (x if is_pool else block(x)).detach().requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):  # the only one that can be differentiated twice
+            out = block(seen) if is_pool else seen
         (gradient,) = torch.autograd.grad(
-            score_sum(head, out, tokens, score), out, create_graph=True
+            score_sum(head, out, tokens, score), seen, create_graph=True
         )
         alpha = gradient[:, head.prefix :].sum(1)
-        maps = torch.einsum("mnk,mk->mn", out.detach()[:, head.prefix :], alpha).view(-1, *grid)
+        maps = torch.einsum("mnk,mk->mn", seen.detach()[:, head.prefix :], alpha).view(-1, *grid)
         return maps.clamp(min=0) if relu else maps

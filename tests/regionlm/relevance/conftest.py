@@ -13,6 +13,7 @@ MODELS = [
     {"pool": "avg", "ls_init_value": 0.4, "quick_gelu": True},
     {"pool": "tok", "quick_gelu": True, "mlp_ratio": 2.5, "norm_kwargs": {"eps": 1e-2}},
     {"pool": "tok", "patch_size": (8, 4), "head_width": 16},
+    {"attentional_pool": True, "attn_pooler_queries": 3, "attn_pooler_heads": 4},
 ]
 TIMM_MODELS = [
     {"timm": {"reg_tokens": 2, "init_values": 0.3}},
@@ -20,6 +21,8 @@ TIMM_MODELS = [
     {"timm": {"pool": "avg", "fc_norm": True, "reg_tokens": 1}},
     {"timm": {"name": "regionlm_tiny_eva", **EVA02}},
     {"timm": {"name": "regionlm_tiny_eva", **PE, "swiglu_mlp": True}},
+    {"timm": {"pool": "map", "class_token": False}},
+    {"timm": {"pool": "map", "pool_include_prefix": True, "reg_tokens": 1, "patch_size": (8, 4)}},
 ]
 
 

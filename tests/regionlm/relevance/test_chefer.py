@@ -23,8 +23,9 @@ def test_attention_is_the_encoders(case):
     _, encoded, inputs, _ = case
     attention = encoded.attention(1)
     torch.testing.assert_close(attention.sum(-1), torch.ones_like(attention[..., 0]))
-    mixed = encoded.head.block.attention_output((attention @ encoded.values[1])[None])
-    torch.testing.assert_close(inputs[1] + mixed[0], encoded.residual[1])
+    mixed = (attention @ encoded.values[1])[None]
+    residual = encoded.head.block.after_attention(inputs[1, None], mixed)
+    torch.testing.assert_close(residual[0], encoded.residual[1])
     rows = encoded.head.pooled_tokens
     torch.testing.assert_close(encoded.attention(1, rows), attention[:, rows])
     assert not attention.requires_grad

@@ -41,5 +41,6 @@ def test_nothing_positive_is_an_empty_map(tiny_clip):
 
 def test_the_budget_bounds_the_chunk(case):
     encoded = case[1]
-    per_mask = encoded.grid[0] * encoded.grid[1] + 32
+    patches, heads = encoded.grid[0] * encoded.grid[1], encoded.values
+    per_mask = patches + heads.shape[1] * heads.shape[3]
     assert GradCam(encoded, masks=10**6, budget=Budget(7 * per_mask, 1, 1)).chunk == 7
