@@ -109,7 +109,8 @@ class ClipViT(VisionBackbone):
         with torch.inference_mode(False), torch.no_grad(), self._exact():
             tokens = self.tokenizer([whole_characters(text) for text in texts])
             self._check_tokens(int(tokens.max()))
-            return self.model.encode_text(tokens.to(self.device))
+            # CoCa's normalises unless told not to.
+            return self.model.encode_text(tokens.to(self.device), normalize=False)
 
     def _check_tokens(self, highest: int) -> None:
         """Check token ids beforehand, because on a GPU an unknown one kills the process."""

@@ -166,8 +166,6 @@ def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
 def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
     """Raise ModelError if a ``model_cfg`` is not supported, before anything is downloaded."""
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    if "multimodal_cfg" in config:
-        raise ModelError(f"{name}: expected a plain CLIP ViT, found CoCa; it isn't supported")
     if isinstance(vision.get("layers"), list):
         raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet; it isn't supported")
     if "hf_model_name" in text and offline:
@@ -207,6 +205,8 @@ def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = Non
         text["hf_model_pretrained"] = False
     custom = config.pop("custom_text", False) or "hf_model_name" in text
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    if custom and "multimodal_cfg" in config:
+        kind = open_clip.CoCa
     try:
         with torch.random.fork_rng(devices=[]):
             return kind(**config)

@@ -18,6 +18,7 @@ def attention_rollout(backbone: VisionBackbone, pixels: Tensor) -> Tensor:
     Abnar & Zuidema 2020 (arXiv 2005.00928): attention's mean over the heads and the residual
     stream, ``(A + I) / 2``, multiplied over all layers, last @ ... @ first; of the product the row
     of the token that the model pools, or the mean of the rows of several, and in it the patches.
+    An attention pool is one more layer, of one row, without the residual stream.
 
     It is no function of a token of the joint space, so nothing can be inverted by it, and the map
     is the same whatever is looked for.
@@ -34,15 +35,18 @@ def attention_rollout(backbone: VisionBackbone, pixels: Tensor) -> Tensor:
     """
     autocast = torch.autocast(backbone.device.type, enabled=False)
     with torch.inference_mode(False), torch.no_grad(), autocast:
-        blocks = backbone.blocks()
-        x, (height, width) = backbone.trunk(pixels[None], without=len(blocks))
+        blocks, head = backbone.blocks(), backbone.head()
+        is_pooled = head.pooling == "attention"
+        x, (height, width) = backbone.trunk(pixels[None], without=len(blocks) + is_pooled)
         blocks = [block.at((height, width)) for block in blocks]
         inputs = [x]
-        for block in blocks[:-1]:
+        for block in blocks if is_pooled else blocks[:-1]:
             inputs.append(block(inputs[-1]))
-        pooled = backbone.head().pooled_tokens
         row = x.new_zeros(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
-        row[pooled] = 1 / len(row[pooled])
+        if is_pooled:  # it has no residual stream
+            row = head.block.attention(inputs.pop())[0].mean(0)[0].to(row)
+        else:
+            row[head.pooled_tokens] = 1 / len(row[head.pooled_tokens])
         for block, x in zip(reversed(blocks), reversed(inputs), strict=True):
             row = (row + _through(block, x, row)) / 2
         return row[-height * width :].view(height, width)

@@ -23,14 +23,20 @@ def naive(backbone, pixels):
     """The whole matrices of all layers."""
     blocks, attentions = backbone.blocks(), []
     with torch.no_grad():
-        x, grid = backbone.trunk(pixels[None], without=len(blocks))
+        is_pooled = backbone.pooling == "attention"
+        x, grid = backbone.trunk(pixels[None], without=len(blocks) + is_pooled)
         for block in (one.at(grid) for one in blocks):
             q, k, _ = block.qkv(x)
             attention = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
             attentions.append(attention[0].mean(0))
             x = block(x)
     head = backbone.head()
-    row = product(attentions)[head.pooled_tokens].mean(0)
+    rows = product(attentions)
+    row = rows[head.pooled_tokens].mean(0)
+    if is_pooled:
+        q, k, _ = head.block.qkv(x)
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        row = weights[0].mean(0)[0].detach() @ rows
     return row[head.prefix :].view(grid)
 
 
