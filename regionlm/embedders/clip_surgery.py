@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.embedders.dense import DenseEmbedder, DenseFeatures
+from regionlm.embedders.dense import DenseEmbedder, DenseFeatures, refuse_attention_pool
 from regionlm.embedders.options import ClipSurgeryOptions
 
 
@@ -19,13 +19,15 @@ class ClipSurgery(DenseEmbedder):
     MLPs. Patches are read from it.
 
     Its "feature surgery" needs the texts one compares with and is no part of an embedding.
-    Options: ``ClipSurgeryOptions``.
+    An attention pool reads no token by itself, so such models are refused. Options:
+    ``ClipSurgeryOptions``.
     """
 
     options_type = ClipSurgeryOptions
     options: ClipSurgeryOptions
 
     def __init__(self, backbone: ClipViT, **options: Any) -> None:
+        refuse_attention_pool("clip_surgery", backbone)
         super().__init__(backbone, **options)
         blocks = min(self.options.blocks, len(backbone.blocks()))
         self.options = replace(self.options, blocks=blocks)

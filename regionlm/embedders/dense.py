@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from regionlm.backbones.vision import VisionBackbone
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
+from regionlm.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class DenseEmbedder(EncodingEmbedder[RegionEmbeddings, DenseFeatures]):
     @property
     def _key(self) -> tuple[Hashable, ...]:
         return (type(self), self.options)
+
+
+def refuse_attention_pool(embedder: str, backbone: VisionBackbone) -> None:
+    """Raise InputError for a backbone that pools with attention; ``embedder`` can't use it."""
+    if backbone.pooling == "attention":
+        raise InputError(
+            f"embedder: {embedder} needs a model whose last layer gives every patch a vector, but"
+            f" {backbone.name} ends with an attention pool of one query; use maskclip"
+        )
 
 
 def pool_patches(patches: Tensor, coverage: Tensor) -> Tensor:

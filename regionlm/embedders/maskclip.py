@@ -13,7 +13,8 @@ class MaskClip(DenseEmbedder):
     attention's mixture.
 
     Without the prompt denoising and key smoothing that the published code can add for segmentation;
-    both are off by default there. Options: ``MaskClipOptions``.
+    both are off by default there. An attention pool counts as the last block, so a patch is what
+    the model would give if it pooled that patch alone. Options: ``MaskClipOptions``.
     """
 
     options_type = MaskClipOptions
@@ -24,7 +25,8 @@ class MaskClip(DenseEmbedder):
         x, grid = self.backbone.trunk(pixels)
         head = self.backbone.head().at(grid)
         _, _, values = head.block.qkv(x)
-        tokens = head.block.attention_output(values)
-        if not self.options.value_only:
-            tokens = head.block.after_mlp(x + tokens)
+        if self.options.value_only:
+            tokens = head.block.attention_output(values)
+        else:
+            tokens = head.block.after_mlp(head.block.after_attention(x, values))
         return DenseFeatures(head.readout(tokens[:, head.prefix :]), head.embed(x), grid)

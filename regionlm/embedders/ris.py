@@ -32,7 +32,8 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
 
     Global: before each of the last blocks every patch token is multiplied by the share of it that
     the mask covers (other tokens are not), then the model pools as usual; a mean-pooled model
-    averages with the same shares. Local: the masked crop (``MaskedCrop`` of extent ``"box"``).
+    averages with the same shares, and an attention pool counts as one more block. Local: the masked
+    crop (``MaskedCrop`` of extent ``"box"``).
 
     The published code samples the mask bilinearly where we take its coverage, normalises with
     ImageNet's colours, and always masks from block 9, the third last of its ViT-B. Options:
@@ -49,7 +50,9 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
         self._local = MaskedCrop(backbone, extent="box", size=self.size, resize=self.resize)
 
     def _encode(self, pixels: Tensor) -> list[TrunkTokens]:
-        tokens, grid = self.backbone.trunk(pixels, without=self.options.masked_blocks)
+        tokens, grid = self.backbone.trunk(
+            pixels, without=self.options.masked_blocks + (self.backbone.pooling == "attention")
+        )
         return [TrunkTokens(one, grid) for one in tokens]
 
     def _find(self, seen: TrunkTokens, image: EmbedderImage, masks: Tensor) -> RegionEmbeddings:
@@ -78,6 +81,8 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
                 x = block.at(seen.grid)(x * factors)
             if head.pooling == "cls":
                 pooled = x[:, 0]
+            elif head.pooling == "attention":
+                pooled = head.block(x * factors)[:, 0]
             else:
                 pooled = (x * factors)[:, head.prefix :].sum(1) / shares.sum(1, keepdim=True)
             found.append(head.readout(pooled))

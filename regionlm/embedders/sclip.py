@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from regionlm.embedders.dense import DenseEmbedder, DenseFeatures
+from regionlm.backbones.clip_vit import ClipViT
+from regionlm.embedders.dense import DenseEmbedder, DenseFeatures, refuse_attention_pool
 
 
 class Sclip(DenseEmbedder):
@@ -13,8 +16,13 @@ class Sclip(DenseEmbedder):
     softmaxes whose sum is not halved; its residual stream and MLP stay.
 
     One pass over the squashed image; the published segmentation averages windows of 224 pixels.
-    Options: ``EmbedderOptions``.
+    An attention pool has one query, not one a patch, so such models are refused. Options:
+    ``EmbedderOptions``.
     """
+
+    def __init__(self, backbone: ClipViT, **options: Any) -> None:
+        refuse_attention_pool("sclip", backbone)
+        super().__init__(backbone, **options)
 
     def features(self, pixels: Tensor) -> DenseFeatures:
         """See ``DenseEmbedder.features``."""
