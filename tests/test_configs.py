@@ -12,7 +12,7 @@ import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from prefix_models import word_tokenizer
-from regionlm import RegionCaptioner
+from regionlm import RegionCaptioner, RegionEncoder
 from regionlm.cli.main import main as regionlm
 from regionlm.pretrained.bundle import MINI
 from training.first_hour.make import FOLDER, make_examples
@@ -36,6 +36,7 @@ MINI_OVERRIDES = {
     "mini_decoder": ("decoder", None, SMALL_PAIRS),
     "mini_adapt": ("adapt", None, [*SMALL_PAIRS, "--inversion.steps", "2"]),
     "mini_bundle": ("bundle", None, []),
+    "mini_siglip_bundle": ("bundle", None, []),
 }
 FIT = (
     "first_hour", "let_adapt", "global", "mix", "clipcap_coco", "clipcap_coco_original",
@@ -51,16 +52,28 @@ def _run(monkeypatch, name):
     main()
 
 
+def _export(monkeypatch, checkpoint, output):
+    argv = ["mini", "export", "--checkpoint", str(checkpoint), "--output", output]
+    monkeypatch.setattr(sys, "argv", argv)
+    main()
+
+
 def test_no_config_is_left_out():
     names = {path.stem for path in (CONFIGS / "train").rglob("*.yaml")}
     assert names == {*MINI_OVERRIDES, *FIT}
 
 
-def test_mini_siglips_config_trains(world, tmp_path, monkeypatch):
+def test_configs_make_an_attention_pooled_bundle(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _run(monkeypatch, "mini_siglip")
-    state = torch.load(next(tmp_path.rglob("*.ckpt")), weights_only=True)["state_dict"]
-    assert "clip.visual.attn_pool.query" in state and "clip.logit_bias" in state
+    checkpoint = next(tmp_path.rglob("*.ckpt"))
+    _export(monkeypatch, checkpoint, "runs/mini/mini_siglip")
+    _run(monkeypatch, "mini_siglip_bundle")
+    encoder = RegionEncoder.from_pretrained(tmp_path / "regionlm/bundles/mini-siglip")
+    assert encoder.backbone.pooling == "attention"
+    trained = torch.load(checkpoint, weights_only=True)["state_dict"]["clip.visual.attn_pool.query"]
+    kept = encoder.backbone.model.visual.attn_pool.query
+    torch.testing.assert_close(kept, trained.to(kept), atol=0, rtol=1e-3)
 
 
 def test_configs_make_a_bundle(world, tmp_path, monkeypatch):
@@ -69,9 +82,7 @@ def test_configs_make_a_bundle(world, tmp_path, monkeypatch):
     checkpoint = tmp_path / "runs/mini_clip/last.ckpt"
     if not checkpoint.exists():  # too few steps for the config's own interval
         checkpoint = next(tmp_path.rglob("*.ckpt"))
-    argv = ["mini", "export", "--checkpoint", str(checkpoint), "--output", "runs/mini/mini_clip"]
-    monkeypatch.setattr(sys, "argv", argv)
-    main()
+    _export(monkeypatch, checkpoint, "runs/mini/mini_clip")
     for name in ("mini_decoder", "mini_adapt", "mini_bundle"):
         _run(monkeypatch, name)
     bundle = yaml.safe_load((CONFIGS / "train/mini_bundle.yaml").read_text())["output"]

@@ -8,7 +8,7 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
-_POOLER = "visual.attn_pool."
+POOLER = "visual.attn_pool."
 
 
 def attention_start(weights: Mapping[str, Tensor], clip: CLIP) -> dict[str, Tensor]:
@@ -27,9 +27,9 @@ def attention_start(weights: Mapping[str, Tensor], clip: CLIP) -> dict[str, Tens
     norm, proj = "visual.ln_post.", weights["visual.proj"]  # [D, d]
     dim = proj.shape[1]
     for part in ("weight", "bias"):
-        state[_POOLER + "ln_k." + part] = weights[norm + part]
-    state[_POOLER + "attn.v_proj_weight"] = proj.T.contiguous()
-    state[_POOLER + "attn.out_proj.weight"] = torch.eye(dim)
+        state[POOLER + "ln_k." + part] = weights[norm + part]
+    state[POOLER + "attn.v_proj_weight"] = proj.T.contiguous()
+    state[POOLER + "attn.out_proj.weight"] = torch.eye(dim)
     state["visual.proj"] = torch.eye(dim)
     state[norm + "weight"], state[norm + "bias"] = torch.ones(dim), torch.zeros(dim)
     return state

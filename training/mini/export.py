@@ -10,6 +10,7 @@ from open_clip import CLIP
 from regionlm.backbones.clip_vit import OPENAI_MEAN, OPENAI_STD, ClipViT
 from regionlm.backbones.saving import save_backbone
 from regionlm.backbones.text_tokenizers import FileTokenizer
+from training.mini.attention_start import POOLER
 from training.mini.clip import mini_clip_config
 from training.world.names import build_tokenizer
 
@@ -25,18 +26,18 @@ def export_clip(checkpoint: Path, output: Path) -> None:
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     weights = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
-    model = CLIP(**mini_clip_config())
+    pooler = any(name.startswith(POOLER) for name in weights)
+    config = mini_clip_config("attention" if pooler else "mean")
+    model = CLIP(**config)
     model.load_state_dict(weights, strict=True)
-    text = mini_clip_config()["text_cfg"]
+    text = config["text_cfg"]
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "tokenizer.json"
         build_tokenizer(wrap=True).save(str(path))
         tokenizer = FileTokenizer(
             path, context=text["context_length"], vocabulary=text["vocab_size"]
         )
-    backbone = ClipViT(
-        model, tokenizer=tokenizer, mean=OPENAI_MEAN, std=OPENAI_STD, config=mini_clip_config()
-    )
+    backbone = ClipViT(model, tokenizer=tokenizer, mean=OPENAI_MEAN, std=OPENAI_STD, config=config)
     aside = output.with_name(f".{output.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     save_backbone(backbone, aside)
