@@ -59,6 +59,8 @@ def test_a_cosine_with_the_image_has_no_slope(scores, encoder):
         for score in ("dot", "cosine")
     }
     assert largest["cosine"] * image.image.norm() < 1e-5 * largest["dot"]
+    found = MaskInversion(backbone, lr=0.5, score="cosine")(sample.image, sample.masks)
+    torch.testing.assert_close(found.embeddings, found.image_embedding.expand(3, -1))
 
 
 def test_siglips_head_stands_on_minis_trunk(scores, world):
