@@ -23,8 +23,8 @@ class OurMaskInversion:
         self.pixels = self.backbone.preprocess(Image.fromarray(image_array()), size)
 
     def embedder(self, row: Row) -> MaskInversion:
-        """MaskInversion with the row's settings."""
-        return MaskInversion(
+        """MaskInversion with the row's settings, and the authors' mean over the masks."""
+        embedder = MaskInversion(
             self.backbone,
             steps=row.steps,
             lr=row.lr,
@@ -32,6 +32,8 @@ class OurMaskInversion:
             weight_decay=row.weight_decay,
             size=self.size,
         )
+        embedder.eps *= row.masks
+        return embedder
 
     def invert(self, row: Row) -> dict[str, np.ndarray]:
         """Embeddings and the maps that belong to them, at the masks' size."""

@@ -33,7 +33,8 @@ from regionlm.relevance.resize import GridToMask
 class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     """Localized embedding tokens (LETs) for regions of an image, on a frozen backbone.
 
-    Each mask is its own problem: start at the image embedding, and let AdamW turn it for ``steps``
+    Each mask is its own problem, and its results don't depend on the others', to the last bit:
+    start at the image embedding, and let AdamW turn it for ``steps``
     steps until its relevance map (LeGrad's by default) matches the mask under
     ``Dice + alpha * (1 - cosine to the image embedding)``. The gradient is explicit: no autograd
     runs and no parameter, flag or ``.grad`` is touched, so it works in any grad mode and inside
@@ -52,6 +53,10 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
 
     options_type = MaskInversionOptions
     options: MaskInversionOptions
+    eps = 1e-8
+    """AdamW's. The published loss is the mean over an image's M masks; but for its eps, AdamW is
+    blind to the factor 1/M. So what that code finds for M masks at once is what is found here with
+    M times its eps, and what it finds for one mask is what is found here."""
 
     def __init__(self, backbone: VisionBackbone, **options: Any) -> None:
         size = nearest_size(MASKINVERSION_DEFAULTS["size"], backbone.patch_size)
@@ -165,7 +170,9 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         for first in range(0, count, method.chunk):
             span = slice(first, min(first + method.chunk, count))
             let = lets[span]  # a view: its optimizer moves these rows alone
-            adamw = AdamW([let], self.lr, weight_decay=self.weight_decay, foreach=False)
+            adamw = AdamW(
+                [let], self.lr, eps=self.eps, weight_decay=self.weight_decay, foreach=False
+            )
             chunks.append((span, let, adamw))
 
         def step(number: int, span: slice, let: Tensor, adamw: AdamW, maps: Tensor) -> None:
@@ -173,7 +180,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             losses[number, span], gradient = self._objective(
                 let, start, loss, method.backward(dmaps)
             )
-            let.grad = gradient / count  # the published loss is the mean over the image's masks
+            let.grad = gradient
             adamw.step()
 
         if self.steps:  # all masks start at one token: one map, one sign pattern, many losses
@@ -194,7 +201,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         unit, target = lets / length, F.normalize(start, dim=0)
         loss = dice
         if self.alpha:
-            loss = dice + self.alpha * (1 - unit @ target)
+            loss = dice + self.alpha * (1 - (unit * target).sum(1))
             at_unit = at_unit - self.alpha * target
         return loss, (at_unit - (at_unit * unit).sum(1, keepdim=True) * unit) / length
 

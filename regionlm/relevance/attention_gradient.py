@@ -1,15 +1,29 @@
 """Weighted sum over heads and queries of relu(q . v) per key, never held for all masks at once.
 
 ``G_h[i, j] = q_h[i] . v_h[j]`` is the gradient of the score with respect to the attention of head
-h, query i, key j. The backward pass needs only the sign of G, as zeros and ones.
+h, query i, key j. The backward pass needs only the sign of G, as zeros and ones. No product has
+rows of two masks, so a mask's sums don't depend on the others, to the last bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of G that is worked on at once: all rows of all heads of some masks, or all rows of
+    some heads of one mask, or some rows of one head."""
+
+    masks: slice
+    heads: slice
+    rows: slice
+    gradient: Tensor  # [masks, heads, rows, k]
+    is_kept: bool  # until the next forward
 
 
 class AttentionGradient:
@@ -45,21 +59,19 @@ class AttentionGradient:
         wanted = self.heads * capacity * queries * self.keys
         self._kept = values.new_empty(min(wanted, max(keep, 0)))
         self._scratch = values.new_empty(0)
-        self._rows = values.new_empty(self.heads, capacity * queries, self.head_dim)
+        self._q = values.new_empty(capacity, self.heads, queries, self.head_dim)
         self._masks = 0
 
     def forward(self, q: Tensor) -> Tensor:
         """``q [m, n, heads * dh]`` to ``[m, k]``; keeps what ``backward`` needs."""
-        m, n = q.shape[:2]
-        self._masks = m
-        by_head = q.view(m * n, self.heads, self.head_dim).transpose(0, 1)
-        self._rows[:, : m * n].copy_(by_head)
+        self._masks = m = len(q)
+        by_head = q.view(m, self.queries, self.heads, self.head_dim).transpose(1, 2)
+        self._q[:m].copy_(by_head)
         total = q.new_zeros(m, self.keys)
-        for heads, rows, gradient, is_kept in self._pieces():
-            torch.bmm(self._rows[heads, rows], self.values_t[heads], out=gradient)
-            gradient.relu_()
-            total += self._by_mask(gradient, heads, rows).sum((0, 2))
-            if is_kept:
+        for piece in self._pieces():
+            gradient = self._fill(piece).relu_()
+            total[piece.masks] += self._weighted(piece).sum((1, 2))
+            if piece.is_kept:
                 gradient.sign_()
         return total
 
@@ -68,47 +80,57 @@ class AttentionGradient:
 
         If that forward had one mask, any m is allowed: one q, m different losses.
         """
-        m, n = len(dtotal), self.queries
+        m = len(dtotal)
         if self._masks == 1 and m > 1:
             return torch.cat([self.backward(row[None]) for row in dtotal])
-        dq = dtotal.new_empty(m, n, self.heads, self.head_dim)
-        flat = dq.view(m * n, self.heads, self.head_dim).transpose(0, 1)
-        for heads, rows, signs, is_kept in self._pieces():
-            if not is_kept:
-                torch.bmm(self._rows[heads, rows], self.values_t[heads], out=signs)
-                signs.gt_(0)
-            weighted = dtotal[None, :, :, None] * self.values[heads, None]  # [heads, m, k, dh]
-            product = torch.matmul(self._by_mask(signs, heads, rows), weighted)
-            flat[heads, rows] = product.view(len(signs), -1, self.head_dim)
-        return dq.view(m, n, -1)
+        dq = dtotal.new_empty(m, self.heads, self.queries, self.head_dim)
+        for piece in self._pieces():
+            if not piece.is_kept:
+                self._fill(piece).gt_(0)
+            weighted = dtotal[piece.masks, None, :, None] * self.values[piece.heads]
+            part = dq[piece.masks, piece.heads, piece.rows]
+            for one, signs, values in zip(part, self._weighted(piece), weighted, strict=True):
+                torch.bmm(signs, values, out=one)
+        return dq.transpose(1, 2).reshape(m, self.queries, -1)
 
-    def _by_mask(self, piece: Tensor, heads: slice, rows: slice) -> Tensor:
-        """A piece as ``[heads, masks, rows, k]``, times its factors. ``rows`` are a part of one
-        mask's, or all of all masks'."""
-        by_mask = piece.view(len(piece), self._masks, -1, self.keys)
+    def _fill(self, piece: _Piece) -> Tensor:
+        """Write G into a piece; returns its tensor."""
+        q = self._q[piece.masks, piece.heads, piece.rows]
+        for rows, gradient in zip(q, piece.gradient, strict=True):
+            torch.bmm(rows, self.values_t[piece.heads], out=gradient)
+        return piece.gradient
+
+    def _weighted(self, piece: _Piece) -> Tensor:
+        """A piece times its factors."""
         if self.factors is None:
-            return by_mask
-        return by_mask * self.factors[heads, None, rows]
+            return piece.gradient
+        return piece.gradient * self.factors[piece.heads, piece.rows]
 
-    def _pieces(self) -> Iterator[tuple[slice, slice, Tensor, bool]]:
-        """Head range, row range, buffer ``[heads, rows, k]``, whether that outlives forward."""
-        rows = self._masks * self.queries
-        step = rows
-        if self._masks == 1 and rows * self.keys > self.piece:
-            step = max(self.piece // self.keys, 1)
-        group = max(self.piece // (step * self.keys), 1)
+    def _pieces(self) -> Iterator[_Piece]:
+        """All of G for the masks of the last forward. How a mask is cut doesn't depend on them."""
+        of_head = self.queries * self.keys
+        rows = self.queries if of_head <= self.piece else max(self.piece // self.keys, 1)
+        heads = min(max(self.piece // of_head, 1), self.heads)
+        masks = max(self.piece // (of_head * self.heads), 1)
         offset = 0
-        for head in range(0, self.heads, group):
-            heads = slice(head, min(head + group, self.heads))
-            for row in range(0, rows, step):
-                span = slice(row, min(row + step, rows))
-                shape = (heads.stop - heads.start, span.stop - span.start, self.keys)
-                size = shape[0] * shape[1] * shape[2]
-                if offset + size <= self._kept.numel():
-                    yield heads, span, self._kept[offset : offset + size].view(shape), True
-                    offset += size
-                    continue
-                offset = self._kept.numel()  # keep the first pieces only: same ones every pass
-                if self._scratch.numel() < size:
-                    self._scratch = self._kept.new_empty(size)
-                yield heads, span, self._scratch[:size].view(shape), False
+        for at in _spans(self._masks, masks):
+            for head in _spans(self.heads, heads):
+                for row in _spans(self.queries, rows):
+                    shape = [part.stop - part.start for part in (at, head, row)]
+                    size = shape[0] * shape[1] * shape[2] * self.keys
+                    is_kept = offset + size <= self._kept.numel()
+                    if is_kept:
+                        buffer = self._kept[offset:]
+                        offset += size
+                    else:
+                        offset = self._kept.numel()  # keep the first pieces: same ones every pass
+                        if self._scratch.numel() < size:
+                            self._scratch = self._kept.new_empty(size)
+                        buffer = self._scratch
+                    gradient = buffer[:size].view(*shape, self.keys)
+                    yield _Piece(at, head, row, gradient, is_kept)
+
+
+def _spans(total: int, step: int) -> Iterator[slice]:
+    for first in range(0, total, step):
+        yield slice(first, min(first + step, total))

@@ -9,6 +9,7 @@ from regionlm.backbones.attention_pool import AttentionPool
 from regionlm.backbones.vision import EncodedImages
 from regionlm.relevance.budget import Budget
 from regionlm.relevance.pool_gradient import summed_token_gradient
+from regionlm.relevance.products import by_row
 from regionlm.relevance.query_map import MergedWeights, QueryMap
 from regionlm.relevance.score import Score, ScoreGradient
 
@@ -86,7 +87,7 @@ class GradCam:
         alpha = self._score.forward(tokens)
         if self._pool is not None:
             alpha = self._pool.forward(alpha)[:, 0]
-        maps = alpha @ self._patches.T
+        maps = by_row(alpha, self._patches.T)
         if self._relu:
             self._active = maps > 0
             maps = maps.relu_()
@@ -101,7 +102,7 @@ class GradCam:
         dmaps = dmaps.flatten(1)
         if self._relu:
             dmaps = dmaps * self._active
-        dalpha = dmaps @ self._patches
+        dalpha = by_row(dmaps, self._patches)
         if self._pool is not None:
             dalpha = torch.cat([self._pool.backward(p[:, None]) for p in dalpha.split(self.chunk)])
         return self._score.backward(dalpha)

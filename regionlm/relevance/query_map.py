@@ -2,7 +2,7 @@
 
 This is the token-wise half of the factored gradient: it mixes no tokens, so it is a linear map
 ``u [D] -> q [n, D]`` whose weights can be merged once per model (``MergedWeights``) and once per
-image (``QueryMap``). A call is one large matrix product, and one transposed for its derivative.
+image (``QueryMap``). It is one large matrix product a mask, and one transposed for its derivative.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.backbones.blocks import BlockWeights
+from regionlm.relevance.products import by_row
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class QueryMap:
         residual: ``[n, D]`` tokens after attention.
         pre_activation: ``[n, F]`` of the MLP.
         mixed: ``[n, A]`` mixed values, only of a block with ``norm_mixed``.
-        capacity: masks per call; buffers of that many times n rows are made here and reused.
+        capacity: masks per call; a buffer of that many times n rows is made here and reused.
     """
 
     def __init__(
@@ -128,35 +129,38 @@ class QueryMap:
         if block.norm_mixed is not None:
             assert mixed is not None
             self.mixed = _standardised(mixed.to(wide), block.norm_mixed.eps)
-        self._hidden = x.new_empty(capacity * self.tokens, a.shape[1])
-        self._queries = x.new_empty(capacity * self.tokens, normal.shape[1])
+        self._hidden = x.new_empty(self.tokens, a.shape[1])
+        self._queries = x.new_empty(capacity, self.tokens, normal.shape[1])
 
     def forward(self, u: Tensor) -> Tensor:
         """Gradients ``q [m, n, A]`` at the mixed values for gradients ``u [m, D]`` at the stream.
 
         The result lives in a buffer that the next call of ``forward`` or ``backward`` overwrites.
         """
-        m, n = len(u), self.tokens
-        w = u @ self.weights.mlp_output
-        hidden = self._hidden[: m * n]
-        torch.mul(self.slope, w[:, None, :], out=hidden.view(m, n, -1))
-        q = torch.mm(hidden, self.weights.mlp_to_heads, out=self._queries[: m * n]).view(m, n, -1)
-        q += (u @ self.weights.stream_to_heads)[:, None, :]
+        weights = self.weights
+        w = by_row(u, weights.mlp_output)
+        q = self._queries[: len(u)]
+        for one, row in zip(q, w, strict=True):
+            torch.mul(self.slope, row, out=self._hidden)
+            torch.mm(self._hidden, weights.mlp_to_heads, out=one)
+        q += by_row(u, weights.stream_to_heads)[:, None, :]
         for along, normal in self.rank_one:
-            q.addcmul_((w @ along.T)[:, :, None], normal, value=-1)
+            q.addcmul_(by_row(w, along.T)[:, :, None], normal, value=-1)
         return q if self.mixed is None else self._through_norm(q, *self.mixed)
 
     def backward(self, dq: Tensor) -> Tensor:
         """The transposed map: ``dq [m, n, A] -> du [m, D]``. Reads nothing that forward saved."""
         if self.mixed is not None:
             dq = self._through_norm(dq.clone(), *self.mixed)
-        m, n, width = dq.shape
-        hidden = self._hidden[: m * n]
-        torch.mm(dq.reshape(m * n, width), self.weights.mlp_to_heads.T, out=hidden)
-        dw = hidden.view(m, n, -1).mul_(self.slope).sum(1)
+        weights, hidden = self.weights, self._hidden
+        dw = dq.new_empty(len(dq), hidden.shape[1])
+        for one, row in zip(dq, dw, strict=True):
+            torch.mm(one, weights.mlp_to_heads.T, out=hidden)
+            torch.sum(hidden.mul_(self.slope), 0, out=row)
         for along, normal in self.rank_one:
-            dw -= (dq * normal).sum(2) @ along
-        return dw @ self.weights.mlp_output.T + dq.sum(1) @ self.weights.stream_to_heads.T
+            dw -= by_row((dq * normal).sum(2), along)
+        through_stream = by_row(dq.sum(1), weights.stream_to_heads.T)
+        return by_row(dw, weights.mlp_output.T) + through_stream
 
     @staticmethod
     def _through_norm(q: Tensor, hat: Tensor, inverse_sigma: Tensor) -> Tensor:

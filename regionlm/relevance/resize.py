@@ -16,12 +16,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.inputs.placement import Placement
+from regionlm.relevance.products import by_row
 
 
 def linear_matrix(source: int, target: int, like: Tensor) -> Tensor:
     """``[target, source]``: one axis of bilinear resizing, corners unaligned, no antialias."""
     eye = torch.eye(source, dtype=like.dtype, device=like.device)
     return F.interpolate(eye[None], size=target, mode="linear", align_corners=False)[0].T
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """s samples of one upsampled axis."""
+
+    weights: Tensor  # [s, grid], of which each row has one or two neighbouring entries
+    left: Tensor  # [s], the first of them
+    right: Tensor  # [s], the other one
+    share: Tensor  # [s], the right one's weight
+
+    @classmethod
+    def of(cls, weights: Tensor) -> _Samples:
+        left = (weights > 0).byte().argmax(1)
+        right = (left + 1).clamp(max=weights.shape[1] - 1)
+        return cls(weights, left, right, weights.gather(1, right[:, None])[:, 0])
+
+    def rows(self, maps: Tensor) -> Tensor:
+        """``[m, grid, w] -> [m, s, w]``; a constant map keeps its value exactly."""
+        return torch.lerp(maps[:, self.left], maps[:, self.right], self.share[:, None])
+
+    def columns(self, maps: Tensor) -> Tensor:
+        """``[m, h, grid] -> [m, h, s]``."""
+        return torch.lerp(maps[:, :, self.left], maps[:, :, self.right], self.share)
 
 
 class _Axis:
@@ -42,8 +67,8 @@ class _Axis:
         """``[target, grid]``: the upsampling, then resizing to so many pixels."""
         return linear_matrix(len(self.rows), target, self.rows) @ self.rows
 
-    def extreme_samples(self) -> Tensor:
-        """``[s, grid]``: the rows nearest to each patch centre, and where the image ends.
+    def extreme_samples(self) -> _Samples:
+        """Those of the rows nearest to each patch centre, and where the image ends.
 
         Between neighbouring centres the upsampled map is bilinear, so on every rectangle of samples
         its extremes are at the corners, and outside the outermost centres it is constant.
@@ -53,7 +78,7 @@ class _Axis:
         near = near[(near >= self.start) & (near < self.stop)]
         if self.stop - self.start < self.patches * self.patch:
             near = torch.cat([near, near.new_tensor([self.start, self.stop - 1])])
-        return self.rows[near.unique() - self.start]
+        return _Samples.of(self.rows[near.unique() - self.start])
 
 
 @dataclass(frozen=True)
@@ -62,8 +87,8 @@ class GridToMask:
 
     rows: Tensor  # [H, gh]
     columns: Tensor  # [W, gw]
-    extreme_rows: Tensor  # [s, gh]
-    extreme_columns: Tensor  # [s, gw]
+    extreme_rows: _Samples
+    extreme_columns: _Samples
 
     @classmethod
     def of(
@@ -98,7 +123,7 @@ class GridToMask:
 
     def upsample(self, maps: Tensor) -> Tensor:
         """``[m, gh, gw] -> [m, H, W]``, without min-max."""
-        return self.rows @ maps @ self.columns.T
+        return torch.stack([self.rows @ one @ self.columns.T for one in maps])
 
     def heatmaps(self, maps: Tensor) -> Tensor:
         """``[m, gh, gw] -> [m, H, W]`` in [0, 1], min-max scaled at the model's input size as in
@@ -108,7 +133,7 @@ class GridToMask:
 
     def gather(self, masks: Tensor) -> Tensor:
         """Transposed upsampling ``[m, H, W] -> [m, gh, gw]``: cell weights in a masked sum."""
-        return self.rows.T @ masks @ self.columns
+        return torch.stack([by_row(self.rows.T, one @ self.columns) for one in masks])
 
     def total_weights(self) -> Tensor:
         """``gather`` of an all-ones mask, ``[gh, gw]``."""
@@ -116,15 +141,15 @@ class GridToMask:
 
     def extremes(self, maps: Tensor) -> Extremes:
         """Minimum and maximum of the input-sized map, and where they are."""
-        samples = self.extreme_rows @ maps @ self.extreme_columns.T
+        samples = self.extreme_columns.columns(self.extreme_rows.rows(maps))
         low, low_at = samples.flatten(1).min(1)
         high, high_at = samples.flatten(1).max(1)
         return Extremes(low, high, self._weights(low_at), self._weights(high_at))
 
     def _weights(self, index: Tensor) -> Tensor:
-        width = len(self.extreme_columns)
-        row = torch.div(index, width, rounding_mode="floor")
-        return self.extreme_rows[row][:, :, None] * self.extreme_columns[index % width][:, None, :]
+        rows, columns = self.extreme_rows.weights, self.extreme_columns.weights
+        row = torch.div(index, len(columns), rounding_mode="floor")
+        return rows[row][:, :, None] * columns[index % len(columns)][:, None, :]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from regionlm.backbones.vision import EncodedImages, Head
+from regionlm.relevance.products import by_row
 
 Score = Literal["cosine", "dot"]
 
@@ -68,18 +69,19 @@ class ScoreGradient:
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens ``[m, d]`` to gradients ``u [m, D]``."""
-        return self._remove_direction(tokens) @ self.matrix.T
+        return by_row(self._remove_direction(tokens), self.matrix.T)
 
     def backward(self, du: Tensor) -> Tensor:
         """The transposed map, ``[m, D]`` to ``[m, d]``."""
-        return self._remove_direction(du @ self.matrix, exact=True)
+        return self._remove_direction(by_row(du, self.matrix), exact=True)
 
     def _remove_direction(self, tokens: Tensor, exact: bool = False) -> Tensor:
         """Off f's direction: the cosine doesn't change along it. A token that *is* that direction
         up to rounding gives exact zeros, not noise that min-max would blow up to a full map."""
         if self.direction is None:
             return tokens
-        rest = tokens - (tokens @ self.direction)[:, None] * self.direction
+        along = (tokens * self.direction).sum(1, keepdim=True)
+        rest = tokens - along * self.direction
         if exact:
             return rest
         noise = 100 * torch.finfo(tokens.dtype).eps * tokens.norm(dim=1, keepdim=True)

@@ -107,7 +107,7 @@ def write_mask(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_clip():
     """A factory of random open_clip models, far from their initialisation; seeded."""
 

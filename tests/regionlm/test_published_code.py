@@ -61,6 +61,7 @@ def invert(row, steps):
         weight_decay=row.weight_decay,
         size=row.size,
     )
+    embedder.eps *= row.masks  # theirs is a mean over the masks
     return embedder(Image.fromarray(cases.image_array()), cases.mask_arrays(row.masks))
 
 

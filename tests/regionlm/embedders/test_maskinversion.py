@@ -89,7 +89,9 @@ def test_equals_the_published_algorithm(tiny_clip, model, options):
     defaults = {"steps": 6, "alpha": 0.0, "weight_decay": 0.0, "score": None}
     options = {**defaults, "relevance": "legrad", **options}
     pixels, masks = torch.randn(3, 24, 40).double(), regions(height=31, width=50)
-    found = MaskInversion(backbone, **options)(pixels, masks)
+    embedder = MaskInversion(backbone, **options)
+    embedder.eps *= len(masks)  # the oracle's loss is a mean over the masks
+    found = embedder(pixels, masks)
     lets, losses, maps, dice = oracle(backbone, pixels, masks, **options)
     torch.testing.assert_close(found.embeddings, lets, atol=1e-7, rtol=0)
     torch.testing.assert_close(found.loss, losses, atol=1e-8, rtol=0)
@@ -103,25 +105,6 @@ def test_equals_the_published_algorithm(tiny_clip, model, options):
     assert found.relevance.shape == (3, 3, 5)
     assert (found.relevance >= 0).all() or options["relevance"] == "gradcam_no_relu"
     assert (losses[-1] != losses[0]).all()
-
-
-@pytest.mark.parametrize("relevance", RELEVANCE)
-def test_all_masks_at_once_equal_one_by_one(tiny_clip, monkeypatch, relevance):
-    from regionlm.relevance import Budget
-
-    backbone, pixels, masks = ClipViT(tiny_clip().double()), torch.randn(3, 24, 40), regions(5)
-    embedder = MaskInversion(backbone, steps=4, relevance=relevance)
-    pixels = pixels.double()
-    together = embedder(pixels, masks)
-    for i in range(5):
-        alone = embedder(pixels, masks[i : i + 1])
-        # the mean over masks scales gradients, to which AdamW is blind up to its eps
-        torch.testing.assert_close(alone.embeddings[0], together.embeddings[i], atol=5e-4, rtol=0)
-        torch.testing.assert_close(alone.loss[:, 0], together.loss[:, i], atol=1e-5, rtol=0)
-    monkeypatch.setattr(
-        Budget, "for_device", lambda device: Budget(chunk=16_000, piece=500, keep=9)
-    )
-    assert_same(embedder(pixels, masks), together, atol=1e-9)
 
 
 def test_batches_equal_single_images(tiny_clip):

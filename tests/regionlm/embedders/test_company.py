@@ -1,0 +1,106 @@
+"""What a mask gives doesn't depend on its company: not in one bit."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from regionlm.backbones import ClipViT
+from regionlm.embedders import MaskInversion
+from regionlm.relevance import RELEVANCE, Budget
+
+SIZE = 24, 40
+MODES = {
+    "no grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "plain": nullcontext,
+}
+
+
+@st.composite
+def boxes(draw, most=12):
+    """Masks as people draw them: of a pixel, at a border, over each other, of everything."""
+    height, width = SIZE
+    masks = np.zeros((draw(st.integers(1, most)), height, width), bool)
+    for mask in masks:
+        top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        below, right = draw(st.integers(top + 1, height)), draw(st.integers(left + 1, width))
+        mask[top:below, left:right] = True
+    return masks
+
+
+def bits(found):
+    """All that a mask is given, by name, the masks first."""
+    return {
+        "embeddings": found.embeddings,
+        "rescaled": found.rescaled(),
+        "cosine": found.cosine_to_image,
+        "relevance": found.relevance,
+        "heatmaps": found.heatmaps(),
+        "loss": found.loss.T,
+        "dice": found.dice,
+        "iou": found.iou,
+    }
+
+
+def assert_same_bits(found, wanted, which):
+    """``found`` has the masks ``which`` of ``wanted``, in that order."""
+    wanted = bits(wanted)
+    for name, value in bits(found).items():
+        assert torch.equal(value, wanted[name][which]), name
+
+
+@pytest.fixture(scope="module")
+def embedders(tiny_clip):
+    """By relevance and pooling; LeGrad of two layers, too."""
+    found = {}
+    for pool in ("tok", "avg"):
+        backbone = ClipViT(tiny_clip(pool))
+        for relevance in RELEVANCE:
+            found[relevance, pool] = MaskInversion(backbone, steps=4, lr=0.5, relevance=relevance)
+        found["two layers", pool] = MaskInversion(backbone, steps=4, lr=0.5, layers=2, alpha=1.0)
+    return found
+
+
+KINDS = [(name, pool) for name in (*RELEVANCE, "two layers") for pool in ("tok", "avg")]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data(), st.sampled_from(KINDS), boxes(), st.sampled_from(sorted(MODES)))
+def test_alone_permuted_and_in_any_chunk(embedders, data, kind, masks, mode):
+    embedder, pixels = embedders[kind], torch.randn(3, *SIZE)
+    wanted = embedder(pixels, masks)
+    one = data.draw(st.integers(0, len(masks) - 1))
+    assert_same_bits(embedder(pixels, masks[[one]]), wanted, [one])
+    some = data.draw(st.lists(st.integers(0, len(masks) - 1), min_size=1))  # and twice the same
+    budget = Budget(data.draw(st.integers(1, 10**6)), 10**6, data.draw(st.integers(0, 10**6)))
+    with pytest.MonkeyPatch.context() as patched, MODES[mode]():
+        patched.setattr(Budget, "for_device", lambda device: budget)
+        assert_same_bits(embedder(pixels, masks[some]), wanted, some)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_any_number_of_threads(embedders, kind):
+    masks = np.random.default_rng(0).random((7, *SIZE)) > 0.5
+    embedder, pixels, before = embedders[kind], torch.randn(3, *SIZE), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(embedder(pixels, masks))
+    finally:
+        torch.set_num_threads(before)
+    assert_same_bits(*found, slice(None))
+
+
+def test_thousands_of_masks(embedders):
+    masks = np.random.default_rng(0).random((1000, *SIZE)) > 0.7
+    embedder, pixels = embedders["legrad", "tok"], torch.randn(3, *SIZE)
+    wanted = embedder(pixels, masks)
+    order = np.random.default_rng(1).permutation(1000)
+    assert_same_bits(embedder(pixels, masks[order]), wanted, order)
+    assert_same_bits(embedder(pixels, masks[777:778]), wanted, [777])
