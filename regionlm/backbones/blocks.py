@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +109,8 @@ class BlockWeights:
     ``scale_attention`` and ``scale_mlp`` are LayerScale factors ``[D]`` or None. The MLP of a
     ``gated`` block (SwiGLU) is ``proj(activation(gate) * up)``. ``norm_hidden [F]`` and
     ``norm_mixed [A]`` come before the MLP's and attention's last layer (EVA-02's sub-LN);
-    ``norm_query`` and ``norm_key [dh]`` before the products of attention.
+    ``norm_query`` and ``norm_key [dh]`` before the products of attention; ``norm_again [D]``
+    between ``norm_2`` and the MLP (ViTamin).
     """
 
     norm_1: LayerNormWeights
@@ -119,8 +121,8 @@ class BlockWeights:
     heads: int
     scale_attention: Tensor | None
     norm_2: LayerNormWeights
-    fc_weight: Tensor  # [F, D]; [2F, D] if gated, rows gate, up
-    fc_bias: Tensor | None
+    fc_weight: Tensor | Sequence[Tensor]  # [F, D]; if gated [2F, D], rows gate, up; or each
+    fc_bias: Tensor | Sequence[Tensor | None] | None  # of that form
     activation: Activation
     proj_weight: Tensor  # [D, F]
     proj_bias: Tensor | None
@@ -130,6 +132,7 @@ class BlockWeights:
     norm_mixed: LayerNormWeights | None = None
     norm_query: LayerNormWeights | None = None
     norm_key: LayerNormWeights | None = None
+    norm_again: LayerNormWeights | None = None
     rotary: Rotary | None = None
 
     def at(self, grid: tuple[int, int]) -> BlockWeights:
@@ -152,12 +155,9 @@ class BlockWeights:
 
     def _projections(self, x: Tensor) -> Sequence[Tensor]:
         """Queries, keys and values ``[B, N, A]`` of the normalised input."""
-        weight, bias = self.qkv_weight, self.qkv_bias
-        if isinstance(weight, Tensor):
-            assert not isinstance(bias, Sequence)
-            return F.linear(x, weight, bias).chunk(3, -1)
-        biases = bias if isinstance(bias, Sequence) else [None] * len(weight)
-        return [F.linear(x, one, own) for one, own in zip(weight, biases, strict=True)]
+        layers = zip(_parts(self.qkv_weight), _parts(self.qkv_bias), strict=False)
+        found = [F.linear(x, weight, bias) for weight, bias in layers]
+        return found if len(found) > 1 else found[0].chunk(3, -1)
 
     def attention(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
         """Attention ``[B, heads, r, N]`` after softmax, float32 or wider, of the queries ``rows``
@@ -191,7 +191,20 @@ class BlockWeights:
     def mlp_input(self, x1: Tensor) -> Tensor:
         """Pre-activation ``[..., F]`` of the residual stream after attention ``[..., D]``; a gated
         block's has 2F numbers, gate and up."""
-        return F.linear(self.norm_2(x1), self.fc_weight, self.fc_bias)
+        parts = self._first_products(x1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def _first_products(self, x1: Tensor) -> list[Tensor]:
+        normed = self.norm_2(x1)
+        normed = normed if self.norm_again is None else self.norm_again(normed)
+        layers = zip(_parts(self.fc_weight), _parts(self.fc_bias), strict=False)
+        return [F.linear(normed, weight, bias) for weight, bias in layers]
+
+    def first_layer(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the MLP's first layer, in one."""
+        weights, biases = _parts(self.fc_weight), [b for b in _parts(self.fc_bias) if b is not None]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return weight, torch.cat(biases) if biases else None
 
     def activated(self, pre_activation: Tensor) -> Tensor:
         """Pre-activation to ``[..., F]``, before ``norm_hidden``."""
@@ -199,6 +212,13 @@ class BlockWeights:
             return self.activation(pre_activation)
         gate, up = pre_activation.chunk(2, -1)
         return self.activation(gate) * up
+
+    def _hidden_of(self, parts: list[Tensor]) -> Tensor:
+        """As ``hidden``, of the first layer's products, which need not be in one for this."""
+        if len(parts) == 1:
+            return self.hidden(parts[0])
+        found = self.activation(parts[0]) * parts[1]
+        return found if self.norm_hidden is None else self.norm_hidden(found)
 
     def activated_slope(self, pre_activation: Tensor) -> Tensor:
         """Derivative of ``activated`` by each number of the pre-activation, of its shape."""
@@ -219,12 +239,17 @@ class BlockWeights:
 
     def after_mlp(self, x1: Tensor) -> Tensor:
         """The block's output, of the residual stream after attention ``[..., D]``."""
-        return x1 + self.mlp_output(self.hidden(self.mlp_input(x1)))
+        return x1 + self.mlp_output(self._hidden_of(self._first_products(x1)))
 
     def __call__(self, x: Tensor) -> Tensor:
         """The whole block, ``[B, N, D] -> [B, N, D]``."""
         x1, _ = self.attend(x)
         return self.after_mlp(x1)
+
+
+def _parts(layers: Tensor | Sequence[Tensor | None] | None) -> Sequence[Any]:
+    """Weights or biases of layers side by side, of which one packed layer is the only one."""
+    return layers if isinstance(layers, Sequence) else [layers]
 
 
 def read_layer_norm(module: nn.Module, where: str) -> LayerNormWeights:

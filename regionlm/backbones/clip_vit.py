@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regionlm.backbones.blocks import BlockWeights
+from regionlm.backbones.hf_siglip import SiglipTower, is_siglip_tower
 from regionlm.backbones.open_clip_insides import ImageTower, text_tokens
 from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.text_tokenizers import whole_characters
@@ -57,10 +57,9 @@ class ClipViT(VisionBackbone):
         self.tokenizer = tokenizer
         self.config = None if config is None else dict(config)
         visual = getattr(model, "visual", None)
-        kind = TimmTower if is_timm_tower(visual) else ImageTower
-        self._parts: Tower = kind(visual, name)
+        self._parts: Tower = _read_tower(visual, name)
         self.pooling = self._parts.pooling
-        self.width, self.dim = len(self._parts.patch_weight), self._parts.dim
+        self.width, self.dim = self._parts.width, self._parts.dim
         self.blocks()  # raises if one of them can't be read
         self.heads: int = self.head().block.heads
         self.patch_size, self.default_size = self._parts.patch_size, self._parts.image_size
@@ -138,20 +137,16 @@ class ClipViT(VisionBackbone):
         (AlphaCLIP's). With a single image, B may be any number.
         """
         parts, dtype, grid = self._parts, self.dtype, self._check_pixels(pixels)
-        patches = F.conv2d(
-            pixels.to(self.device, dtype), parts.patch_weight, parts.patch_bias, self.patch_size
-        )
-        patches = patches.flatten(2).transpose(1, 2)
+        patches = parts.embed_patches(pixels.to(self.device, dtype))
         if added is not None:
             patches = patches + added
         before = parts.prefix_tokens().to(dtype).expand(len(patches), -1, -1)
-        table = parts.positions()
-        positions = self.derived(
-            f"positions {grid}", [table], lambda: resample_positions(table, parts.grid, grid)
-        ).to(dtype)
         x = torch.cat([before, patches], 1)
-        # The tokens before the patches have positions, or none of them has.
-        x[:, x.shape[1] - len(positions) :] += positions
+        table = parts.positions()
+        if table is not None:
+            positions = self._positions(table, grid).to(dtype)
+            # The tokens before the patches have positions, or none of them has.
+            x[:, x.shape[1] - len(positions) :] += positions
         norm = parts.norm_before()
         x = x if norm is None else norm(x)
         blocks = parts.blocks()
@@ -159,3 +154,17 @@ class ClipViT(VisionBackbone):
         for block in blocks[: stages - without]:
             x = block.at(grid)(x)
         return x, grid
+
+    def _positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+        parts = self._parts
+        return self.derived(
+            f"positions {grid}",
+            [table],
+            lambda: resample_positions(table, parts.grid, grid, parts.interpolation),
+        )
+
+
+def _read_tower(visual: nn.Module | None, name: str) -> Tower:
+    if is_siglip_tower(visual):
+        return SiglipTower(visual, name)
+    return TimmTower(visual, name) if is_timm_tower(visual) else ImageTower(visual, name)

@@ -27,6 +27,10 @@ from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.backbones.text_tokenizers import folder_tokenizer, model_tokenizer
 from regionlm.backbones.torchscript import is_torchscript, torchscript_classes
 from regionlm.backbones.transformers_clip import is_transformers_clip, load_transformers_clip
+from regionlm.backbones.transformers_siglip import (
+    is_transformers_siglip,
+    load_transformers_siglip,
+)
 from regionlm.devices import resolve_device
 from regionlm.errors import ModelError, ModelWarning
 
@@ -47,7 +51,8 @@ def load_backbone(
         source: an open_clip model name, with its tag (``ViT-B-32/openai``) or without
             (``ViT-B-32``); a local folder; or ``hf-hub:ID``, a hub repository. A folder holds
             ``open_clip_config.json``, the weights and, if the config names a tokenizer
-            (``hf_tokenizer_name``), its files; or it holds transformers' ``CLIPModel``. Texts are
+            (``hf_tokenizer_name``), its files; or it holds transformers' ``CLIPModel``,
+            ``SiglipModel`` or ``Siglip2Model``. Texts are
             tokenized as open_clip does.
         pretrained: for a name without a tag: open_clip's tag (``openai``, ``laion2b_s34b_b79k``) or
             the path of a checkpoint file. Otherwise leave it out.
@@ -105,10 +110,12 @@ def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
     path = folder / CONFIG_FILE
     if not path.is_file() and is_transformers_clip(folder):
         return load_transformers_clip(folder, quick_gelu)
+    if not path.is_file() and is_transformers_siglip(folder):
+        return load_transformers_siglip(folder)
     if not path.is_file():
         raise ModelError(
             f"model folder {folder}: expected {CONFIG_FILE} in it, or {CONFIG} of transformers'"
-            " CLIPModel, found neither"
+            " CLIPModel, SiglipModel or Siglip2Model, found neither"
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

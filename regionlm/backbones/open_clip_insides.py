@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regionlm.backbones.blocks import Activation, BlockWeights, LayerNormWeights, read_layer_norm
 from regionlm.backbones.open_clip_blocks import read_block, read_pooler
+from regionlm.backbones.positions import Interpolation
 from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
 
@@ -51,7 +53,8 @@ class ImageTower:
         ModelError: not a plain ViT with a pooling that is supported.
     """
 
-    prefix, patch_bias = 1, None
+    prefix = 1
+    interpolation: Interpolation = "bicubic"
 
     def __init__(self, visual: nn.Module | None, name: str) -> None:
         self.pooling: Pooling = _read_pooling(visual, name)
@@ -62,6 +65,11 @@ class ImageTower:
     def patch_weight(self) -> Tensor:
         """Convolution of the patches, ``[D, 3, P, P]``."""
         return self.module.conv1.weight
+
+    @property
+    def width(self) -> int:
+        """Width D of the tokens."""
+        return len(self.patch_weight)
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -82,6 +90,11 @@ class ImageTower:
     def dim(self) -> int:
         """Width d of the joint space."""
         return int(self.module.proj.shape[1])
+
+    def embed_patches(self, pixels: Tensor) -> Tensor:
+        """Patches ``[B, gh * gw, D]`` of pixels."""
+        patches = F.conv2d(pixels, self.patch_weight, stride=self.patch_size)
+        return patches.flatten(2).transpose(1, 2)
 
     def prefix_tokens(self) -> Tensor:
         """The class token, ``[1, D]``."""

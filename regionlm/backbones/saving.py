@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.hf_siglip import SiglipAsClip
 from regionlm.backbones.open_clip_insides import CONFIG_FILE, TOKENIZER_NAME, WEIGHT_FILES
 from regionlm.backbones.text_tokenizers import FileTokenizer, folder_tokenizer
+from regionlm.backbones.transformers_siglip import save_transformers_siglip
 from regionlm.errors import ModelError
 from regionlm.files import write_atomically
 
@@ -25,13 +27,17 @@ _TRIALS = ["a photo of a dog", "A \u201cCafé\u201d &amp; \ufb01sh_2", "word " *
 def save_backbone(backbone: ClipViT, folder: Path) -> None:
     """Write config, weights and, unless it is open_clip's own, the tokenizer to a new folder.
 
-    The config names the tokenizer, so that open_clip's loader also uses it.
+    The config names the tokenizer, so that open_clip's loader also uses it. A SigLIP that came from
+    transformers is written for transformers.
 
     Raises:
         ModelError: the backbone doesn't know its open_clip config, or has a tokenizer that can't be
             saved or that the config does not describe; nothing is written.
         InputError, OSError: the folder can't be written.
     """
+    if isinstance(backbone.model, SiglipAsClip):
+        save_transformers_siglip(backbone, folder)
+        return
     if backbone.config is None:
         raise ModelError(
             f"{backbone.name}: can't be saved without its open_clip config; pass config="

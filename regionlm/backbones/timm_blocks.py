@@ -39,10 +39,13 @@ def read_timm_block(block: Any, where: str, rotary: Angles | None = None) -> Blo
     _check_kind(block, ("Block", "EvaBlock"), where)
     attention, mlp = block.attn, block.mlp
     _check_kind(attention, ("Attention", "AttentionRope", "EvaAttention"), f"{where}.attn")
-    _check_kind(mlp, ("Mlp", "GluMlp", "SwiGLU"), f"{where}.mlp")
+    _check_kind(mlp, ("Mlp", "GluMlp", "SwiGLU", "GeGluMlp"), f"{where}.mlp")
     _refuse_extras(attention, f"{where}.attn")
     qkv_weight, qkv_bias = _projections(attention)
     fc_weight, fc_bias = _first_layer(mlp)
+    last = getattr(mlp, "fc2", None) or mlp.w2
+    mlp_norm = _norm(mlp, "norm", f"{where}.mlp")
+    is_first = type(mlp).__name__ == "GeGluMlp"  # where the MLP's norm is
     return BlockWeights(
         norm_1=read_layer_norm(block.norm1, f"{where}.norm1"),
         qkv_weight=qkv_weight,
@@ -55,14 +58,15 @@ def read_timm_block(block: Any, where: str, rotary: Angles | None = None) -> Blo
         fc_weight=fc_weight,
         fc_bias=fc_bias,
         activation=find_activation(mlp.act, f"{where}.mlp.act"),
-        proj_weight=mlp.fc2.weight,
-        proj_bias=mlp.fc2.bias,
+        proj_weight=last.weight,
+        proj_bias=last.bias,
         scale_mlp=_layer_scale(block, ("ls2", "gamma_2"), where),
         gated=type(mlp).__name__ != "Mlp",
-        norm_hidden=_norm(mlp, "norm", f"{where}.mlp"),
+        norm_hidden=None if is_first else mlp_norm,
         norm_mixed=_norm(attention, "norm", f"{where}.attn"),
         norm_query=_norm(attention, "q_norm", f"{where}.attn"),
         norm_key=_norm(attention, "k_norm", f"{where}.attn"),
+        norm_again=mlp_norm if is_first else None,
         rotary=None if rotary is None else Rotary(rotary, getattr(attention, "rotate_half", False)),
     )
 
@@ -108,17 +112,18 @@ def _projections(attention: Any) -> tuple[Any, Any]:
     return attention.qkv.weight, torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
 
 
-def _first_layer(mlp: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the MLP's first layer, of a gated one the gate's rows first."""
-    if hasattr(mlp, "fc1_g"):
-        gate, up = mlp.fc1_g, mlp.fc1_x
-        bias = None if gate.bias is None else torch.cat([gate.bias, up.bias])
-        return torch.cat([gate.weight, up.weight]), bias
+def _first_layer(mlp: Any) -> tuple[Any, Any]:
+    """Weight and bias of the MLP's first layer, or of a gated one's gate and what it lets through,
+    as the module has them."""
+    for names in (("fc1_g", "fc1_x"), ("w0", "w1")):
+        parts = [getattr(mlp, name) for name in names if hasattr(mlp, name)]
+        if parts:
+            return [part.weight for part in parts], [part.bias for part in parts]
     weight, bias = mlp.fc1.weight, mlp.fc1.bias
     if not getattr(mlp, "gate_last", False):
         return weight, bias
-    half = len(weight) // 2
-    return weight.roll(half, 0), None if bias is None else bias.roll(half)
+    biases = (None, None) if bias is None else bias.chunk(2)
+    return weight.chunk(2)[::-1], biases[::-1]
 
 
 def _norm(module: nn.Module, name: str, where: str) -> LayerNormWeights | None:

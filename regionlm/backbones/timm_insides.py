@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prefix_models.lm.calling import in_eval_mode
 from regionlm.backbones.attention_pool import AttentionPool
 from regionlm.backbones.blocks import (
     BlockWeights,
@@ -18,6 +19,7 @@ from regionlm.backbones.blocks import (
     find_activation,
     read_layer_norm,
 )
+from regionlm.backbones.positions import Interpolation
 from regionlm.backbones.timm_blocks import read_rotary, read_timm_block
 from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
@@ -42,12 +44,14 @@ class TimmTower:
         ModelError: not a ViT, or one with a part that is not supported (the message names it).
     """
 
+    interpolation: Interpolation = "bicubic"
+
     def __init__(self, visual: nn.Module | None, name: str) -> None:
         tower: Any = visual
         self.module = tower
         self._trunk: Any = tower.trunk
         self._name = name
-        lacks = [part for part in _PARTS if getattr(self._trunk, part, None) is None]
+        lacks = [part for part in _PARTS if not hasattr(self._trunk, part)]
         if lacks:
             kind = type(self._trunk).__name__
             raise ModelError(f"{name}: expected a plain ViT of timm, found {kind} (no {lacks[0]})")
@@ -56,19 +60,27 @@ class TimmTower:
         self._check_embedding()
 
     @property
-    def patch_weight(self) -> Tensor:
-        """Convolution of the patches, ``[D, 3, P, P]``."""
-        return self._trunk.patch_embed.proj.weight
+    def _stem(self) -> Any:
+        """The convolutions that embed patches, if it isn't one alone."""
+        return getattr(self._trunk.patch_embed, "backbone", None)
 
     @property
-    def patch_bias(self) -> Tensor | None:
-        """Its bias ``[D]``."""
-        return self._trunk.patch_embed.proj.bias
+    def patch_weight(self) -> Tensor:
+        """The first weight of what embeds patches."""
+        return next(self._trunk.patch_embed.parameters())
+
+    @property
+    def width(self) -> int:
+        """Width D of the tokens."""
+        return int(self._trunk.embed_dim)
 
     @property
     def patch_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return tuple(self._trunk.patch_embed.proj.kernel_size)
+        patches = self._trunk.patch_embed
+        if self._stem is None:
+            return tuple(patches.proj.kernel_size)
+        return tuple(patches.feat_ratio(as_scalar=False))
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -88,7 +100,7 @@ class TimmTower:
     def dim(self) -> int:
         """Width d of the joint space."""
         projection = self._projection()
-        return len(self.patch_weight if projection is None else projection.weight)
+        return self.width if projection is None else len(projection.weight)
 
     @property
     def preprocess(self) -> dict[str, Any]:
@@ -99,11 +111,22 @@ class TimmTower:
         """The class and register tokens, ``[prefix, D]``."""
         tokens = [getattr(self._trunk, name, None) for name in ("cls_token", "reg_token")]
         there = [token[0] for token in tokens if token is not None]
-        return torch.cat(there) if there else self.patch_weight.new_empty(0, len(self.patch_weight))
+        return torch.cat(there) if there else self.patch_weight.new_empty(0, self.width)
 
-    def positions(self) -> Tensor:
-        """``[gh * gw, D]``, or with ``prefix`` more in front."""
-        return self._trunk.pos_embed[0]
+    def embed_patches(self, pixels: Tensor) -> Tensor:
+        """Patches ``[B, gh * gw, D]`` of pixels."""
+        embed = self._trunk.patch_embed
+        if self._stem is None:
+            patches = F.conv2d(pixels, embed.proj.weight, embed.proj.bias, self.patch_size)
+        else:
+            with in_eval_mode(embed):  # batch norms
+                patches = embed.proj(self._stem(pixels))
+        return patches.flatten(2).transpose(1, 2)
+
+    def positions(self) -> Tensor | None:
+        """``[gh * gw, D]``, or with ``prefix`` more in front; None if the model has none."""
+        found = self._trunk.pos_embed
+        return None if found is None else found[0]
 
     def norm_before(self) -> LayerNormWeights | None:
         """The norm before the blocks; None if the model has none."""
@@ -172,16 +195,17 @@ class TimmTower:
 
     def _check_embedding(self) -> None:
         patches: Any = self._trunk.patch_embed
-        convolution = getattr(patches, "proj", None)
-        if not isinstance(convolution, nn.Conv2d) or convolution.stride != convolution.kernel_size:
+        one: Any = getattr(patches, "proj", None)
+        is_one = isinstance(one, nn.Conv2d) and one.stride == one.kernel_size
+        if self._stem is None and not is_one:
             raise ModelError(
-                f"{self._name}: expected patches from one convolution, found"
-                f" {type(patches).__name__}"
+                f"{self._name}: expected patches from a convolution, found {type(patches).__name__}"
             )
         if not isinstance(getattr(patches, "norm", None), nn.Identity | None):
             raise ModelError(f"{self._name}: has a norm of its patches, which isn't supported")
         rows, columns = self.grid
-        if len(self.positions()) not in (rows * columns, rows * columns + self.prefix):
+        positions = self.positions()
+        if positions is not None and len(positions) - rows * columns not in (0, self.prefix):
             raise ModelError(f"{self._name}: expected a position for each patch of its grid")
 
 

@@ -7,31 +7,34 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
+from regionlm.backbones.positions import Interpolation
 from regionlm.backbones.vision import Head, Pooling
 
 
 class Tower(Protocol):
     """The parts of an image tower, always with the module's current tensors. D: width.
 
-    Its tokens are patches of a convolution, after ``prefix`` others; it adds positions to all of
-    them or to the patches alone, and normalises them if ``norm_before`` is not None.
+    Its tokens are patches, after ``prefix`` others; it adds positions to all of them or to the
+    patches alone, if it has any, and normalises them if ``norm_before`` is not None.
     """
 
     module: Any
     pooling: Pooling
     prefix: int
     """Number of tokens before the patches: [CLS] and registers, if there are any."""
+    interpolation: Interpolation
+    """How positions are resized to another patch grid."""
 
     def __init__(self, visual: nn.Module | None, name: str) -> None:
         """Raise ModelError if ``visual`` is of another kind; ``name`` is the model's."""
 
     @property
     def patch_weight(self) -> Tensor:
-        """Convolution of the patches, ``[D, 3, P, P]``; it has the tower's dtype and device."""
+        """A weight of what embeds patches; it has the tower's dtype and device."""
 
     @property
-    def patch_bias(self) -> Tensor | None:
-        """The convolution's bias ``[D]``, if it has one."""
+    def width(self) -> int:
+        """Width D of the tokens."""
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -53,11 +56,14 @@ class Tower(Protocol):
     def preprocess(self) -> dict[str, Any]:
         """The model's preprocessing (mean and std), if it has any."""
 
+    def embed_patches(self, pixels: Tensor) -> Tensor:
+        """Patches ``[B, gh * gw, D]``, row by row, of pixels ``[B, 3, H, W]``."""
+
     def prefix_tokens(self) -> Tensor:
         """The tokens before the patches, ``[prefix, D]``."""
 
-    def positions(self) -> Tensor:
-        """``[p + gh * gw, D]`` of the model's own ``grid``; p is ``prefix`` or 0."""
+    def positions(self) -> Tensor | None:
+        """``[p + gh * gw, D]`` of the model's own ``grid``; p is ``prefix`` or 0. None without."""
 
     def norm_before(self) -> LayerNormWeights | None:
         """The norm before the blocks; None if the model has none."""

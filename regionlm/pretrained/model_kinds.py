@@ -46,7 +46,9 @@ _NAMES = {
     "vipllava": "ViP-LLaVA",
 }
 _ENCODERS = ("align", "altclip", "chinese_clip", "clip_vision_model", "dinov2", "dinov3_vit",
-             "metaclip_2", "siglip", "siglip2", "siglip_vision_model", "vit")  # fmt: skip
+             "metaclip_2", "siglip_vision_model", "vit")  # fmt: skip
+#: What embeds images and texts, by its model_type.
+_BACKBONES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
 
 
 def is_llava(folder: Path) -> bool:
@@ -70,8 +72,8 @@ def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> 
             f"{source}: is an open_clip model, which writes no captions; {_EMBEDS} {_RUNS}"
         )
     config = _transformers_config(folder)
-    runs = "llava" if captions else "clip"
-    if not config or (config.get("model_type") == runs and not _is_original_llava(config)):
+    runs = ("llava",) if captions else _BACKBONES
+    if not config or (config.get("model_type") in runs and not _is_original_llava(config)):
         return
     raise ModelError(f"{source}: is {_described(config, captions)}")
 
@@ -79,8 +81,8 @@ def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> 
 def _described(config: Mapping[str, Any], captions: bool) -> str:
     kind, is_original = str(config.get("model_type", "")), _is_original_llava(config)
     named = "a LLaVA" if is_original or kind == "llava" else _name(config)
-    if kind == "clip":
-        return f"transformers' CLIPModel, which writes no captions; {_EMBEDS} {_RUNS}"
+    if kind in _BACKBONES:
+        return f"transformers' {_BACKBONES[kind]}, which writes no captions; {_EMBEDS} {_RUNS}"
     if kind in _ENCODERS:
         return f"{named}, not a CLIP that can be read; take OpenAI's or OpenCLIP's, or a bundle"
     if not is_original and kind not in _NAMES and "vision_config" not in config:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regionlm.backbones.blocks import BlockWeights
+from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
 from regionlm.relevance.products import by_row
 
 
@@ -35,19 +35,19 @@ class MergedWeights:
     @staticmethod
     def sources(block: BlockWeights) -> list[Tensor]:
         """The tensors that ``of`` reads: when none of them changed, neither did its result."""
-        norms = (block.norm_hidden, block.norm_mixed)
-        found = [
-            block.out_weight, block.fc_weight, block.fc_bias, block.proj_weight,
-            block.norm_2.weight, block.norm_2.bias, block.scale_attention, block.scale_mlp,
-            *(norm.weight for norm in norms if norm is not None),
-        ]  # fmt: skip
+        norms = (block.norm_2, block.norm_again, block.norm_hidden, block.norm_mixed)
+        found = [block.out_weight, block.proj_weight, block.scale_attention, block.scale_mlp]
+        for layers in (block.fc_weight, block.fc_bias):
+            found += [layers] if isinstance(layers, Tensor | None) else layers
+        found += [norm.weight for norm in norms if norm is not None]
+        found.append((block.norm_again or block.norm_2).bias)
         return [tensor for tensor in found if tensor is not None]
 
     @classmethod
     @torch.no_grad()
     def of(cls, block: BlockWeights) -> MergedWeights:
         """Merge the weights of one block: one ``[F, D] @ [D, A]`` product."""
-        wide = torch.promote_types(block.fc_weight.dtype, torch.float32)
+        wide = torch.promote_types(block.proj_weight.dtype, torch.float32)
         out, proj = block.out_weight.to(wide), block.proj_weight.to(wide)
         if block.scale_attention is not None:
             out = block.scale_attention.to(wide)[:, None] * out
@@ -59,17 +59,25 @@ class MergedWeights:
             proj = _before_norm(proj, block.norm_hidden.weight)
         if block.gated:
             proj = torch.cat([proj, proj], 1)
-        fc, norm = block.fc_weight.to(wide), block.norm_2.to(wide)
-        offset = fc.new_zeros(len(fc)) if block.fc_bias is None else block.fc_bias.to(wide)
+        weight, bias = block.first_layer()
+        fc, norm = weight.to(wide), (block.norm_again or block.norm_2).to(wide)
+        offset = fc.new_zeros(len(fc)) if bias is None else bias.to(wide)
         if norm.bias is not None:
             offset = F.linear(norm.bias, fc, offset)
-        return cls(_before_norm(fc, norm.weight) @ out, out, proj, offset)
+        before = _before_norm(fc, norm.weight)
+        if block.norm_again is not None:
+            before = _before_norm(before, block.norm_2.weight)
+        return cls(before @ out, out, proj, offset)
 
 
 def _before_norm(weight: Tensor, gamma: Tensor) -> Tensor:
     """A layer's weight ``[out, in]``, times that of the norm before it, and its mean removal."""
-    scaled = weight * gamma.to(weight)
-    return scaled - scaled.mean(1, keepdim=True)
+    return _centred(weight * gamma.to(weight))
+
+
+def _centred(x: Tensor) -> Tensor:
+    """``[n, D]`` less each row's mean."""
+    return x - x.mean(1, keepdim=True)
 
 
 def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -117,20 +125,38 @@ class QueryMap:
         if block.norm_hidden is not None:
             removed, inverse_sigma = _standardised(block.activated(a), block.norm_hidden.eps)
             self.slope.mul_(inverse_sigma)
-        along = (a - weights.offset).mul_(self.slope).div_(width)
-        normal = hat @ weights.stream_to_heads
-        self.rank_one = [(along, normal)]
+        if block.norm_again is None:
+            along = (a - weights.offset).mul_(self.slope).div_(width)
+            self.rank_one = [(along, hat @ weights.stream_to_heads)]
+        else:
+            self.rank_one = self._normed_twice(block, block.norm_again, x, hat, a)
         if removed is not None:  # the gradient at the hidden is w less its part along that
             removed = torch.cat([removed, removed], 1) if block.gated else removed
             lost = (self.slope * removed) @ weights.mlp_to_heads
-            lost -= (along * removed).sum(1, keepdim=True) * normal
+            for along, normal in self.rank_one:
+                lost -= (along * removed).sum(1, keepdim=True) * normal
             self.rank_one.append((removed / removed.shape[1], lost))
         self.mixed: tuple[Tensor, Tensor] | None = None
         if block.norm_mixed is not None:
             assert mixed is not None
             self.mixed = _standardised(mixed.to(wide), block.norm_mixed.eps)
         self._hidden = x.new_empty(self.tokens, a.shape[1])
-        self._queries = x.new_empty(capacity, self.tokens, normal.shape[1])
+        self._queries = x.new_empty(capacity, self.tokens, weights.mlp_to_heads.shape[1])
+
+    def _normed_twice(
+        self, block: BlockWeights, again: LayerNormWeights, x: Tensor, hat: Tensor, a: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What two norms in a row remove: the second along its normalised input, the first along
+        its own, of what the second leaves. ``slope`` gets the second's 1/sigma."""
+        gamma, fc, width = block.norm_2.weight.to(x), block.first_layer()[0].to(x), x.shape[1]
+        again_hat, inverse_sigma = _standardised(block.norm_2(x), again.eps)
+        self.slope.mul_(inverse_sigma)
+        along = (a - self.weights.offset).mul_(self.slope).div_(width)
+        back = gamma * again_hat
+        first = F.linear(again.weight.to(x) * _centred(gamma * hat), fc).mul_(self.slope)
+        first = first.sub_(along * (hat * back).sum(1, keepdim=True)).div_(width)
+        to_heads = self.weights.stream_to_heads
+        return [(along, _centred(back) @ to_heads), (first, hat @ to_heads)]
 
     def forward(self, u: Tensor) -> Tensor:
         """Gradients ``q [m, n, A]`` at the mixed values for gradients ``u [m, D]`` at the stream.

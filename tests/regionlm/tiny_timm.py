@@ -1,10 +1,14 @@
 """Tiny random open_clip models whose image tower is one of timm's, known to timm by name."""
 
+from functools import partial
+
 import open_clip
 import torch
 from timm.models import register_model
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
+from timm.models.vitamin import GeGluMlp
 
 TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 _SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
@@ -13,7 +17,12 @@ EVA02 = {"swiglu_mlp": True, "scale_mlp": True, "scale_attn_inner": True, "qkv_f
          "use_rot_pos_emb": True, "ref_feat_shape": (2, 2)}  # fmt: skip
 PE = {"attn_type": "rope", "use_pre_transformer_norm": True, "use_rot_pos_emb": True,
       "ref_feat_shape": (4, 4), "rope_grid_offset": 1.0, "rope_grid_indexing": "xy"}  # fmt: skip
-_OURS = ("num_classes", "global_pool", "class_token")  # the rest is about published weights
+#: Patches of 8 pixels as MobileCLIP-B embeds them, and the blocks behind them of ViTamin.
+_STEM = {"channels": (8, 16, 32), "stride": (2, 2, 2), "kernel_size": (2, 2, 2), "padding": 0}
+VITAMIN = {"name": "regionlm_tiny_hybrid", "mlp_layer": GeGluMlp, "class_token": False,
+           "pos_embed": "none", "pool": "avg", "fc_norm": True}  # fmt: skip
+#: Options that matter here; timm passes more, about published weights.
+_OURS = ("num_classes", "global_pool", "class_token", "embed_layer", "patch_size")
 _chosen: dict = {}
 
 
@@ -39,6 +48,13 @@ def regionlm_tiny_eva(pretrained=False, **options):
 def regionlm_tiny_siglip(pretrained=False, **options):
     """As SigLIP's image towers are."""
     return regionlm_tiny_vit(**{"class_token": False, **options})
+
+
+@register_model
+def regionlm_tiny_hybrid(pretrained=False, **options):
+    """A ViT whose patches come from a stem of three convolutions."""
+    embed = partial(HybridEmbed, backbone=ConvStem(**_STEM), proj=False)
+    return regionlm_tiny_vit(**{"embed_layer": embed, "patch_size": 1, **options})
 
 
 def timm_config(

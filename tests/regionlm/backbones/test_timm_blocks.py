@@ -7,6 +7,7 @@ import torch
 from timm.layers import GluMlp, LayerNorm, RmsNorm, SwiGLU, create_rope_embed
 from timm.models.eva import EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block, ParallelScalingBlock, ResPostBlock
+from timm.models.vitamin import GeGluMlp
 from torch import nn
 
 from regionlm.backbones.timm_blocks import read_rotary, read_timm_block
@@ -23,6 +24,7 @@ PLAIN = {
     "packed SwiGLU": vit(mlp_layer=partial(GluMlp, gate_last=False), act_layer=nn.SiLU),
     "gate last": vit(mlp_layer=GluMlp, act_layer=nn.GELU),
     "SwiGLU": vit(mlp_layer=SwiGLU, act_layer=nn.SiLU, scale_mlp_norm=True),
+    "ViTamin": vit(mlp_layer=GeGluMlp, qkv_bias=True),
     "EVA": eva(),
     "EVA, LayerScale": eva(init_values=0.4, qkv_bias=False, mlp_ratio=2.5),
     "EVA, one scale": eva(init_values=0.4, attn_only_layer_scale=True),

@@ -10,7 +10,7 @@ from torch import nn
 
 from regionlm.backbones import ClipViT
 from regionlm.errors import ModelError
-from tests.regionlm.tiny_timm import EVA02, PE, tiny_timm
+from tests.regionlm.tiny_timm import EVA02, PE, VITAMIN, tiny_timm
 
 SUPPORTED = [
     {},
@@ -32,6 +32,9 @@ SUPPORTED = [
     {"pool": "map", "class_token": False, "global_pool": "map", "proj": "linear"},
     {"pool": "map", "class_token": False, "proj": "none"},
     {"pool": "map", "class_token": False, "reg_tokens": 2, "pool_include_prefix": True},
+    {"pos_embed": "none"},
+    {"name": "regionlm_tiny_hybrid", "no_embed_class": True},
+    VITAMIN,
 ]
 
 
@@ -50,7 +53,9 @@ def test_embeddings_are_open_clips_own(options):
     pooling = {"avg": "mean", "map": "attention"}.get(options.get("pool"), "cls")
     assert (backbone.pooling, backbone.width) == (pooling, 32)
     assert (backbone.dim, backbone.default_size) == (wanted.shape[1], (32, 32))
-    assert backbone.patch_size == trunk.patch_embed.patch_size
+    embed = trunk.patch_embed
+    ratio = embed.feat_ratio(as_scalar=False) if hasattr(embed, "backbone") else embed.patch_size
+    assert backbone.patch_size == tuple(ratio)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
 
@@ -58,6 +63,7 @@ def test_embeddings_are_open_clips_own(options):
 OTHER_SIZES = [
     {"reg_tokens": 3},
     {"no_embed_class": True},
+    {"name": "regionlm_tiny_hybrid", "no_embed_class": True},
     {"pool": "map", "class_token": False},
     {"name": "regionlm_tiny_eva", **EVA02},
     {"name": "regionlm_tiny_eva", **PE},
@@ -72,6 +78,19 @@ def test_other_sizes_are_timms_own(options):
     with torch.no_grad():
         wanted = model.encode_image(pixels)
     torch.testing.assert_close(ClipViT(model).embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_stem_in_training_is_used_as_it_was_trained_and_left_alone():
+    model = tiny_timm(name="regionlm_tiny_hybrid")
+    pixels = torch.randn(2, 3, 32, 32)
+    wanted = ClipViT(model).embed_images(pixels)
+    before = deepcopy(model.state_dict())
+    model.train()
+    found = ClipViT(model).embed_images(pixels)
+    assert torch.equal(found, wanted)
+    assert all(part.training for part in model.modules())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
 def test_pixels_that_no_patch_covers_are_not_counted():
@@ -97,7 +116,6 @@ def test_pixels_that_no_patch_covers_are_not_counted():
         ({"pool": "map"}, "leaves out the first 1"),
         ({"pool": "map", "class_token": False, "final_norm": False}, "without a norm before it"),
         ({"proj": "mlp"}, "linear projection"),
-        ({"pos_embed": "none"}, "pos_embed"),
     ],
 )
 def test_what_is_not_supported_is_named(options, message):

@@ -27,9 +27,9 @@ OTHERS = {
         {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
         "is LlamaForCausalLM", "reads no images.*regionlm train fit", "reads no images",
     ),
-    "siglip": (
-        {"model_type": "siglip", "architectures": ["SiglipModel"], "vision_config": {}},
-        "is SiglipModel", "not a CLIP that can be read", "take OpenAI's or OpenCLIP's",
+    "metaclip": (
+        {"model_type": "metaclip_2", "architectures": ["MetaClip2Model"], "vision_config": {}},
+        "is MetaClip2Model", "not a CLIP that can be read", "take OpenAI's or OpenCLIP's",
     ),
     "no classes": ({"model_type": "bert", "architectures": None}, "is a model of transformers",
                    "reads no images", "reads no images"),

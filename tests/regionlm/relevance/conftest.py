@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from regionlm.backbones import ClipViT
-from tests.regionlm.tiny_timm import EVA02, PE, tiny_timm
+from tests.regionlm.tiny_timm import EVA02, PE, VITAMIN, tiny_timm
 
 MODELS = [
     {"pool": "tok"},
@@ -20,6 +20,7 @@ TIMM_MODELS = [
     {"timm": {"pool": "avg", "fc_norm": True, "class_token": False, "patch_size": (8, 4)}},
     {"timm": {"pool": "avg", "fc_norm": True, "reg_tokens": 1}},
     {"timm": {"name": "regionlm_tiny_eva", **EVA02}},
+    {"timm": VITAMIN},
     {"timm": {"name": "regionlm_tiny_eva", **PE, "swiglu_mlp": True}},
     {"timm": {"pool": "map", "class_token": False}},
     {"timm": {"pool": "map", "pool_include_prefix": True, "reg_tokens": 1, "patch_size": (8, 4)}},

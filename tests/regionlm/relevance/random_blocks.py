@@ -8,7 +8,8 @@ from torch import Tensor
 from regionlm.backbones.blocks import Activation, BlockWeights, LayerNormWeights, Rotary
 
 WIDTH, HIDDEN, HEADS, HEAD_DIM = 12, 20, 3, 6  # heads that together are wider than the stream
-PARTS = ("gated", "norm_hidden", "norm_mixed", "norm_query", "rotary", "scales", "biases")
+PARTS = ("gated", "norm_hidden", "norm_mixed", "norm_query", "norm_again", "rotary", "scales",
+         "biases", "split")  # fmt: skip
 
 
 def normal(*shape: int) -> Tensor:
@@ -23,7 +24,7 @@ def random_block(parts: frozenset[str] = frozenset(), kind: str = "gelu") -> Blo
     """A block in float64 with ``parts``, some of ``PARTS``."""
     biases, both = "biases" in parts, HEADS * HEAD_DIM
     rows = HIDDEN * (1 + ("gated" in parts))
-    return BlockWeights(
+    block = BlockWeights(
         norm_1=norm(WIDTH, biases),
         qkv_weight=normal(3 * both, WIDTH),
         qkv_bias=normal(3 * both) if biases else None,
@@ -43,8 +44,21 @@ def random_block(parts: frozenset[str] = frozenset(), kind: str = "gelu") -> Blo
         norm_mixed=norm(both, biases) if "norm_mixed" in parts else None,
         norm_query=norm(HEAD_DIM) if "norm_query" in parts else None,
         norm_key=norm(HEAD_DIM) if "norm_query" in parts else None,
+        norm_again=norm(WIDTH, biases) if "norm_again" in parts else None,
         rotary=Rotary(angles, halves=True) if "rotary" in parts else None,
     )
+    return split(block) if "split" in parts else block
+
+
+def split(block: BlockWeights) -> BlockWeights:
+    """With queries, keys and values in layers of their own, and gate and up of a gated block."""
+    layers = {"qkv": 3, "fc": 2} if block.gated else {"qkv": 3}
+    changed = {}
+    for name, count in layers.items():
+        weight, bias = getattr(block, f"{name}_weight"), getattr(block, f"{name}_bias")
+        changed[f"{name}_weight"] = list(weight.chunk(count))
+        changed[f"{name}_bias"] = [None] * count if bias is None else list(bias.chunk(count))
+    return replace(block, **changed)
 
 
 def angles(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -61,17 +75,9 @@ def tensors_of(block: BlockWeights) -> dict[str, Tensor]:
         value = getattr(block, field.name)
         if isinstance(value, Tensor):
             found[field.name] = value
+        if isinstance(value, list):
+            found |= {f"{field.name} {i}": one for i, one in enumerate(value) if one is not None}
         if isinstance(value, LayerNormWeights):
             found[f"{field.name}.weight"] = value.weight
             found |= {} if value.bias is None else {f"{field.name}.bias": value.bias}
     return found
-
-
-def narrow(block: BlockWeights) -> BlockWeights:
-    """The block in float32."""
-    changed = {}
-    for field in fields(block):
-        value = getattr(block, field.name)
-        if isinstance(value, Tensor | LayerNormWeights):
-            changed[field.name] = value.to(torch.float32)
-    return replace(block, **changed)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regionlm.relevance.query_map import MergedWeights, QueryMap
-from tests.regionlm.relevance.random_blocks import PARTS, normal, random_block, tensors_of
+from tests.regionlm.relevance.random_blocks import PARTS, normal, random_block, split, tensors_of
 
 GRID, TOKENS = (2, 3), 7
 
@@ -63,6 +63,13 @@ def test_merged_weights_name_all_their_sources(part):
         same = all(torch.equal(a, b) for a, b in
                    zip(vars(before).values(), vars(after).values(), strict=True))  # fmt: skip
         assert same != any(tensor is source for source in sources)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_layers_side_by_side_compute_what_one_does(gated):
+    parts = frozenset({"biases"} | ({"gated"} if gated else set()))
+    block, x = random_block(parts), normal(2, 7, 12)
+    torch.testing.assert_close(split(block)(x), block(x), atol=1e-12, rtol=1e-12)
 
 
 def test_a_block_with_rotary_positions_depends_on_the_grid():
