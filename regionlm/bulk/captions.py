@@ -44,7 +44,8 @@ class LineCaptions:
             else next(rows)
             for region in picture.regions
         ]
-        return {"id": picture.line.id, "image": picture.line.image, "regions": regions}
+        line = {"id": picture.line.id, "image": picture.line.image, **self.embedder.record}
+        return {**line, "regions": regions}
 
     def _caption(self, picture: Picture, good: list[Any]) -> list[dict[str, Any]]:
         if not good:

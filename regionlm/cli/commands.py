@@ -100,9 +100,8 @@ def _caption_image(
             f"--heatmap: {model.model} is a LLaVA, whose maps lie on its own crop of the image;"
             " leave it out"
         )
-    results = captioner.caption(
-        image, regions, embedder=chosen_embedder(embedding, captioner), **options
-    )
+    embedder = chosen_embedder(embedding, captioner)
+    results = captioner.caption(image, regions, embedder=embedder, **options)
     if output.heatmap is not None:
         from regionlm.viz import save_heatmap
 
@@ -110,7 +109,7 @@ def _caption_image(
         save_heatmap(output.heatmap, image, masks, maps, [r.text for r in results])
     if output.json:
         rows = [result.to_dict() for result in results]
-        print_json({**question_asked(query, model, embedding), "regions": rows})
+        print_json({**question_asked(query, model, embedding, embedder), "regions": rows})
     else:
         print_lines(query, [r.region for r in results], [r.text for r in results])
 
@@ -137,7 +136,7 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
             }
             for r in results
         ]
-        answer = question_asked(query, model, embedding)
+        answer = question_asked(query, model, embedding, embedder)
         print_json({**answer, "texts": output.text, "regions": rows})
         return
     lines = []
@@ -155,14 +154,15 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
     check_writable(output.output, (".safetensors",), inputs=input_files(query, embedding))
     image, regions = read_question(query)
     encoder = load_encoder(model)
-    found = encoder.embed(image, regions, embedder=chosen_embedder(embedding, encoder))
+    embedder = chosen_embedder(embedding, encoder)
+    found = encoder.embed(image, regions, embedder=embedder)
     names = ["embeddings", "image_embedding", "cosine_to_image"]
     if embedding.embedder == "maskinversion":
         names += ["dice", "iou"]
     names_of_regions = json_format.dumps([region.name for region in regions])
-    metadata = {**question_asked(query, model, embedding), "regions": names_of_regions}
+    asked = question_asked(query, model, embedding, embedder)
     tensors = {name: getattr(found, name).float() for name in names}
-    save_tensors(output.output, tensors, metadata)
+    save_tensors(output.output, tensors, {**asked, "regions": names_of_regions})
     count, dim = found.embeddings.shape
     print(f"{output.output}: embeddings [{count}, {dim}]")
 

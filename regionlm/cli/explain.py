@@ -47,11 +47,13 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
     from regionlm.inputs.views import ImageView
 
     view = ImageView(image)
+    question = {"image": query.image, "model": model.model}
     if is_rollout:
         found = encoder.explain(view, **options)
     else:
         embedder = MaskInversion(encoder.backbone, **options)
         found = encoder.explain(view, texts=query.text, masks=regions or None, embedder=embedder)
+        question.update(embedder.record)
     if output.output is not None and output.over_steps:
         steps = embedder.steps
         columns = {
@@ -64,7 +66,7 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
         _draw(output.output, view, masks, found)
     if output.json:
         rows = [_row(one, regions) for one in found]
-        print_json({"image": query.image, "model": model.model, "maps": rows})
+        print_json({**question, "maps": rows})
     else:
         peaks = [f"peak {x},{y}" for x, y in (one.peak for one in found)]
         print_lines(query, [one.name for one in found], peaks)
@@ -84,7 +86,7 @@ def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutpu
     if output.over_steps and output.output is None:
         raise InputError("--over_steps goes with --output FILE; add --output FILE, or leave it out")
     if not query.mask and not query.box:
-        finding = ("steps", "lr", "alpha", "weight_decay")
+        finding = ("steps", "lr", "alpha", "weight_decay", "speed")
         refuse([name for name in finding if name in options], "is for regions; add --mask or --box")
 
 

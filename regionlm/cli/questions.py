@@ -53,11 +53,14 @@ def chosen_embedder(embedding: Embedding, model: RegionEncoder | LlavaCaptioner)
     return make_embedder(embedding.embedder, model.backbone, **own_options(embedding))
 
 
-def question_asked(query: CaptionQuery, model: Model, embedding: Embedding) -> dict[str, str]:
-    """The part of JSON answers and files that repeats the question."""
+def question_asked(
+    query: CaptionQuery, model: Model, embedding: Embedding, used: Embedder
+) -> dict[str, str]:
+    """The part of JSON answers and files that repeats the question, and how it was answered."""
     asked = {"image": str(query.image), "model": model.model}
-    default = Embedding().embedder
-    return asked if embedding.embedder == default else {**asked, "embedder": embedding.embedder}
+    if embedding.embedder != Embedding().embedder:
+        asked["embedder"] = embedding.embedder
+    return {**asked, **used.record}
 
 
 def print_lines(query: CaptionQuery, names: Sequence[str], lines: Sequence[str]) -> None:

@@ -111,6 +111,11 @@ class Embedder(ABC, Generic[Found]):
             InputError: an image that can't be used. ModelError: as ``__call__``.
         """
 
+    @property
+    def record(self) -> dict[str, str]:
+        """What answers say of how they were found: by name, empty if they are exact."""
+        return {}
+
     # ------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from regionlm.embedders.options import Speed
 from regionlm.relevance.explanation import Explanation
 from regionlm.relevance.resize import GridToMask, scale_to_unit
 
@@ -48,12 +49,15 @@ class Localized(RegionEmbeddings):
     """``[M, gh, gw]``: raw maps (>= 0, but for ``gradcam_no_relu``) of the final embeddings on the
     patch grid."""
     loss: Tensor
-    """``[steps, M]``: Dice loss + alpha * (1 - cosine) before each step."""
+    """``[steps, M]``: Dice loss + alpha * (1 - cosine) before each step, of the map that the step
+    followed."""
     dice: Tensor
     """``[M]`` in [0, 1]: soft Dice score of the final map with the mask; 1 is a perfect match."""
     iou: Tensor
     """``[M]`` in [0, 1]: IoU of the final map thresholded at 0.5 with the mask, at its size."""
     resize: GridToMask = field(repr=False)
+    speed: Speed = "exact"
+    """How the embeddings were found; ``relevance``, ``dice`` and ``iou`` are exact in any case."""
 
     def explanations(self, names: Sequence[str]) -> list[Explanation]:
         """The maps of all M regions, by name."""

@@ -23,11 +23,15 @@ from regionlm.embedders.options import (
     MaskInversionOptions,
     RelevanceName,
     Score,
+    Speed,
 )
 from regionlm.errors import InputError
 from regionlm.inputs.placement import Placement
 from regionlm.relevance.methods import Relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
+
+FAST_ROWS = 64
+"""About how many queries ``speed="fast"`` reads; see docs/parity-and-speed.md."""
 
 
 class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
@@ -40,11 +44,16 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     runs and no parameter, flag or ``.grad`` is touched, so it works in any grad mode and inside
     Lightning. A map without contrast (max == min) counts as all zeros, with zero gradient.
 
+    With ``speed="fast"`` all steps but the first take LeGrad's mean over ``FAST_ROWS`` of the
+    queries, a lattice over the patches. The first step is exact: AdamW makes it of the gradient's
+    signs alone, which a rough gradient has wrong where it is small, and no later step undoes that.
+    The final map is exact, too. Where a model or an image has few queries, fast is exact.
+
     Args:
         backbone: which model to explain.
         **options: the fields of ``MaskInversionOptions``: ``steps``, ``lr``, ``alpha``,
-            ``weight_decay``, ``size``, ``resize``, ``score``, ``relevance`` and ``layers``. What is
-            None or left out takes the backbone's ``inversion_defaults``, else
+            ``weight_decay``, ``size``, ``resize``, ``score``, ``relevance``, ``layers`` and
+            ``speed``. What is None or left out takes the backbone's ``inversion_defaults``, else
             ``MASKINVERSION_DEFAULTS``.
 
     Raises:
@@ -70,6 +79,12 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.score: Score | None = used["score"]
         self.relevance: RelevanceName = used["relevance"]
         self.layers: int = used["layers"]
+        self.speed: Speed = used["speed"]
+
+    @property
+    def record(self) -> dict[str, str]:
+        """See ``Embedder.record``."""
+        return {} if self.speed == "exact" else {"speed": self.speed}
 
     def invert(
         self, encoded: EncodedImages, masks_per_image: Sequence[np.ndarray | Tensor]
@@ -135,7 +150,10 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         method, start = self._method(encoded, len(masks))
         resize = _resize(encoded, (masks.shape[1], masks.shape[2]), start, placed)
         dice = GridDice(resize, masks)
-        lets, losses = self._descend(method, dice, start, len(masks))
+        rough = method
+        if self.speed == "fast":
+            rough, _ = self._method(encoded, len(masks), rows=FAST_ROWS)
+        lets, losses = self._descend(method, rough, dice, start, len(masks))
         relevance = _maps(method, lets)
         if not (torch.isfinite(relevance).all() and torch.isfinite(lets).all()):
             decay = f" and weight_decay {self.weight_decay}" if self.weight_decay else ""
@@ -151,45 +169,50 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             dice=1 - final,
             iou=map_iou(relevance, resize, masks),
             resize=resize,
+            speed=self.speed,
         )
 
-    def _method(self, encoded: EncodedImages, count: int) -> tuple[Relevance, Tensor]:
+    def _method(
+        self, encoded: EncodedImages, count: int, rows: int | None = None
+    ) -> tuple[Relevance, Tensor]:
         """Maps of one encoded image for up to so many tokens; its embedding ``[d]``."""
         method = make_relevance(
-            self.relevance, self.backbone, encoded, score=self.score, masks=count
+            self.relevance, self.backbone, encoded, score=self.score, masks=count, rows=rows
         )
         (start,) = encoded.embeddings
         return method, start.to(torch.promote_types(start.dtype, torch.float32))
 
     def _descend(
-        self, method: Relevance, dice: GridDice, start: Tensor, count: int
+        self, method: Relevance, rough: Relevance, dice: GridDice, start: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
-        """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``."""
+        """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``. The first step follows
+        ``method``'s maps, all others ``rough``'s."""
         lets, losses = start.repeat(count, 1), start.new_zeros(self.steps, count)
         chunks = []
-        for first in range(0, count, method.chunk):
-            span = slice(first, min(first + method.chunk, count))
+        for first in range(0, count, rough.chunk):
+            span = slice(first, min(first + rough.chunk, count))
             let = lets[span]  # a view: its optimizer moves these rows alone
             adamw = AdamW(
                 [let], self.lr, eps=self.eps, weight_decay=self.weight_decay, foreach=False
             )
             chunks.append((span, let, adamw))
 
-        def step(number: int, span: slice, let: Tensor, adamw: AdamW, maps: Tensor) -> None:
+        def step(
+            number: int, maps: Tensor, by: Relevance, span: slice, let: Tensor, adamw: AdamW
+        ) -> None:
             loss, dmaps = dice(maps, span)
-            losses[number, span], gradient = self._objective(
-                let, start, loss, method.backward(dmaps)
-            )
+            losses[number, span], gradient = self._objective(let, start, loss, by.backward(dmaps))
             let.grad = gradient
             adamw.step()
 
         if self.steps:  # all masks start at one token: one map, one sign pattern, many losses
             maps = method.forward(F.normalize(start[None], dim=1))
             for chunk in chunks:
-                step(0, *chunk, maps)
+                step(0, maps, method, *chunk)
         for span, let, adamw in chunks:
             for number in range(1, self.steps):
-                step(number, span, let, adamw, method.forward(F.normalize(let, dim=1)))
+                maps = rough.forward(F.normalize(let, dim=1))
+                step(number, maps, rough, span, let, adamw)
         return lets, losses
 
     def _objective(

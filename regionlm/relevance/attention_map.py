@@ -23,7 +23,8 @@ class AttentionMap:
     Args:
         images: what ``ClipViT.encode`` returned.
         index: which image of the batch.
-        rows: the queries whose gradient is used; others have none or don't count.
+        rows: the queries whose gradient is used, as a slice or ``[n]`` int64; others have none or
+            don't count.
         averaged: how many rows the mean is over.
         factors: weights of the gradient's entries, ``[heads, rows, gh * gw]``, >= 0; None: all 1.
         score: ``"cosine"`` or ``"dot"``; default: what suits the model's pooling.
@@ -37,7 +38,7 @@ class AttentionMap:
         images: EncodedImages,
         index: int,
         *,
-        rows: slice,
+        rows: slice | Tensor,
         averaged: int,
         factors: Tensor | None,
         score: Score | None,

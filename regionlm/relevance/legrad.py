@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from regionlm.backbones.vision import EncodedImages
 from regionlm.relevance.attention_map import AttentionMap
@@ -20,6 +21,8 @@ class LeGrad(AttentionMap):
     Args:
         images: what ``ClipViT.encode`` returned.
         index: which image of the batch.
+        rows: tokens whose queries alone the mean is over, ``[n]`` int64, among those that the score
+            reads (``head.score_tokens``); default: all tokens.
         score: ``"cosine"`` or ``"dot"`` (``relevance.score``); default: what suits the model's
             pooling.
         weights: merged weights of ``images.head.block`` (made here when not given).
@@ -33,6 +36,7 @@ class LeGrad(AttentionMap):
         images: EncodedImages,
         index: int = 0,
         *,
+        rows: Tensor | None = None,
         score: Score | None = None,
         weights: MergedWeights | None = None,
         masks: int = 1,
@@ -41,8 +45,9 @@ class LeGrad(AttentionMap):
         super().__init__(
             images,
             index,
-            rows=images.head.score_tokens,  # the score reads no other, so no other has a gradient
-            averaged=images.residual.shape[1],
+            # The score reads no other token, so no other has a gradient.
+            rows=images.head.score_tokens if rows is None else rows,
+            averaged=images.residual.shape[1] if rows is None else len(rows),
             factors=None,
             score=score,
             weights=weights,

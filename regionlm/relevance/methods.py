@@ -11,6 +11,7 @@ from regionlm.backbones.vision import EncodedImages, VisionBackbone
 from regionlm.errors import InputError
 from regionlm.relevance.budget import Budget
 from regionlm.relevance.chefer import CheferCam
+from regionlm.relevance.few_rows import few_rows
 from regionlm.relevance.gradcam import GradCam
 from regionlm.relevance.layers import LayeredMap
 from regionlm.relevance.legrad import LeGrad
@@ -46,6 +47,7 @@ def make_relevance(
     *,
     score: Score | None = None,
     masks: int = 1,
+    rows: int | None = None,
 ) -> Relevance:
     """The maps of one image under a method of ``RELEVANCE``.
 
@@ -56,6 +58,8 @@ def make_relevance(
         index: which image of the batch.
         score: ``"cosine"`` or ``"dot"`` (``relevance.score``); default: what suits the pooling.
         masks: how many tokens will be asked for at most.
+        rows: of LeGrad, how many queries the mean is over (``relevance.few_rows``), roughly;
+            default: all of them. The other methods take no notice.
 
     Raises:
         InputError: unknown name (the message lists all).
@@ -75,6 +79,7 @@ def make_relevance(
         LeGrad(
             one,
             index,
+            rows=None if rows is None else few_rows(one, rows),
             score=score,
             weights=_merged_weights(backbone, one, number),
             masks=masks,

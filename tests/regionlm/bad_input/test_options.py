@@ -73,6 +73,12 @@ def test_bad_option(
     ("options", "fragment"),
     [
         (["blip"], "--embedder: expected one of 'maskinversion', 'cls', 'crop'"),
+        (
+            ["maskinversion", "--relevance", "chefer", "--speed", "fast", "--model", "none"],
+            "speed: expected exact with relevance chefer, got fast; fast is for legrad, leave",
+        ),
+        (["crop", "--speed", "fast"], "--speed is an option of maskinversion, not of crop"),
+        (["maskinversion", "--speed", "quick"], "--speed: expected one of 'exact', 'fast'"),
         (["crop", "--steps", "3"], "--steps is an option of maskinversion, not of crop"),
         (["sclip", "--lr", "0.1"], "--lr is an option of maskinversion, not of sclip"),
         (["cls", "--alpha", "0"], "--alpha is an option of maskinversion, not of cls"),

@@ -44,6 +44,13 @@ def test_a_line_holds_what_is_promised(
     assert not output.with_name("out.jsonl.parts").exists()
 
 
+def test_every_line_says_that_it_is_fast(
+    run: Run, write: Write, lines: list[dict], output: Path
+) -> None:
+    run(write(lines[:2]), output, "--speed", "fast")
+    assert [line["speed"] for line in read_output(output)] == ["fast", "fast"]
+
+
 @pytest.mark.parametrize(
     "options", [["--steps", 5], ["--embedder", "crop", "--size", 24, "--decoding", "beam"]]
 )

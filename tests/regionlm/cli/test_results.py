@@ -184,6 +184,17 @@ def test_embed_writes_the_embeddings(
     assert np.allclose(found, wanted.embeddings.numpy(), atol=1e-5)
 
 
+def test_every_answer_says_that_it_is_fast(run: Callable[..., str], image: Path) -> None:
+    query, output = ["--box", "0,0,20,20", "--size", 32], image.with_name("let.safetensors")
+    for command, *others in (["caption"], ["match", "--text", "a dog"], ["explain"]):
+        assert "speed" not in json.loads(run(command, *query, *others, "--json"))
+        fast = json.loads(run(command, *query, *others, "--speed", "fast", "--json"))
+        assert fast["speed"] == "fast"
+    run("embed", *query, "--speed", "fast", "--output", output)
+    with safe_open(output, "np") as file:
+        assert file.metadata()["speed"] == "fast"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode")
 def test_embed_takes_a_name_that_is_not_unicode(
     image: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]

@@ -22,7 +22,7 @@ CHOSEN = {
     "weight_decay": 0.1,
 }  # fmt: skip
 
-NEWER = {"layers", "resize"}  # in keys only where they are not at their default
+NEWER = {"layers", "resize", "speed"}  # in keys only where they are not at their default
 
 # Name, options, and what was stored for them; the input is 192 x 192 unless size says otherwise.
 STORED = [
@@ -31,6 +31,8 @@ STORED = [
     ("maskinversion", {"steps": None, "lr": None, "size": [64, 32]}, INVERSION),
     ("maskinversion", {"layers": 1}, INVERSION),
     ("maskinversion", {"layers": 3}, {**INVERSION, "layers": 3}),
+    ("maskinversion", {"speed": "exact"}, INVERSION),
+    ("maskinversion", {"speed": "fast"}, {**INVERSION, "speed": "fast"}),
     ("cls", {}, {}),
     ("cls", {"size": 64}, {}),
     ("cls", {"resize": "squash"}, {}),
