@@ -17,7 +17,7 @@ class Grid:
     def __init__(self, height, width, prefix=1):
         self.grid, self.residual = (height, width), torch.zeros(1)
         self.head = self
-        self.prefix = prefix
+        self.prefix, self.pooling = prefix, "cls"
 
 
 def masked_legrad(head, block_input, grid, tokens, rows):
@@ -34,7 +34,7 @@ def test_map_of_some_rows_is_the_masked_sum(case):
     tokens = F.normalize(torch.randn(3, backbone.dim, dtype=torch.float64), dim=1)
     weights = torch.randn(3, *grid, dtype=torch.float64)
     every = torch.arange(encoded.residual.shape[1])[head.score_tokens]
-    for rows in (every[::3], every[torch.tensor([5, 1])], every[-1:], every):
+    for rows in (every[::3], every[torch.tensor([-1, 0])], every[-1:], every):
         found = LeGrad(encoded, 1, rows=rows, masks=3)
         maps = found.forward(tokens)
         seen = tokens.clone().requires_grad_()
