@@ -78,7 +78,7 @@ class PublishedMaskInversion:
         }
         return {name: value.detach().numpy() for name, value in arrays.items()}
 
-    def prepare_call(self, row: Row) -> Callable[[], object]:
+    def prepare_call(self, row: Row) -> Callable[[], torch.Tensor]:
         """Their call on a ready image tensor and ready masks."""
         arguments = self.arguments(row, self.masks(row.masks))
         return lambda: self.wrapper.compute_maskinversion(**arguments)

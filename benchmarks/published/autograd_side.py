@@ -37,7 +37,7 @@ class AutogradMaskInversion:
         arrays = {"let": lets.detach(), "map": maps, "image_embedding": problem.start[0]}
         return {name: value.numpy() for name, value in arrays.items()}
 
-    def prepare_call(self, row: Row) -> Callable[[], object]:
+    def prepare_call(self, row: Row) -> Callable[[], Tensor]:
         """The whole computation on a ready image tensor and ready masks."""
         masks = self._masks(row)
         return lambda: _Problem(self.backbone, self.pixels, masks).descend(row)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from regionlm.backbones import ClipViT
 from regionlm.embedders.maskinversion import MaskInversion
@@ -45,10 +46,10 @@ class OurMaskInversion:
         }
         return {name: value.numpy() for name, value in arrays.items()}
 
-    def prepare_call(self, row: Row) -> Callable[[], object]:
+    def prepare_call(self, row: Row) -> Callable[[], Tensor]:
         """Our call on a ready image tensor and ready masks."""
         embedder, masks = self.embedder(row), mask_arrays(row.masks)
-        return lambda: embedder(self.pixels, masks)
+        return lambda: embedder(self.pixels, masks).embeddings
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .cases import Row
 from .compare import BENCHMARKS, worker_environment
@@ -45,8 +46,9 @@ class TimingWorker:
         """Return when the process is ready and no longer busy."""
         self._answer()
 
-    def call(self, row: Row) -> dict[str, float]:
-        """``seconds`` of the call alone, and ``peak_gib``, the process's highest memory so far."""
+    def call(self, row: Row) -> dict[str, Any]:
+        """``seconds`` of the call alone; ``peak_gib``, the process's highest memory so far, and
+        ``extra_gib``, what of that was not in use before its first call; the ``embeddings``."""
         assert self.process.stdin is not None
         print(json.dumps(asdict(row)), file=self.process.stdin, flush=True)
         return json.loads(self._answer())
@@ -91,9 +93,9 @@ def time_both(authors_python: Path, setting: Setting) -> None:
 
 def take_turns(
     workers: Sequence[TimingWorker], row: Row, repeats: int
-) -> list[list[dict[str, float]]]:
+) -> list[list[dict[str, Any]]]:
     """Each worker's answers to ``repeats`` calls of the row, one worker after the other."""
-    answers: list[list[dict[str, float]]] = [[] for _ in workers]
+    answers: list[list[dict[str, Any]]] = [[] for _ in workers]
     for _ in range(repeats):
         for worker, own in zip(workers, answers, strict=True):
             time.sleep(0.5)  # the others' idle threads spin for a moment before they sleep
@@ -101,7 +103,7 @@ def take_turns(
     return answers
 
 
-def _print_line(masks: int, theirs: list[dict[str, float]], ours: list[dict[str, float]]) -> None:
+def _print_line(masks: int, theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> None:
     cells, medians = [], []
     for side in (theirs, ours):
         seconds = [answer["seconds"] for answer in side]

@@ -28,8 +28,9 @@ class Side(Protocol):
     def invert(self, row: Row) -> dict[str, np.ndarray]:
         """Run a row; ``let`` [M, d], ``map`` [M, H, W] in [0, 1] and others."""
 
-    def prepare_call(self, row: Row) -> Callable[[], object]:
-        """Everything made ready; calling the result is what gets timed."""
+    def prepare_call(self, row: Row) -> Callable[[], Any]:
+        """Everything made ready; calling the result is what gets timed. It gives the embeddings,
+        a tensor ``[M, d]``."""
 
 
 def main(build: Callable[[str, int, str], Side]) -> None:
@@ -69,7 +70,8 @@ def pack(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def answer_timings(build: Callable[[str, int, str], Side], model: str, size: int) -> None:
-    """For each row that arrives as a JSON line: one timed call, its seconds as a JSON line back.
+    """For each row that arrives as a JSON line: one timed call, its seconds as a JSON line back,
+    with the embeddings, the highest memory of the process, and that above a model at rest.
 
     The first call of a process is a short one that nobody times: it pays for thread pools and
     for whatever a side computes once per model and size.
@@ -77,15 +79,21 @@ def answer_timings(build: Callable[[str, int, str], Side], model: str, size: int
     reply = sys.stdout
     sys.stdout = sys.stderr  # the packages print when they load; replies must stay readable
     side = build(model, size, "float32")
+    before = _peak_gib()
     side.prepare_call(Row(model, size, 1, 0.0, 0.5, steps=2))()
     print("ready", file=reply, flush=True)
     for line in sys.stdin:
         call = side.prepare_call(Row(**json.loads(line)))
         start = time.perf_counter()
-        call()
+        found = call()
         seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
-        print(json.dumps({"seconds": seconds, "peak_gib": peak}), file=reply, flush=True)
+        answer = {"seconds": seconds, "peak_gib": _peak_gib(), "embeddings": found.tolist()}
+        answer["extra_gib"] = answer["peak_gib"] - before
+        print(json.dumps(answer), file=reply, flush=True)
+
+
+def _peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
 
 
 def rows_as_json(rows: list[Row]) -> str:

@@ -1,0 +1,27 @@
+"""The engine's benchmark runs and keeps what it found. Times are not judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = [sys.executable, str(Path(__file__).resolve().parents[2] / "benchmarks" / "engine.py")]
+
+
+def test_cases_are_kept(tmp_path):
+    keep = tmp_path / "kept" / "engine.json"
+    keep.parent.mkdir()
+    side = {"seconds": [[60.0, 50.0, 70.0], [6.0, 5.0, 7.0]], "extra_gib": [4.0, 0.4]}
+    kept = {"b16-100": {**side, "cosine": 1.0, "threads": 2, "load": 0.5}}
+    keep.write_text(json.dumps(kept))
+    options = ["--keep", str(keep), "--model", "tiny", "--size", "64", "--threads", "1"]
+    options += ["--case", "rates", "growth", "b16-100"]
+    done = subprocess.run([*SCRIPT, *options], check=True, capture_output=True, text=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("| b16-100"))
+    assert "600.00 (10 x 60.00) | 6.00 | **100.00** | >= 14 | 40.00 | 0.40 | **0.010**" in line
+    assert "| loop, 10 masks |" in done.stdout and "- tokens, 2 masks: 17: " in done.stdout
+    assert set(json.loads(keep.read_text())) == {"rates", "growth", "b16-100"}
+    kept["b16-100"]["cosine"] = 0.9
+    keep.write_text(json.dumps(kept))
+    options = ["--keep", str(keep), "--case", "b16-100"]
+    assert subprocess.run([*SCRIPT, *options], capture_output=True, check=False).returncode == 1
