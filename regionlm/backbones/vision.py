@@ -251,11 +251,15 @@ class VisionBackbone(ABC):
                     x = block.after_mlp(seen.residual)
         return replace(self.encode_tokens(x, grid), earlier=tuple(earlier))
 
-    def encode_tokens(self, x: Tensor, grid: tuple[int, int]) -> EncodedImages:
-        """As `encode`, but starting from the trunk's tokens
-        ``[B, prefix + gh * gw, D]``."""
+    def encode_tokens(
+        self, x: Tensor, grid: tuple[int, int], head: Head | None = None
+    ) -> EncodedImages:
+        """As `encode`, but starting from the trunk's tokens ``[B, prefix + gh * gw, D]``.
+
+        ``head``: what follows them, if not the model's own.
+        """
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            return self._encode_block(x, grid, self.head())
+            return self._encode_block(x, grid, head or self.head())
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Image embeddings ``[B, d]``, unnormalised, of ``pixels [B, 3, H, W]``; no gradient.

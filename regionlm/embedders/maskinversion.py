@@ -52,9 +52,9 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     Args:
         backbone: which model to explain.
         **options: the fields of ``MaskInversionOptions``: ``steps``, ``lr``, ``alpha``,
-            ``weight_decay``, ``size``, ``resize``, ``score``, ``relevance``, ``layers`` and
-            ``speed``. What is None or left out takes the backbone's ``inversion_defaults``, else
-            ``MASKINVERSION_DEFAULTS``.
+            ``weight_decay``, ``size``, ``resize``, ``score``, ``empty_text``, ``relevance``,
+            ``layers`` and ``speed``. What is None or left out takes the backbone's
+            ``inversion_defaults``, else ``MASKINVERSION_DEFAULTS``.
 
     Raises:
         InputError: an option out of range.
@@ -77,6 +77,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.alpha: float = used["alpha"]
         self.weight_decay: float = used["weight_decay"]
         self.score: Score | None = used["score"]
+        self.empty_text: float | None = used["empty_text"]
         self.relevance: RelevanceName = used["relevance"]
         self.layers: int = used["layers"]
         self.speed: Speed = used["speed"]
@@ -177,7 +178,13 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     ) -> tuple[Relevance, Tensor]:
         """Maps of one encoded image for up to so many tokens; its embedding ``[d]``."""
         method = make_relevance(
-            self.relevance, self.backbone, encoded, score=self.score, masks=count, rows=rows
+            self.relevance,
+            self.backbone,
+            encoded,
+            score=self.score,
+            empty_text=self.empty_text,
+            masks=count,
+            rows=rows,
         )
         (start,) = encoded.embeddings
         return method, start.to(torch.promote_types(start.dtype, torch.float32))

@@ -14,7 +14,7 @@ from prefix_models.checks import AnyPath, Checked, PositiveCount, Range, check_c
 from regionlm.errors import InputError
 from regionlm.inputs.placement import Resize
 
-Score = Literal["cosine", "dot"]
+Score = Literal["cosine", "dot", "published"]
 RelevanceName = Literal["legrad", "gradcam", "gradcam_no_relu", "chefer"]
 Speed = Literal["exact", "fast"]
 ROLLOUT = "rollout"
@@ -65,9 +65,13 @@ class MaskInversionOptions(EmbedderOptions):
             RefCOCO and RefCOCO+].
         weight_decay: AdamW's weight decay, >= 0 [0].
         score: Similarity whose gradient gives the map, `cosine` or `dot` [what suits the model's
-            pooling, see `regionlm.relevance.score`]. With `cosine` a mean-pooled model starts at
-            the score's maximum, where the gradient is zero: the vector then stays the image
-            embedding, and the map is all zeros.
+            pooling, see `regionlm.relevance.score`]. With `cosine` a model that pools the mean or
+            with attention starts at the score's maximum, where the gradient is zero: the vector
+            then stays the image embedding, and the map is all zeros. `published` is what the
+            authors' code takes for SigLIP and CoCa, without one of the model's norms (see
+            `regionlm.relevance.published`).
+        empty_text: Threshold in [0, 1]: patches where the map of "a photo of a", min-max scaled, is
+            above it are zero in every map [none; the authors' code takes 0.8 with SigLIP].
         relevance: Method whose map is matched: `legrad`, or, as in the paper's Table 8, `gradcam`,
             `gradcam_no_relu` or `chefer` [legrad].
         layers: Number of last layers over which LeGrad's maps are summed, >= 1; all if the model
@@ -82,6 +86,7 @@ class MaskInversionOptions(EmbedderOptions):
     alpha: Weight | None = None
     weight_decay: Weight | None = None
     score: Score | None = None
+    empty_text: Fraction | None = None
     relevance: RelevanceName | None = None
     layers: PositiveCount | None = None
     speed: Speed | None = None

@@ -6,7 +6,7 @@ from regionlm.relevance.gradcam import GradCam
 from regionlm.relevance.legrad import LeGrad
 from regionlm.relevance.methods import RELEVANCE, Relevance, make_relevance
 from regionlm.relevance.query_map import MergedWeights
-from regionlm.relevance.score import Score, default_score
+from regionlm.relevance.score import Score, ScoreName, default_score
 
 __all__ = [
     "RELEVANCE",
@@ -17,6 +17,7 @@ __all__ = [
     "MergedWeights",
     "Relevance",
     "Score",
+    "ScoreName",
     "default_score",
     "make_relevance",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
-from torch import Tensor
+import torch
 
 from prefix_models.checks import check_choice
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
@@ -15,28 +15,13 @@ from regionlm.relevance.few_rows import few_rows
 from regionlm.relevance.gradcam import GradCam
 from regionlm.relevance.layers import LayeredMap
 from regionlm.relevance.legrad import LeGrad
+from regionlm.relevance.protocol import Relevance
+from regionlm.relevance.published import EMPTY_TEXT, EmptyTextCorrection, as_published
 from regionlm.relevance.query_map import MergedWeights
-from regionlm.relevance.score import Score
+from regionlm.relevance.score import Score, ScoreName
 
 RELEVANCE = ("legrad", "gradcam", "gradcam_no_relu", "chefer")
 """What MaskInversion's Table 8 compares."""
-
-
-class Relevance(Protocol):
-    """Maps of one encoded image on its patch grid, as a differentiable function of a token."""
-
-    grid: tuple[int, int]
-    chunk: int
-    """Most tokens one ``forward`` takes."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Raw maps ``[m, gh, gw]`` of tokens of the joint space ``[m, d]``, m <= ``chunk``."""
-
-    def backward(self, dmaps: Tensor) -> Tensor:
-        """Gradient ``[m, d]`` at the last ``forward``'s tokens, given ``[m, gh, gw]`` at its maps.
-
-        After a forward of a single token m may be larger: m losses of the same map.
-        """
 
 
 def make_relevance(
@@ -45,7 +30,8 @@ def make_relevance(
     images: EncodedImages,
     index: int = 0,
     *,
-    score: Score | None = None,
+    score: ScoreName | None = None,
+    empty_text: float | None = None,
     masks: int = 1,
     rows: int | None = None,
 ) -> Relevance:
@@ -56,15 +42,41 @@ def make_relevance(
         backbone: what encoded the images; it remembers merged weights between calls.
         images: what ``backbone.encode`` returned; of LeGrad, maps of all its layers are summed.
         index: which image of the batch.
-        score: ``"cosine"`` or ``"dot"`` (``relevance.score``); default: what suits the pooling.
+        score: ``"cosine"`` or ``"dot"`` (``relevance.score``), or ``"published"``
+            (``relevance.published``); default: what suits the pooling.
+        empty_text: threshold above which patches are taken out that light up for an empty text
+            (``relevance.published``); default: all stay.
         masks: how many tokens will be asked for at most.
         rows: of LeGrad, how many queries the mean is over (``relevance.few_rows``), roughly;
             default: all of them. The other methods take no notice.
 
     Raises:
-        InputError: unknown name (the message lists all).
+        InputError: unknown name (the message lists all), or an option that the backbone does not
+            support.
     """
     check_choice("relevance", name, RELEVANCE, InputError)
+    if score == "published":
+        images, score = as_published(backbone, images)
+    method = _explain(name, backbone, images, index, score, masks, rows)
+    if empty_text is None:
+        return method
+    embed_texts: Any = getattr(backbone, "embed_texts", None)
+    if embed_texts is None:
+        raise InputError(f"empty_text: {backbone.name} embeds no texts; leave it out")
+    (empty,) = embed_texts([EMPTY_TEXT])
+    dtype = torch.promote_types(empty.dtype, torch.float32)
+    return EmptyTextCorrection(method, empty.to(dtype), empty_text)
+
+
+def _explain(
+    name: str,
+    backbone: VisionBackbone,
+    images: EncodedImages,
+    index: int,
+    score: Score | None,
+    masks: int,
+    rows: int | None,
+) -> Relevance:
     if name in ("gradcam", "gradcam_no_relu"):
         pooled = images.head.pooling == "attention"
         weights = _merged_weights(backbone, images, 0) if pooled else None

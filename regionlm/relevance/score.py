@@ -21,6 +21,8 @@ from regionlm.backbones.vision import EncodedImages, Head
 from regionlm.relevance.products import by_row
 
 Score = Literal["cosine", "dot"]
+ScoreName = Literal["cosine", "dot", "published"]
+"""The scores, and what `regionlm.relevance.published` makes of one."""
 
 
 def default_score(head: Head) -> Score:

@@ -33,7 +33,7 @@ from regionlm.embedders.options import (
 )
 from regionlm.errors import InputError, ModelError
 from regionlm.relevance import RELEVANCE
-from regionlm.relevance import Score as WantedScore
+from regionlm.relevance import ScoreName as WantedScore
 from tests.regionlm.tiny_timm import EVA02, tiny_timm
 
 PAINTERS = {"crop", "masked_crop", "red_circle", "fgvp", "ris"}  # they need the picture itself
