@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regionlm.inputs.masks import Region, as_masks, box_region, read_regions
     from regionlm.inputs.views import ImageView
     from regionlm.llava_captioner import LlavaCaptioner
+    from regionlm.pretrained.listing import list_models
 
 _HOMES = {
     "ClipViT": "backbones.clip_vit",
@@ -38,6 +39,7 @@ _HOMES = {
     "RegionMatch": "encoder",
     "as_masks": "inputs.masks",
     "box_region": "inputs.masks",
+    "list_models": "pretrained.listing",
     "load_backbone": "backbones.loading",
     "make_embedder": "embedders.embedder_registry",
     "read_regions": "inputs.masks",
@@ -60,6 +62,7 @@ __all__ = [
     "RegionMatch",
     "as_masks",
     "box_region",
+    "list_models",
     "load_backbone",
     "make_embedder",
     "read_regions",

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regionlm.backbones.blocks import Activation, BlockWeights, LayerNormWeights, read_layer_norm
+from regionlm.backbones.no_memory import without_memory
 from regionlm.backbones.open_clip_blocks import read_block, read_pooler
 from regionlm.backbones.positions import Interpolation
 from regionlm.backbones.vision import Head, Pooling
@@ -198,8 +199,18 @@ def empty_model(config: dict[str, Any], name: str) -> nn.Module:
     text = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
     kept: dict[str, Any] = {"text_cfg": text}
     kept |= {key: config[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in config}
-    with torch.device("meta"):
+    with without_memory():
         return build_model(kept, name)
+
+
+def outline(config: dict[str, Any], name: str) -> tuple[nn.Module, int | None]:
+    """`empty_model`, and the number of weights of the whole model of a ``model_cfg``; None if its
+    text tower is described on the hub only. Raises as there."""
+    if "hf_model_name" in config.get("text_cfg", {}):
+        return empty_model(config, name), None
+    with without_memory():
+        model = build_model(config, name)
+    return model, sum(weight.numel() for weight in model.parameters())
 
 
 def build_model(config: dict[str, Any], name: str, quick_gelu: bool | None = None) -> nn.Module:

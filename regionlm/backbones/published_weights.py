@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,26 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
         " the file's path as pretrained, or on the command line put it into the models folder"
         " (see docs/models.md)"
     )
+
+
+def cached_weights(tag_config: Mapping[str, Any]) -> Path | None:
+    """A tag's weights where `find_weights` finds them offline; None if they are not there."""
+    repository, _, filename = tag_config.get("hf_hub", "").rpartition("/")
+    for name in (filename,) if filename else HUB_FILES:
+        found = cached_file(repository, name) if repository else None
+        if found is not None:
+            return found
+    url = tag_config.get("url", "")
+    file = URL_CACHE.expanduser() / url.rsplit("/", 1)[-1]
+    return file if url and file.is_file() else None
+
+
+def cached_file(hub_id: str, name: str) -> Path | None:
+    """A file of a hub repository in the hub's cache; None if it is not there."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, name, cache_dir=constants.HF_HUB_CACHE)
+    return Path(found) if isinstance(found, str) else None
 
 
 def download_folder(

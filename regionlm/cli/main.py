@@ -15,6 +15,7 @@ from prefix_models.errors import DoubtWarning, UserError
 from regionlm.cli.added import added_commands, summaries
 from regionlm.cli.commands import caption, doctor, embed, match
 from regionlm.cli.explain import explain
+from regionlm.cli.models import models
 from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import whole_output
 from regionlm.distributed.rank import end_with_launcher, is_first_process
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     "match": match,
     "embed": embed,
     "explain": explain,
+    "models": models,
     "doctor": doctor,
 }
 """Commands of this package; `regionlm.cli.added` finds those that others add."""

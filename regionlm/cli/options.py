@@ -211,6 +211,22 @@ class EmbedOutput:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """which models.
+
+    Args:
+        name: List the models whose names have this in them, on this machine or not, in upper or
+            lower case, with wildcards ('*siglip*384') or without; several give those that fit any.
+        all: List all models that can be loaded by name.
+        json: Print one JSON object.
+    """
+
+    name: list[str] = field(default_factory=list)
+    all: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
 class Examination:
     """what to check.
 

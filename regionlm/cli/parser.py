@@ -22,7 +22,7 @@ Command = Callable[..., int | None]
 Settings = TypeVar("Settings")
 
 _PROGRAM = "regionlm"
-_IMAGE = "image"  # the one option of these commands that is given without its name
+_POSITIONAL = ("image", "name")  # options of these commands that are given without their names
 
 
 def parse(
@@ -107,7 +107,7 @@ def _parse_parts(name: str, command: Command, argv: Sequence[str]) -> list[Any]:
     hints = {part: kind for part, kind in get_type_hints(command).items() if part != "return"}
     parts = list(hints.values())
     kinds = {option: kind for part in parts for option, kind in option_kinds(part).items()}
-    positional = _IMAGE if _IMAGE in kinds else None
+    positional = next((name for name in _POSITIONAL if name in kinds), None)
     words = read_words(argv, kinds, positional)
     if words.help:
         _print_help(f"{_PROGRAM} {name}", command, parts, positional)

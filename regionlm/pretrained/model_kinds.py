@@ -57,6 +57,17 @@ def is_llava(folder: Path) -> bool:
     return config.get("model_type") == "llava" and not _is_original_llava(config)
 
 
+def embeds_in_transformers(folder: Path) -> bool:
+    """Whether a folder's config.json is of a model of transformers that embeds images and texts."""
+    if not _transformers_config(folder):
+        return False
+    try:
+        refuse_other_models(folder, folder, captions=False)
+    except ModelError:
+        return False
+    return True
+
+
 def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> None:
     """Raise ModelError, saying what the model is, if it is one of transformers that can't be used.
 
