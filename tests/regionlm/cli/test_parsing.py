@@ -135,9 +135,11 @@ def test_help_documents_every_option(command: str, capsys: pytest.CaptureFixture
         main([command, "--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    options = re.findall(r"^  (?:-h, )?(--\w+|image)(.*\n(?: {10}.*\n)*)", text, re.MULTILINE)
+    options = re.findall(r"^  (?:-h, )?(--\w+|image|name)(.*\n(?: {10}.*\n)*)", text, re.MULTILINE)
     wanted = {"--model", "--device", "--offline"}
-    if command != "doctor":  # which brings its own picture
+    if command == "models":
+        wanted = {"name", "--all", "--json"}
+    elif command != "doctor":  # which brings its own picture
         wanted |= {"image", "--mask", "--box", "--steps"}
     assert wanted <= {n for n, _ in options}
     for name, description in options:
