@@ -89,7 +89,7 @@ class RegionEncoder:
             image: PIL image, path, array or tensor, as ``regionlm.inputs.images.as_image`` says; or
                 a view, to which this embedder's encoding is added.
             embedder, **options: as in ``embed``. Of the options only those matter that change what
-                is seen of the whole image: of maskinversion, ``size``.
+                is seen of the whole image: of maskinversion, ``size``, ``resize`` and ``layers``.
 
         Returns:
             A view, which all methods take in place of the image. A question that needs something

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import ModelError
 from regionlm.pretrained.listed_model import ModelFacts
+
+if TYPE_CHECKING:
+    from regionlm.backbones.clip_vit import ClipViT
 
 
 def open_clip_facts(config: dict[str, Any], name: str) -> ModelFacts:
@@ -23,9 +26,7 @@ def open_clip_facts(config: dict[str, Any], name: str) -> ModelFacts:
 
     refuse_unreadable(config, name, offline=False)
     model, parameters = outline(config, name)
-    backbone = ClipViT(model, name=name)
-    pooling = backbone.head().pooling
-    return ModelFacts(backbone.dim, backbone.patch_size, backbone.default_size, pooling, parameters)
+    return _backbone_facts(ClipViT(model, name=name), parameters)
 
 
 def open_clip_folder_facts(folder: Path, name: str) -> ModelFacts:
@@ -45,21 +46,39 @@ def transformers_facts(folder: Path) -> ModelFacts:
     """Of a folder of transformers' CLIPModel, SiglipModel or LLaVA; ModelError if it is damaged."""
     from transformers import AutoConfig
 
+    from regionlm.backbones.transformers_siglip import is_transformers_siglip
+
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        if is_transformers_siglip(folder):
+            return _siglip_facts(config, folder)
         vision = config.vision_config
-        patch, size, width = vision.patch_size, vision.image_size, vision.hidden_size
+        patch, size = vision.patch_size, vision.image_size
+        dim = None if config.model_type == "llava" else config.projection_dim
+    except ModelError:
+        raise
     except Exception as error:  # transformers' errors have no common type
         raise ModelError(f"{folder}: its config can't be read ({type(error).__name__})") from error
-    is_siglip = "siglip" in vision.model_type
-    joint = None if config.model_type == "llava" else getattr(config, "projection_dim", width)
-    return ModelFacts(
-        dim=joint,
-        patch=(patch, patch),
-        size=(size, size),
-        pooling="attention" if is_siglip else "cls",
-        parameters=stored_parameters(folder.glob("model*.safetensors")),
-    )
+    count = stored_parameters(folder.glob("model*.safetensors"))
+    return ModelFacts(dim, (patch, patch), (size, size), "cls", count)
+
+
+def _siglip_facts(config: Any, folder: Path) -> ModelFacts:
+    from transformers import AutoModel
+
+    from regionlm.backbones.clip_vit import ClipViT
+    from regionlm.backbones.hf_siglip import SiglipAsClip
+    from regionlm.backbones.no_memory import without_memory
+
+    with without_memory():
+        model = AutoModel.from_config(config)
+    count = sum(weight.numel() for weight in model.parameters())
+    return _backbone_facts(ClipViT(SiglipAsClip(model), name=folder.name), count)
+
+
+def _backbone_facts(backbone: ClipViT, parameters: int | None) -> ModelFacts:
+    pooling = backbone.head().pooling
+    return ModelFacts(backbone.dim, backbone.patch_size, backbone.default_size, pooling, parameters)
 
 
 def stored_parameters(files: Iterable[Path]) -> int | None:

@@ -23,6 +23,7 @@ from regionlm.pretrained.listed_model import ModelFacts
 from regionlm.pretrained.listing import list_models
 from regionlm.pretrained.presets import PRESETS
 from tests.regionlm.backbones.tiny_open_clip import CONFIG
+from tests.regionlm.tiny_siglip import tiny_siglip, tokenizer
 
 COMMIT = "1" * 40
 TINY = ModelFacts(16, (8, 8), (32, 32), "mean")
@@ -141,6 +142,21 @@ def test_what_is_damaged_or_incomplete_says_so(cached, tiny_bundle):
         "them/clip": "its weights are not here",
     }
     assert "expected JSON with model_cfg" in found["me/bundle"].problem
+
+
+@pytest.mark.parametrize("naflex", [False, True])
+def test_a_siglip_of_transformers(cached, naflex):
+    model = tiny_siglip(naflex)
+    folder = cached("google/siglip")
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    (found,) = (one for one in list_models("google/") if one.kind == "CLIP")
+    backbone = load_backbone(str(folder), device="cpu")
+    count = sum(one.numel() for one in model.parameters())
+    assert found.problem is None
+    assert found.facts == ModelFacts(
+        backbone.dim, backbone.patch_size, backbone.default_size, "attention", count
+    )
 
 
 def test_of_several_revisions_the_main_one(cached):
