@@ -72,7 +72,7 @@ def hub_models(wanted: Wanted) -> Iterator[ListedModel]:
 
     try:
         cached = scan_cache_dir(constants.HF_HUB_CACHE)
-    except CacheNotFound:
+    except (CacheNotFound, ValueError):  # the latter: it is a file
         return
     for repo in cached.repos:
         if repo.repo_type != "model" or not wanted(repo.repo_id) or not repo.revisions:

@@ -8,11 +8,12 @@ from PIL import Image
 
 from regionlm import ImageView
 from regionlm.backbones import ClipViT
-from regionlm.embedders import EMBEDDERS
+from regionlm.embedders import EMBEDDERS, make_embedder
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.options import EMBEDDER_OPTIONS, check_embedder
 from regionlm.errors import InputError
 from regionlm.inputs.placement import place
+from tests.regionlm.tiny_timm import EVA02, tiny_timm
 
 MODES = ("squash", "pad", "native")
 
@@ -172,3 +173,23 @@ def test_preprocessed_pixels_are_whole(make, tiny_clip, picture, masks):
     pixels = backbone.preprocess(picture, 32)
     wanted = make("maskclip", backbone, size=32)(pixels, masks).embeddings
     assert make("maskclip", backbone, size=32, resize="pad")(pixels, masks).embeddings.equal(wanted)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tower", ["attention pool", "rotary positions"])
+def test_other_towers_follow(tower, mode):
+    """A query of its own, and positions that turn queries and keys, on grids of any shape."""
+    chosen = {"pool": "map", "name": "regionlm_tiny_siglip"}
+    if tower == "rotary positions":
+        chosen = {"name": "regionlm_tiny_eva", **EVA02}
+    backbone, shape = ClipViT(tiny_timm(**chosen)), (90, 30)
+    picture, masks = noise(*shape), halves(*shape)
+    embedder = make_embedder("maskinversion", backbone, size=32, resize=mode, steps=3)
+    found = embedder(picture, masks)
+    wanted = backbone.embed_images(backbone.preprocess(picture, 32, mode)[None])[0]
+    torch.testing.assert_close(found.image_embedding, wanted, atol=1e-5, rtol=1e-4)
+    rows, columns = place(shape, (32, 32), (8, 8), mode).size
+    assert found.relevance.shape == (2, rows // 8, columns // 8)
+    assert found.heatmaps().shape == (2, 30, 90) and found.heatmaps().max() > 0.9
+    again = make_embedder("maskinversion", ClipViT(backbone.model), size=32, resize=mode, steps=3)
+    assert again(picture, masks).embeddings.equal(found.embeddings)
