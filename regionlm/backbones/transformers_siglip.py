@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +97,10 @@ def _model(folder: Path) -> Any:
     from transformers import AutoModel
 
     try:
-        model, report = AutoModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
+        with _no_progress_bar():
+            model, report = AutoModel.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
     except Exception as error:  # damaged and missing files cause many types of errors
         raise ModelError(f"model folder {folder}: can't be read ({first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys"):
@@ -108,6 +111,19 @@ def _model(folder: Path) -> Any:
                 f" of another size ({len(names)} tensors); copy both again"
             )
     return model
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _tokenizer(folder: Path) -> Any:
