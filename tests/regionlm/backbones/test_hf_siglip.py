@@ -11,6 +11,7 @@ from regionlm.backbones import ClipViT, load_backbone
 from regionlm.backbones.saving import save_backbone
 from regionlm.embedders import MaskInversion
 from regionlm.errors import ModelError
+from regionlm.pretrained.bundle import write_backbone_bundle
 from regionlm.relevance import make_relevance
 from regionlm.relevance.legrad_autograd import legrad_autograd
 from tests.regionlm.tiny_siglip import CONTEXT, WIDTH, as_open_clip, tiny_siglip, tokenizer
@@ -123,6 +124,13 @@ def test_saved_it_is_the_same(tmp_path, naflex):
     assert torch.equal(backbone.embed_images(pixels), again.embed_images(pixels))
     assert torch.equal(backbone.embed_texts(TEXTS), again.embed_texts(TEXTS))
     assert (again.mean, again.std) == (backbone.mean, backbone.std)
+
+
+def test_a_bundle_of_it_is_an_encoder(tmp_path):
+    backbone = load_backbone(str(write(tmp_path / "given", tiny_siglip())), device="cpu")
+    write_backbone_bundle(backbone, "small", tmp_path / "bundle")
+    encoder = RegionEncoder.from_pretrained(tmp_path / "bundle", device="cpu")
+    assert torch.equal(encoder.backbone.embed_texts(TEXTS), backbone.embed_texts(TEXTS))
 
 
 def refused(message, folder):
