@@ -58,6 +58,9 @@ class Head:
 
     def embed(self, x: Tensor) -> Tensor:
         """Embeddings ``[B, d]``, unnormalised, of the last block's input ``[B, N, D]``."""
+        return torch.cat([self._embed_one(one) for one in x.split(1)])  # same bits in any company
+
+    def _embed_one(self, x: Tensor) -> Tensor:
         x1, _ = self.block.attend(x)
         # Only pooled tokens are needed, and the MLP's last layer is affine: it can take their mean.
         x1 = x1[:, self.pooled_tokens]
@@ -297,19 +300,30 @@ class VisionBackbone(ABC):
 
     def _encode_block(self, x: Tensor, grid: tuple[int, int], head: Head) -> EncodedImages:
         head = head.at(grid)
+        found = [self._encode_one(one, head) for one in x.split(1)]
+        embeddings, residual, values, pre_activation, score_mean = (
+            torch.cat(parts) for parts in zip(*found, strict=True)
+        )
+        return EncodedImages(
+            embeddings, x, residual, values, pre_activation, score_mean,
+            grid, self.patch_size, head,
+        )  # fmt: skip
+
+    def _encode_one(self, x: Tensor, head: Head) -> tuple[Tensor, ...]:
+        """What ``EncodedImages`` holds of one image, but for the input ``x [1, N, D]``.
+
+        Products of few rows have other last bits when there are other rows beside them.
+        """
         residual, values = head.block.attend(x)
         pre_activation = head.block.mlp_input(residual)
         # The MLP's last layer is affine, so the mean of its outputs needs one row, not N.
         hidden = head.block.hidden(pre_activation)
         tokens = head.score_tokens
         score_mean = residual[:, tokens].mean(1) + head.block.mlp_output(hidden[:, tokens].mean(1))
-        pooled = score_mean  # [D], of whatever is pooled
+        pooled = score_mean
         if head.pooling == "cls":
             pooled = residual[:, 0] + head.block.mlp_output(hidden[:, 0])
-        return EncodedImages(
-            head.readout(pooled), x, residual, values, pre_activation, score_mean,
-            grid, self.patch_size, head,
-        )  # fmt: skip
+        return head.readout(pooled), residual, values, pre_activation, score_mean
 
     def _exact(self) -> torch.autocast:
         """Disable a surrounding autocast, so that the model's own dtype is used."""

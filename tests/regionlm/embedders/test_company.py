@@ -104,3 +104,12 @@ def test_thousands_of_masks(embedders):
     order = np.random.default_rng(1).permutation(1000)
     assert_same_bits(embedder(pixels, masks[order]), wanted, order)
     assert_same_bits(embedder(pixels, masks[777:778]), wanted, [777])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_images_beside_others(embedders, kind):
+    masks = np.random.default_rng(0).random((5, 3, *SIZE)) > 0.5
+    embedder, pixels = embedders[kind], torch.randn(5, 3, *SIZE)
+    together = embedder.localize_batch(list(pixels), list(masks))
+    for found, image, some in zip(together, pixels, masks, strict=True):
+        assert_same_bits(found, embedder(image, some), slice(None))
