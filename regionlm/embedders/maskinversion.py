@@ -148,12 +148,37 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     def _invert(
         self, encoded: EncodedImages, masks: Tensor, placed: Placement | None = None
     ) -> Localized:
-        method, start = self._method(encoded, len(masks))
-        resize = _resize(encoded, (masks.shape[1], masks.shape[2]), start, placed)
+        found: Localized | int = 2 * len(masks)
+        while isinstance(found, int):
+            found = self._invert_or_run_out(encoded, masks, placed, found // 2)
+        return found
+
+    def _invert_or_run_out(
+        self, encoded: EncodedImages, masks: Tensor, placed: Placement | None, at_once: int
+    ) -> Localized | int:
+        """Their inversion, some at once; or how many at once were too many for the memory."""
+        try:
+            exact, start = self._method(encoded, at_once)
+            rough = exact
+            if self.speed == "fast":
+                rough, _ = self._method(encoded, at_once, rows=FAST_ROWS)
+            at_once = max(exact.chunk, rough.chunk)
+            resize = _resize(encoded, (masks.shape[1], masks.shape[2]), start, placed)
+            return self._invert_with(exact, rough, start, resize, masks)
+        except (RuntimeError, MemoryError):  # on a CPU, torch has no other name for it
+            if at_once == 1:
+                raise
+            return at_once
+
+    def _invert_with(
+        self,
+        method: Relevance,
+        rough: Relevance,
+        start: Tensor,
+        resize: GridToMask,
+        masks: Tensor,
+    ) -> Localized:
         dice = GridDice(resize, masks)
-        rough = method
-        if self.speed == "fast":
-            rough, _ = self._method(encoded, len(masks), rows=FAST_ROWS)
         lets, losses = self._descend(method, rough, dice, start, len(masks))
         relevance = _maps(method, lets)
         if not (torch.isfinite(relevance).all() and torch.isfinite(lets).all()):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from regionlm.backbones import ClipViT
 from regionlm.embedders import MaskInversion
 from regionlm.relevance import RELEVANCE, Budget
+from regionlm.relevance.attention_gradient import AttentionGradient
 
 SIZE = 24, 40
 MODES = {
@@ -104,6 +105,29 @@ def test_thousands_of_masks(embedders):
     order = np.random.default_rng(1).permutation(1000)
     assert_same_bits(embedder(pixels, masks[order]), wanted, order)
     assert_same_bits(embedder(pixels, masks[777:778]), wanted, [777])
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
+@pytest.mark.parametrize("speed", ["exact", "fast"])
+def test_without_memory_for_more_there_are_fewer_at_once(tiny_clip, monkeypatch, error, speed):
+    masks = np.random.default_rng(0).random((23, *SIZE)) > 0.5
+    embedder = MaskInversion(ClipViT(tiny_clip()), steps=4, lr=0.5, speed=speed)
+    pixels, asked, most = torch.randn(3, *SIZE), [], 3
+    wanted = embedder(pixels, masks)
+    forward = AttentionGradient.forward
+
+    def fails(self, q):
+        asked.append(len(q))
+        if len(q) > most:
+            raise error("no memory")
+        return forward(self, q)
+
+    monkeypatch.setattr(AttentionGradient, "forward", fails)
+    assert_same_bits(embedder(pixels, masks), wanted, slice(None))
+    assert [count for count in asked if count > most] == [23, 11, 5]
+    most = 0
+    with pytest.raises(error, match="no memory"):
+        embedder(pixels, masks)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
