@@ -30,7 +30,7 @@ BUNDLE = FolderKind("bundle", "regionlm/bundle", 1, ModelError)
 BACKBONE, PREFIX_MODEL, CARD = "backbone", "prefix_model", "README.md"
 BUNDLES = Path(__file__).parents[1] / "bundles"
 MINI = BUNDLES / "mini"
-SHIPPED = {"mini": MINI}
+SHIPPED = {"mini": MINI, "mini-siglip": BUNDLES / "mini-siglip"}
 """Bundles that come with the package, by name."""
 
 

@@ -8,9 +8,10 @@ import torch
 
 from regionlm import RegionCaptioner, RegionEncoder
 from regionlm.cli.main import main
+from regionlm.datasets import open_dataset
 from regionlm.errors import ModelError
 from regionlm.pretrained import sources
-from regionlm.pretrained.bundle import MINI, write_backbone_bundle
+from regionlm.pretrained.bundle import MINI, SHIPPED, write_backbone_bundle
 from training.mini.assemble import make_bundle
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -48,13 +49,28 @@ def test_captions_are_refused_in_one_line(folder, tmp_path, monkeypatch, capsys)
         RegionCaptioner.from_pretrained("small")
     with pytest.raises(ModelError, match="expected mini, clipcap-coco"):
         RegionCaptioner.from_pretrained("nothing")
-    with pytest.raises(ModelError, match="expected mini, small, clipcap-coco"):
+    with pytest.raises(ModelError, match="expected mini, mini-siglip, small, clipcap-coco"):
         RegionEncoder.from_pretrained("nothing")
     image, mask = (str(EXAMPLES / name) for name in ("sand.png", "sand-fox.png"))
     assert main(["caption", image, "--mask", mask, "--model", "small"]) == 2
     assert "use it with match, embed or explain" in capsys.readouterr().err
     output = str(tmp_path / "vectors.safetensors")
     assert main(["embed", image, "--mask", mask, "--model", "small", "--output", output]) == 0
+
+
+def test_mini_siglip_ships_is_small_and_knows_regions():
+    files = [path for path in SHIPPED["mini-siglip"].rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 7e6
+    encoder = RegionEncoder.from_pretrained("mini-siglip", device="cpu", offline=True)
+    assert encoder.backbone.pooling == "attention"
+    dataset = open_dataset("mini", None, limit=10)
+    found = []
+    for number in range(len(dataset)):
+        sample = dataset[number]
+        matches = encoder.match(sample.image, sample.masks, list(sample.texts))
+        best = [torch.tensor(match.similarities).argmax().item() for match in matches]
+        found += [one == i for i, one in enumerate(best)]
+    assert sum(found) / len(found) > 0.85  # a third is chance
 
 
 def test_another_kind_of_folder_is_not_replaced(tmp_path):
