@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +127,20 @@ def _no_progress_bar() -> Iterator[None]:
 
 
 def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    there = [name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not there:
         raise ModelError(
             f"model folder {folder}: lacks its tokenizer; copy {_TOKENIZER_FILES[0]} there"
         )
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and the Rust code raise many types
+        # transformers 5.0 without sentencepiece knows no class for SigLIP's, but needs none.
+        if _TOKENIZER_FILES[0] in there:
+            with suppress(Exception):
+                return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         raise _unusable(folder, error) from error
 
 

@@ -34,12 +34,16 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", open_clip.list_models())
+LISTED = open_clip.list_models()
+BUILT = [family for family in FAMILIES.values() if family[0] in LISTED]  # open_clip 3.0 has fewer
+
+
+@pytest.mark.parametrize("name", LISTED)
 def test_every_listed_model_is_of_one_family(name):
     assert sum(bool(re.fullmatch(pattern, name)) for pattern in FAMILIES) == 1
 
 
-@pytest.mark.parametrize("name, found", FAMILIES.values())
+@pytest.mark.parametrize("name, found", BUILT)
 def test_families_are_read_or_refused(name, found):
     config = open_clip.get_model_config(name)
     model = empty_model(config, name)
