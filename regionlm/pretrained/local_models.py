@@ -114,7 +114,7 @@ def _bundle(name: str, folder: Path) -> ListedModel:
 
 
 def _files_of(name: str, preset: Preset) -> Path | None:
-    """The preset's folder, or else its file in the hub's cache; None unless all parts are here."""
+    """The file of the preset's captioner; None unless all of the preset's parts are here."""
     import open_clip
 
     from prefix_models.clipcap.original import GPT2_HUB_ID

@@ -193,3 +193,17 @@ def test_other_towers_follow(tower, mode):
     assert found.heatmaps().shape == (2, 30, 90) and found.heatmaps().max() > 0.9
     again = make_embedder("maskinversion", ClipViT(backbone.model), size=32, resize=mode, steps=3)
     assert again(picture, masks).embeddings.equal(found.embeddings)
+
+
+@pytest.mark.parametrize("name", ["alphaclip", "maskclip", "sclip", "clip_surgery", "cls"])
+@pytest.mark.parametrize("shape", [(32, 16), (16, 32), (32, 12)], ids=str)
+def test_masks_are_padded_like_their_image(make, tiny_clip, name, shape):
+    """The same by hand, of an image that needs no resizing."""
+    backbone, picture, masks = ClipViT(tiny_clip()), noise(*shape), halves(*shape)
+    pixels = backbone.preprocess(picture, 32, "pad")
+    (top, bottom), (left, right) = place(shape, (32, 32), (8, 8), "pad").spans
+    padded = np.zeros((2, 32, 32), bool)
+    padded[:, top:bottom, left:right] = masks
+    found = make(name, backbone, size=32, resize="pad")(picture, masks).embeddings
+    wanted = make(name, backbone, size=32)(pixels, padded).embeddings
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
