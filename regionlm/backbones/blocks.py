@@ -79,12 +79,17 @@ class Rotary:
     and keys. Tokens before the patches have none.
 
     ``make``: patch grid -> sines and cosines, each ``[gh * gw, dh]`` or ``[heads, gh * gw, dh]``;
-    ``halves``: the pairs are (x, x + dh / 2), not neighbours; ``table``: of the grid at hand.
+    ``halves``: the pairs are (x, x + dh / 2), not neighbours; ``table``: of the ``grid`` at hand.
     """
 
     make: Callable[[tuple[int, int]], tuple[Tensor, Tensor]]
     halves: bool
+    grid: tuple[int, int] | None = None
     table: tuple[Tensor, Tensor] | None = None
+
+    def at(self, grid: tuple[int, int]) -> Rotary:
+        """These positions on a patch grid; themselves if they are of that grid."""
+        return self if grid == self.grid else replace(self, grid=grid, table=self.make(grid))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Turn queries or keys ``[B, heads, N, dh]``."""
@@ -139,7 +144,7 @@ class BlockWeights:
         """The block for images of a patch grid: with rotary positions of that grid."""
         if self.rotary is None:
             return self
-        return replace(self, rotary=replace(self.rotary, table=self.rotary.make(grid)))
+        return replace(self, rotary=self.rotary.at(grid))
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values ``[B, heads, N, D / heads]`` of the block's input ``[B, N, D]``."""

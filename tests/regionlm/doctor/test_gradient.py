@@ -7,7 +7,9 @@ from PIL import Image
 import regionlm.doctor.gradient as gradient
 from regionlm.backbones import ClipViT
 from regionlm.doctor.gradient import gradient_difference, tolerance
+from tests.regionlm.tiny_timm import EVA02, VITAMIN, tiny_timm
 
+SIGLIP = {"name": "regionlm_tiny_siglip", "pool": "map", "proj": "none"}
 _PICTURE = Image.effect_noise((40, 30), 80)
 
 
@@ -15,6 +17,13 @@ _PICTURE = Image.effect_noise((40, 30), 80)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_sound_models_are_within_the_tolerance(tiny_clip, pool, dtype) -> None:
     backbone = ClipViT(tiny_clip(pool).to(dtype))
+    assert gradient_difference(backbone, _PICTURE) < tolerance(backbone)
+
+
+@pytest.mark.parametrize("options", [EVA02, VITAMIN, SIGLIP], ids=["EVA-02", "ViTamin", "SigLIP"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_other_architectures_are_within_the_tolerance(options, dtype) -> None:
+    backbone = ClipViT(tiny_timm(**{"name": "regionlm_tiny_eva", **options}).to(dtype))
     assert gradient_difference(backbone, _PICTURE) < tolerance(backbone)
 
 

@@ -77,5 +77,8 @@ def test_a_block_with_rotary_positions_depends_on_the_grid():
     plain = random_block(frozenset())
     assert plain.at(GRID) is plain
     assert not torch.allclose(block.at((2, 3))(x), block.at((3, 2))(x))
+    again = block.at((3, 2)).at((2, 3))
+    assert torch.equal(again(x), block.at((2, 3))(x))
+    assert again.at((2, 3)).rotary is again.rotary  # whoever moved its table keeps it
     with pytest.raises(RuntimeError, match="need a patch grid"):
         block(x)
