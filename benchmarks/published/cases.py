@@ -45,6 +45,7 @@ class Row:
     steps: int = 10
     weight_decay: float = 0.0
     dtype: str = "float32"  # of both sides' arithmetic
+    speed: str = "exact"  # of our side
 
     @property
     def key(self) -> str:
@@ -52,6 +53,7 @@ class Row:
         name = f"{self.model}_{self.size}px_{self.masks}masks_alpha{self.alpha:g}_lr{self.lr:g}"
         name += f"_{self.steps}steps" if self.steps != 10 else ""
         name += f"_wd{self.weight_decay:g}" if self.weight_decay else ""
+        name += f"_{self.speed}" if self.speed != "exact" else ""
         return name + (f"_{self.dtype}" if self.dtype != "float32" else "")
 
 

@@ -32,6 +32,7 @@ class OurMaskInversion:
             alpha=row.alpha,
             weight_decay=row.weight_decay,
             size=self.size,
+            speed=row.speed,
         )
         embedder.eps *= row.masks
         return embedder

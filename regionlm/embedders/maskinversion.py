@@ -30,9 +30,6 @@ from regionlm.inputs.placement import Placement
 from regionlm.relevance.methods import Relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
 
-FAST_ROWS = 64
-"""About how many queries ``speed="fast"`` reads; see docs/parity-and-speed.md."""
-
 
 class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     """Localized embedding tokens (LETs) for regions of an image, on a frozen backbone.
@@ -44,7 +41,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     runs and no parameter, flag or ``.grad`` is touched, so it works in any grad mode and inside
     Lightning. A map without contrast (max == min) counts as all zeros, with zero gradient.
 
-    With ``speed="fast"`` all steps but the first take LeGrad's mean over ``FAST_ROWS`` of the
+    With ``speed="fast"`` all steps but the first take LeGrad's mean over ``fast_rows`` of the
     queries, a lattice over the patches. The first step is exact: AdamW makes it of the gradient's
     signs alone, which a rough gradient has wrong where it is small, and no later step undoes that.
     The final map is exact, too. Where a model or an image has few queries, fast is exact.
@@ -62,6 +59,8 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
 
     options_type = MaskInversionOptions
     options: MaskInversionOptions
+    fast_rows = 64
+    """About how many queries ``speed="fast"`` reads; chosen in docs/parity-and-speed.md."""
     eps = 1e-8
     """AdamW's. The published loss is the mean over an image's M masks; but for its eps, AdamW is
     blind to the factor 1/M. So what that code finds for M masks at once is what is found here with
@@ -161,7 +160,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             exact, start = self._method(encoded, at_once)
             rough = exact
             if self.speed == "fast":
-                rough, _ = self._method(encoded, at_once, rows=FAST_ROWS)
+                rough, _ = self._method(encoded, at_once, rows=self.fast_rows)
             at_once = max(exact.chunk, rough.chunk)
             resize = _resize(encoded, (masks.shape[1], masks.shape[2]), start, placed)
             return self._invert_with(exact, rough, start, resize, masks)

@@ -25,3 +25,15 @@ def test_cases_are_kept(tmp_path):
     keep.write_text(json.dumps(kept))
     options = ["--keep", str(keep), "--case", "b16-100"]
     assert subprocess.run([*SCRIPT, *options], capture_output=True, check=False).returncode == 1
+
+
+def test_fast_vectors_may_differ_somewhat(tmp_path):
+    keep = tmp_path / "engine.json"
+    command = [*SCRIPT, "--keep", str(keep), "--case", "b16-10-fast"]
+    side = {"seconds": [[60.0], [3.0]], "extra_gib": [4.0, 0.4], "threads": 2, "load": 0.5}
+    for mean, least, wrong in ((0.99, 0.975, 0), (0.975, 0.975, 1), (0.99, 0.96, 1)):
+        kept = {**side, "cosine": least, "mean_cosine": mean}
+        keep.write_text(json.dumps({"b16-10-fast": kept}))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == wrong
+        assert f"{least:.8f}, mean {mean:.4f} | 60.00 | 3.00 | **20.00** | >= 20 |" in done.stdout

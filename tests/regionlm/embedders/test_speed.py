@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from regionlm import ClipViT, InputError, MaskInversion
-from regionlm.embedders import maskinversion
 from regionlm.embedders.dice import GridDice
 from regionlm.relevance import LeGrad
 
@@ -13,7 +12,7 @@ from regionlm.relevance import LeGrad
 @pytest.fixture
 def few(monkeypatch):
     """So few rows that tiny grids are large ones."""
-    monkeypatch.setattr(maskinversion, "FAST_ROWS", 4)
+    monkeypatch.setattr(MaskInversion, "fast_rows", 4)
 
 
 @pytest.mark.parametrize("pool", ["tok", "avg"])
