@@ -13,6 +13,8 @@ written here, so candidates need no closed form. There is a row for each score, 
   attends to all alike);
 - attentions: `pool`, the pool's own; `block`, the last transformer block's, as LeGrad does where
   the mean of all tokens is scored: with an even attention in the pool.
+
+The last rows are MaskInversion's own with `score="published"`, the authors' reading of such models.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from regionlm.backbones.vision import EncodedImages
 from regionlm.datasets import open_dataset
 from regionlm.datasets.sample import Sample
 from regionlm.embedders.dice import GridDice
+from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.relevance.resize import GridToMask
 
 STEPS = 10
@@ -60,6 +63,7 @@ CANDIDATES = (
     Candidate("dot", attention="block"),
     Candidate("cosine", attention="block"),
 )
+PUBLISHED = Candidate("published")  # by MaskInversion
 
 
 class PooledImage:
@@ -146,6 +150,15 @@ def invert(
     return lets.detach(), 1 - loss, found[0]
 
 
+def inverted(
+    backbone: ClipViT, sample: Sample, size: int, lr: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `invert`, by MaskInversion with the authors' score."""
+    find = partial(MaskInversion, backbone, size=size, lr=lr, score=PUBLISHED.score)
+    found = find(steps=STEPS)(sample.image, sample.masks)
+    return found.embeddings, found.dice, find(steps=0)(sample.image, sample.masks).dice
+
+
 def rows(
     encoder: RegionEncoder, samples: list[Sample], rates: list[float], size: int
 ) -> Iterator[tuple[Candidate, float, Tensor]]:
@@ -160,9 +173,12 @@ def rows(
         )
         dice = GridDice(resize, masks)
         texts = F.normalize(backbone.embed_texts(list(sample.texts)), dim=1)
-        for candidate in CANDIDATES:
+        for candidate in (*CANDIDATES, PUBLISHED):
             for lr in rates:
-                lets, last, first = invert(image, candidate, dice, len(masks), lr)
+                if candidate is PUBLISHED:
+                    lets, last, first = inverted(backbone, sample, size, lr)
+                else:
+                    lets, last, first = invert(image, candidate, dice, len(masks), lr)
                 picked = (lets @ texts.T).argmax(1) == torch.arange(len(masks))
                 cosine = F.cosine_similarity(lets, image.image[None])
                 row = torch.stack([first, last, picked.float(), cosine])

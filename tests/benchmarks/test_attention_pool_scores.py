@@ -82,5 +82,5 @@ def test_table_has_all_rows(scores, encoder):
     lines = []
     scores.table(encoder, 1, [0.1], lines.append)
     assert lines[0] == "untrained: 3 masks, 10 steps, 96 px\n"
-    assert len(lines) == 3 + len(scores.CANDIDATES)
+    assert len(lines) == 4 + len(scores.CANDIDATES)
     assert all(0 < float(line.split("|")[6]) < 1 for line in lines[3:])
