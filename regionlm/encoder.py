@@ -35,7 +35,8 @@ class RegionMatch:
     """How well texts fit a region.
 
     ``similarities``: cosines of the region's embedding with each text's; ``probabilities``: their
-    softmax at the backbone's logit scale.
+    softmax at the backbone's logit scale, also for models trained with sigmoids (SigLIP), which
+    would judge each text by itself. Their bias, being the same for all texts, changes nothing here.
     """
 
     region: str

@@ -84,7 +84,7 @@ class ClipViT(VisionBackbone):
 
     @property
     def logit_scale(self) -> float:
-        """Factor of cosines in a softmax over texts (about 100 in trained CLIPs)."""
+        """Factor of cosines in a softmax over texts (about 100 in trained CLIPs and SigLIPs)."""
         return float(self.model.logit_scale.detach().exp())
 
     def to(self, device: str | torch.device) -> ClipViT:

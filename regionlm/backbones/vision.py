@@ -130,7 +130,7 @@ class EncodedImages:
 
 
 class VisionBackbone(ABC):
-    """A frozen plain ViT, [CLS]- or mean-pooled, and its embedding space.
+    """A frozen ViT, pooled at [CLS], over its patches or by attention, and its embedding space.
 
     Attributes:
         name: shown in messages and reports.
