@@ -52,7 +52,7 @@ def load_backbone(
             (``ViT-B-32``); a local folder; or ``hf-hub:ID``, a hub repository. A folder holds
             ``open_clip_config.json``, the weights and, if the config names a tokenizer
             (``hf_tokenizer_name``), its files; or it holds transformers' ``CLIPModel``,
-            ``SiglipModel`` or ``Siglip2Model``. Texts are
+            ``MetaClip2Model``, ``SiglipModel`` or ``Siglip2Model``. Texts are
             tokenized as open_clip does.
         pretrained: for a name without a tag: open_clip's tag (``openai``, ``laion2b_s34b_b79k``) or
             the path of a checkpoint file. Otherwise leave it out.
@@ -115,7 +115,7 @@ def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
     if not path.is_file():
         raise ModelError(
             f"model folder {folder}: expected {CONFIG_FILE} in it, or {CONFIG} of transformers'"
-            " CLIPModel, SiglipModel or Siglip2Model, found neither"
+            " CLIPModel, MetaClip2Model, SiglipModel or Siglip2Model, found neither"
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prefix_models.folders import CONFIG
 from regionlm.backbones.open_clip_insides import (
     CONFIG_FILE,
     DEFAULT_CONTEXT,
@@ -184,7 +185,7 @@ def model_tokenizer(name: str, text_config: dict[str, Any], offline: bool) -> An
         ) from error
 
 
-def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
+def transformers_clip_tokenizer(folder: Path, text_config: Any, *, own_end: bool = False) -> Any:
     """The tokenizer of a transformers ``CLIPModel``'s folder.
 
     It is open_clip's own if the folder has the same vocabulary, or no tokenizer but as many tokens.
@@ -192,16 +193,18 @@ def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
     Args:
         folder: may have ``tokenizer.json``.
         text_config: a ``CLIPTextConfig``.
+        own_end: the model takes the output at the end token that ``text_config`` names.
 
     Raises:
         ModelError: the file is missing, damaged or another model's, or its texts do not end with
-            their highest token, whose output open_clip takes.
+            that token; or with their highest one, whose output open_clip takes otherwise.
     """
     from open_clip import SimpleTokenizer
 
     path, rows = folder / TOKENIZER_FILE, text_config.vocab_size
     context = text_config.max_position_embeddings
-    own = SimpleTokenizer(context_length=context) if rows == OWN_TOKENS else None
+    is_own = rows == OWN_TOKENS and not own_end
+    own = SimpleTokenizer(context_length=context) if is_own else None
     if not path.is_file():
         if own is None:
             raise ModelError(
@@ -214,6 +217,14 @@ def transformers_clip_tokenizer(folder: Path, text_config: Any) -> Any:
         return own
     end, highest = ([None, *_read(path).encode("").ids][-1], max(vocabulary.values()))
     wanted = text_config.eos_token_id
+    if own_end:
+        if end != wanted:
+            raise ModelError(
+                f"model folder {folder}: expected texts that end with the token {wanted}, which"
+                f" {CONFIG} names; {TOKENIZER_FILE} ends them with {end}"
+            )
+        pad = text_config.pad_token_id
+        return FileTokenizer(path, context=context, vocabulary=rows, pad=pad or 0)
     if end is None or (wanted != _ANY_HIGHEST and not wanted == end == highest):
         raise ModelError(
             f"model folder {folder}: expected texts that end with the tokenizer's highest token,"

@@ -1,6 +1,7 @@
 """Load a folder of transformers' ``CLIPModel`` as the open_clip model that computes the same.
 
-Both are the CLIP of Radford et al. 2021 and differ only in the names and layout of weights.
+Both are the CLIP of Radford et al. 2021 and differ only in the names and layout of weights. So does
+``MetaClip2Model``, except that it reads a text's first end token, whichever its number.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.backbones.text_tokenizers import transformers_clip_tokenizer
 from regionlm.errors import ModelError
 
+_CLIP, _METACLIP = "clip", "metaclip_2"  # model_type
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _TOWERS = {"vision_model.": "visual.", "text_model.": ""}
 _PARTS = {
@@ -53,12 +55,12 @@ _ACTIVATIONS: dict[str, dict[str, str]] = {
 
 
 def is_transformers_clip(folder: Path) -> bool:
-    """Whether a folder's config.json is a ``CLIPModel``'s."""
+    """Whether a folder's config.json is a ``CLIPModel``'s or a ``MetaClip2Model``'s."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get("model_type") == "clip"
+    return isinstance(config, dict) and config.get("model_type") in (_CLIP, _METACLIP)
 
 
 def load_transformers_clip(folder: Path, quick_gelu: bool | None = None) -> ClipViT:
@@ -76,7 +78,8 @@ def load_transformers_clip(folder: Path, quick_gelu: bool | None = None) -> Clip
     """
     config = _read_config(folder)
     model_config = _model_config(config, folder)
-    tokenizer = transformers_clip_tokenizer(folder, config.text_config)
+    own_end = config.model_type == _METACLIP
+    tokenizer = transformers_clip_tokenizer(folder, config.text_config, own_end=own_end)
     model = build_model(model_config, str(folder), quick_gelu)
     state = in_open_clip_names(_read_state(folder))
     load_weights(model, state, what=str(folder), name=str(folder / CONFIG))
@@ -121,10 +124,10 @@ def _renamed(name: str) -> str:
 
 
 def _read_config(folder: Path) -> Any:
-    from transformers import CLIPConfig
+    from transformers import AutoConfig
 
     try:
-        return CLIPConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # damaged files cause many types of errors
         raise ModelError(f"{folder / CONFIG}: can't be read ({first_line(error)})") from error
 
@@ -137,6 +140,9 @@ def _model_config(config: Any, folder: Path) -> dict[str, Any]:
             f"{folder / CONFIG}: expected one of {', '.join(_ACTIVATIONS)} in both towers,"
             f" found {vision.hidden_act} and {text.hidden_act}"
         )
+    end = (
+        {"pool_type": "eos", "eos_id": text.eos_token_id} if config.model_type == _METACLIP else {}
+    )
     return {
         "embed_dim": config.projection_dim,
         "quick_gelu": vision.hidden_act == "quick_gelu",
@@ -151,6 +157,7 @@ def _model_config(config: Any, folder: Path) -> dict[str, Any]:
             "heads": text.num_attention_heads,
             "context_length": text.max_position_embeddings,
             "vocab_size": text.vocab_size,
+            **(end if config.model_type == _METACLIP else {}),
         },
     }
 

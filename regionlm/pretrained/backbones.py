@@ -24,8 +24,9 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
 
     Args:
         source: mini, a preset, or a bundle (folder or hub id); a folder or hub id (also
-            ``hf-hub:ID``) of an open_clip model or of transformers' ``CLIPModel``; or an open_clip
-            name with its tag (``ViT-B-32/openai``). The tag may be left out if
+            ``hf-hub:ID``) of an open_clip model or of transformers' ``CLIPModel``,
+            ``MetaClip2Model``, ``SiglipModel`` or ``Siglip2Model``; or an open_clip name with its
+            tag (``ViT-B-32/openai``). The tag may be left out if
             ``models_folder()/NAME`` is the model's folder or holds one file of weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         offline: use only files on this machine.

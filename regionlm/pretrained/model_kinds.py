@@ -46,9 +46,10 @@ _NAMES = {
     "vipllava": "ViP-LLaVA",
 }
 _ENCODERS = ("align", "altclip", "chinese_clip", "clip_vision_model", "dinov2", "dinov3_vit",
-             "metaclip_2", "siglip_vision_model", "vit")  # fmt: skip
+             "siglip_vision_model", "vit")  # fmt: skip
 #: What embeds images and texts, by its model_type.
-_BACKBONES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
+_BACKBONES = {"clip": "CLIPModel", "metaclip_2": "MetaClip2Model", "siglip": "SiglipModel",
+              "siglip2": "Siglip2Model"}  # fmt: skip
 
 
 def is_llava(folder: Path) -> bool:

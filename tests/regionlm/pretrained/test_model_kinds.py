@@ -27,9 +27,9 @@ OTHERS = {
         {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
         "is LlamaForCausalLM", "reads no images.*regionlm train fit", "reads no images",
     ),
-    "metaclip": (
-        {"model_type": "metaclip_2", "architectures": ["MetaClip2Model"], "vision_config": {}},
-        "is MetaClip2Model", "not a CLIP that can be read", "take OpenAI's or OpenCLIP's",
+    "altclip": (
+        {"model_type": "altclip", "architectures": ["AltCLIPModel"], "vision_config": {}},
+        "is AltCLIPModel", "not a CLIP that can be read", "take OpenAI's or OpenCLIP's",
     ),
     "no classes": ({"model_type": "bert", "architectures": None}, "is a model of transformers",
                    "reads no images", "reads no images"),
@@ -87,6 +87,10 @@ def test_a_clip_writes_no_captions(folder):
         "is transformers' CLIPModel, which writes no captions; use it with match or embed",
         load_captioner, folder({"model_type": "clip"}),
     )  # fmt: skip
+    for kind, name in (("siglip2", "Siglip2Model"), ("metaclip_2", "MetaClip2Model")):
+        refused(
+            f"is transformers' {name}, which writes", load_captioner, folder({"model_type": kind})
+        )
     refused("is a CLIP of open_clip's, which writes no captions", load_captioner, "ViT-B-32")
     refused("is a CLIP of open_clip's, which", load_captioner, "ViT-B-32/openai")
 
