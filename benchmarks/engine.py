@@ -6,7 +6,9 @@
     python benchmarks/engine.py --keep runs/try.json --case tiny-3 --repeats 1
 
 Cases of a model and a number of masks run both sides, each in a fresh process, in turns. Their
-vectors are compared at the first turn, before a second one is timed; ours may differ somewhat in
+vectors are compared at the first turn, before a second one is timed. Their median cosine must be
+0.99999; in float32, a mask whose gradients are within rounding of zero may have less, as the
+authors' code with itself (README.md). Ours may differ somewhat in
 cases of ``speed="fast"``, whose smallest cosine is that of masks of four patches or more. The
 authors' time grows linearly with the masks, so for 100 masks theirs is ten times that of 10, and so
 is its memory.
@@ -62,6 +64,7 @@ CASES = {
     "b16-1-fast": Case("ViT-B-16", 448, 1, 3.3, speed="fast", lr=0.1),
     "b16-10-fast": Case("ViT-B-16", 448, 10, 20, speed="fast", lr=0.1),
 }
+LEAST_COSINE = 0.999  # of any mask in float32
 FAST_MEAN, FAST_LEAST = 0.98, 0.97  # cosines of fast vectors; the least is of masks of 4 patches
 MACHINE = ("rates", "growth")
 
@@ -93,7 +96,7 @@ def differs(one: dict[str, Any]) -> bool:
     """Whether a case's vectors are out of bounds."""
     if "mean_cosine" in one:
         return one["mean_cosine"] < FAST_MEAN or one["cosine"] < FAST_LEAST
-    return one["cosine"] < MIN_COSINE
+    return one["cosine"] < LEAST_COSINE or one["median_cosine"] < MIN_COSINE
 
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         worker.close()
     both = [np.array(side[0]["embeddings"])[: case.published_masks] for side in answers]
     near = cosines(*both)
-    mean = {}
+    mean = {"median_cosine": float(np.median(near))}
     if case.speed == "fast":
         mean = {"mean_cosine": float(near.mean())}
         patches = (
@@ -152,7 +155,8 @@ def _line(name: str, case: Case, one: dict[str, Any]) -> str:
     cells = [
         f"{name}, {case.size} px, {one['threads']} threads",
         f"{one['cosine']:.8f}"
-        + (f", mean {one['mean_cosine']:.4f}" if "mean_cosine" in one else ""),
+        + (f", mean {one['mean_cosine']:.4f}" if "mean_cosine" in one else "")
+        + (f", median {one['median_cosine']:.8f}" if "median_cosine" in one else ""),
         f"{theirs * scale:.2f}" + (f" ({scale:g} x {theirs:.2f})" if scale > 1 else ""),
         f"{ours:.2f}",
         f"**{theirs * scale / ours:.2f}**",
