@@ -11,5 +11,9 @@ class ModelError(UserError):
     """A model name, checkpoint, bundle or device that cannot be used."""
 
 
+class NoCaptionsError(ModelError):
+    """A model that embeds images and texts, where one that writes captions was asked for."""
+
+
 class ModelWarning(DoubtWarning):
     """A checkpoint or image that can be read in more than one way, so results may be wrong."""

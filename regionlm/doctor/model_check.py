@@ -1,11 +1,11 @@
-"""Check of a model: it loads, its weights are finite, its gradient is right, it captions."""
+"""Check of a model: it loads, its weights are finite, its gradient is right, it works."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from PIL import Image
 from torch import nn
@@ -18,12 +18,13 @@ from regionlm.captioner import RegionCaptioner
 from regionlm.doctor.diagnosis import Row, State
 from regionlm.doctor.gradient import gradient_difference, tolerance
 from regionlm.doctor.run_check import run_check
+from regionlm.embedders.localized import Localized
+from regionlm.encoder import RegionEncoder
+from regionlm.errors import NoCaptionsError
 from regionlm.inputs.masks import box_region
+from regionlm.llava_captioner import LlavaCaptioner
 
-if TYPE_CHECKING:
-    from regionlm.llava_captioner import LlavaCaptioner
-
-    Captioner = RegionCaptioner | LlavaCaptioner
+Examined: TypeAlias = RegionEncoder | LlavaCaptioner
 
 _PICTURE = Path(__file__).with_name("fish.jpg")
 _BOX = "108,85,189,151"
@@ -37,25 +38,40 @@ def examine_model(source: str | Path, device: str, offline: bool) -> Iterator[Ro
 
     Raises whatever exception prevents loading.
     """
-    captioner = load_captioner(source, device=device, offline=offline)
-    yield from run_check("about", lambda: _about(captioner))
-    yield from run_check("language model", lambda: _language_model(_writer(captioner)))
-    yield from run_check("weights", lambda: _weights(captioner))
-    yield from run_check("gradient", lambda: _gradient(captioner))
-    known = _KNOWN.get(str(source))
-    yield from run_check("caption", lambda: _caption(captioner, known))
+    model = _load(source, device, offline)
+    writer = _writer(model)
+    yield from run_check("about", lambda: _about(model))
+    if writer is not None:
+        yield from run_check("language model", lambda: _language_model(writer))
+    yield from run_check("weights", lambda: _weights(model))
+    yield from run_check("gradient", lambda: _gradient(model))
+    if isinstance(model, RegionCaptioner | LlavaCaptioner):
+        known = _KNOWN.get(str(source))
+        yield from run_check("caption", lambda: _caption(model, known))
+    else:
+        yield from run_check("region", lambda: _region(model))
 
 
-def _about(captioner: Captioner) -> Iterator[Row]:
-    backbone, writer = captioner.backbone, _writer(captioner)
-    yield Row("kind", "bundle" if isinstance(captioner, RegionCaptioner) else "LLaVA")
-    count = sum(parameter.numel() for parameter in _parameters(captioner).values())
+def _load(source: str | Path, device: str, offline: bool) -> Examined:
+    try:
+        return load_captioner(source, device=device, offline=offline)
+    except NoCaptionsError:
+        return RegionEncoder.from_pretrained(source, device=device, offline=offline)
+
+
+def _about(model: Examined) -> Iterator[Row]:
+    backbone, writer = model.backbone, _writer(model)
+    kind = "LLaVA" if isinstance(model, LlavaCaptioner) else "backbone"
+    yield Row("kind", "bundle" if isinstance(model, RegionCaptioner) else kind)
+    count = sum(parameter.numel() for parameter in _parameters(model).values())
     yield Row("parameters", f"{count:,}")
     yield Row("backbone", f"{backbone.name}, pooling {backbone.pooling}, {_kind(backbone.dtype)}")
-    space = "joint space" if isinstance(captioner, RegionCaptioner) else "space of the tower"
+    space = "space of the tower" if isinstance(model, LlavaCaptioner) else "joint space"
     yield Row(space, f"{backbone.dim} dimensions")
     yield Row("patch", "{} x {} pixels".format(*backbone.patch_size))
     yield Row("input", "{} x {} pixels".format(*backbone.default_size))
+    if writer is None:
+        return
     kind = type(writer).__name__
     if isinstance(writer, ClipCap):
         others = [name for name in writer.prefixes if name != writer.prefix_name]
@@ -78,8 +94,8 @@ def _language_model(writer: PrefixGenerator) -> Iterator[Row]:
     yield Row("called", f"{told} positions, for scores of {asked}")
 
 
-def _weights(captioner: Captioner) -> Iterator[Row]:
-    parameters = _parameters(captioner)
+def _weights(model: Examined) -> Iterator[Row]:
+    parameters = _parameters(model)
     damaged = [
         name
         for name, one in parameters.items()
@@ -93,14 +109,14 @@ def _weights(captioner: Captioner) -> Iterator[Row]:
     yield Row("weights", "not finite", "finite", "wrong", note)
 
 
-def _gradient(captioner: Captioner) -> Iterator[Row]:
-    backbone = captioner.backbone
+def _gradient(model: Examined) -> Iterator[Row]:
+    backbone = model.backbone
     found, most = gradient_difference(backbone, _picture()), tolerance(backbone)
     state: State = "ok" if found <= most else "wrong"  # also for NaN
     yield Row("gradient", f"within {found:.1e} of autograd", f"within {most:.0e}", state)
 
 
-def _caption(captioner: Captioner, known: str | None) -> Iterator[Row]:
+def _caption(captioner: RegionCaptioner | LlavaCaptioner, known: str | None) -> Iterator[Row]:
     picture = _picture()
     region = box_region(_BOX, picture.size)
     count = None if known else _TOKENS
@@ -118,24 +134,32 @@ def _picture() -> Image.Image:
         return picture.convert("RGB")
 
 
-def _writer(captioner: Captioner) -> PrefixGenerator:
-    if isinstance(captioner, RegionCaptioner):
-        return captioner.prefix_model
-    return captioner.reader
+def _region(model: RegionEncoder) -> Iterator[Row]:
+    picture = _picture()
+    found = model.embed(picture, [box_region(_BOX, picture.size)])
+    assert isinstance(found, Localized)  # what maskinversion, the default, gives
+    yield Row("region", f"Dice {found.dice.item():.2f}", note="of a fish on sand; 1 at best")
 
 
-def _modules(captioner: Captioner) -> Iterable[tuple[str, nn.Module]]:
-    if isinstance(captioner, RegionCaptioner):
-        yield "backbone", captioner.backbone.model
-        yield "prefix_model", captioner.prefix_model
-    else:
-        yield "model", captioner.reader.lm
+def _writer(model: Examined) -> PrefixGenerator | None:
+    if isinstance(model, RegionCaptioner):
+        return model.prefix_model
+    return model.reader if isinstance(model, LlavaCaptioner) else None
 
 
-def _parameters(captioner: Captioner) -> dict[str, nn.Parameter]:
+def _modules(model: Examined) -> Iterable[tuple[str, nn.Module]]:
+    if isinstance(model, LlavaCaptioner):
+        yield "model", model.reader.lm
+        return
+    yield "backbone", model.backbone.model
+    if isinstance(model, RegionCaptioner):
+        yield "prefix_model", model.prefix_model
+
+
+def _parameters(model: Examined) -> dict[str, nn.Parameter]:
     return {
         f"{part}.{name}": parameter
-        for part, module in _modules(captioner)
+        for part, module in _modules(model)
         for name, parameter in module.named_parameters()
     }
 

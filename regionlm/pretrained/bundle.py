@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from prefix_models.folders import CONFIG, FolderKind
-from regionlm.errors import ModelError
+from regionlm.errors import ModelError, NoCaptionsError
 
 if TYPE_CHECKING:
     import torch
@@ -91,9 +91,9 @@ def read_bundle_backbone(folder: Path, *, device: str | torch.device) -> ClipViT
 
 
 def refuse_without_prefix(folder: Path, name: str) -> None:
-    """Raise ModelError if a bundle has a backbone only."""
+    """Raise NoCaptionsError if a bundle has a backbone only."""
     if (folder / BACKBONE).is_dir() and not (folder / PREFIX_MODEL).exists():
-        raise ModelError(
+        raise NoCaptionsError(
             f"{name}: the bundle has no {PREFIX_MODEL}/, so it writes no captions; use it with"
             " match, embed or explain, or caption with mini"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prefix_models.folders import CONFIG
-from regionlm.errors import ModelError
+from regionlm.errors import ModelError, NoCaptionsError
 
 _ORIGINAL = re.compile(r"Llava\w+ForCausalLM")  # classes in the code of LLaVA's authors
 _CONVERTED = {4096: "llava-hf/llava-1.5-7b-hf", 5120: "llava-hf/llava-1.5-13b-hf"}
@@ -72,6 +72,8 @@ def embeds_in_transformers(folder: Path) -> bool:
 def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> None:
     """Raise ModelError, saying what the model is, if it is one of transformers that can't be used.
 
+    The error is a NoCaptionsError if the model can embed images and texts.
+
     Args:
         folder: the folder of any model.
         source: the user's name for it.
@@ -80,14 +82,16 @@ def refuse_other_models(folder: Path, source: str | Path, *, captions: bool) -> 
     from regionlm.backbones.open_clip_insides import CONFIG_FILE
 
     if captions and (folder / CONFIG_FILE).is_file() and not (folder / CONFIG).is_file():
-        raise ModelError(
+        raise NoCaptionsError(
             f"{source}: is an open_clip model, which writes no captions; {_EMBEDS} {_RUNS}"
         )
     config = _transformers_config(folder)
     runs = ("llava",) if captions else _BACKBONES
     if not config or (config.get("model_type") in runs and not _is_original_llava(config)):
         return
-    raise ModelError(f"{source}: is {_described(config, captions)}")
+    embeds = captions and config.get("model_type") in _BACKBONES
+    error = NoCaptionsError if embeds else ModelError
+    raise error(f"{source}: is {_described(config, captions)}")
 
 
 def _described(config: Mapping[str, Any], captions: bool) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_models.folders import CONFIG
-from regionlm.errors import ModelError
+from regionlm.errors import ModelError, NoCaptionsError
 from regionlm.pretrained.bundle import (
     PREFIX_MODEL,
     SHIPPED,
@@ -111,7 +111,7 @@ def _refuse_open_clip_name(source: str) -> None:
     from regionlm.backbones.loading import is_open_clip_name
 
     if is_open_clip_name(source):
-        raise ModelError(
+        raise NoCaptionsError(
             f"{source}: is a CLIP of open_clip's, which writes no captions; use it with match or"
             f" embed, or caption with mini, {', '.join(PRESETS)}, a bundle or a LLaVA"
         )

@@ -45,6 +45,16 @@ def test_another_bundle(bundle: Path) -> None:
     assert int(rows["parameters"].found.replace(",", "")) > 10_000
 
 
+@pytest.mark.parametrize("source", ["mini-siglip", "regionlm/bundles/mini/backbone"])
+def test_a_backbone_is_tried_on_a_region(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+    report = examine(source, offline=True, device="cpu")
+    assert report.faults == []
+    rows = _rows(report)
+    assert rows["kind"].found == "backbone" and "prefix model" not in rows
+    assert rows["gradient"].state == "ok" and 0.2 < float(rows["region"].found.split()[1]) <= 1
+
+
 def test_a_llava(tmp_path: Path) -> None:
     model, processor = tiny_llava()
     model.save_pretrained(tmp_path)
