@@ -120,14 +120,14 @@ class BlockWeights:
 
     norm_1: LayerNormWeights
     qkv_weight: Tensor | Sequence[Tensor]  # [3A, D], rows q, k, v; or each by itself
-    qkv_bias: Tensor | Sequence[Tensor | None] | None  # of that form
+    qkv_bias: Tensor | Sequence[Tensor | None] | None  # of that form, or None
     out_weight: Tensor  # [D, A]
     out_bias: Tensor | None
     heads: int
     scale_attention: Tensor | None
     norm_2: LayerNormWeights
     fc_weight: Tensor | Sequence[Tensor]  # [F, D]; if gated [2F, D], rows gate, up; or each
-    fc_bias: Tensor | Sequence[Tensor | None] | None  # of that form
+    fc_bias: Tensor | Sequence[Tensor | None] | None  # of that form, or None
     activation: Activation
     proj_weight: Tensor  # [D, F]
     proj_bias: Tensor | None
@@ -147,7 +147,7 @@ class BlockWeights:
         return replace(self, rotary=self.rotary.at(grid))
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys, values ``[B, heads, N, D / heads]`` of the block's input ``[B, N, D]``."""
+        """Queries, keys, values ``[B, heads, N, dh]`` of the block's input ``[B, N, D]``."""
         q, k, v = (
             part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
             for part in self._projections(self.norm_1(x))
@@ -160,8 +160,7 @@ class BlockWeights:
 
     def _projections(self, x: Tensor) -> Sequence[Tensor]:
         """Queries, keys and values ``[B, N, A]`` of the normalised input."""
-        layers = zip(_parts(self.qkv_weight), _parts(self.qkv_bias), strict=False)
-        found = [F.linear(x, weight, bias) for weight, bias in layers]
+        found = _products(x, self.qkv_weight, self.qkv_bias)
         return found if len(found) > 1 else found[0].chunk(3, -1)
 
     def attention(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -202,14 +201,13 @@ class BlockWeights:
     def _first_products(self, x1: Tensor) -> list[Tensor]:
         normed = self.norm_2(x1)
         normed = normed if self.norm_again is None else self.norm_again(normed)
-        layers = zip(_parts(self.fc_weight), _parts(self.fc_bias), strict=False)
-        return [F.linear(normed, weight, bias) for weight, bias in layers]
+        return _products(normed, self.fc_weight, self.fc_bias)
 
     def first_layer(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the MLP's first layer, in one."""
-        weights, biases = _parts(self.fc_weight), [b for b in _parts(self.fc_bias) if b is not None]
+        (weights, biases) = zip(*_layers(self.fc_weight, self.fc_bias), strict=True)
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        return weight, torch.cat(biases) if biases else None
+        return weight, None if biases[0] is None else torch.cat(biases)
 
     def activated(self, pre_activation: Tensor) -> Tensor:
         """Pre-activation to ``[..., F]``, before ``norm_hidden``."""
@@ -252,9 +250,19 @@ class BlockWeights:
         return self.after_mlp(x1)
 
 
-def _parts(layers: Tensor | Sequence[Tensor | None] | None) -> Sequence[Any]:
-    """Weights or biases of layers side by side, of which one packed layer is the only one."""
-    return layers if isinstance(layers, Sequence) else [layers]
+def _layers(
+    weight: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor | None] | None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Weight and bias of layers side by side; a packed one is the only one."""
+    weights: Sequence[Any] = [weight] if isinstance(weight, Tensor) else weight
+    biases: Sequence[Any] = [bias] if isinstance(bias, Tensor) else bias or [None] * len(weights)
+    return list(zip(weights, biases, strict=True))
+
+
+def _products(
+    x: Tensor, weight: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor | None] | None
+) -> list[Tensor]:
+    return [F.linear(x, one, own) for one, own in _layers(weight, bias)]
 
 
 def read_layer_norm(module: nn.Module, where: str) -> LayerNormWeights:

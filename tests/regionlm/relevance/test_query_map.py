@@ -1,5 +1,7 @@
 """Gradients at attention's mixed values, of blocks with any choice of parts, by autograd."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -70,6 +72,12 @@ def test_layers_side_by_side_compute_what_one_does(gated):
     parts = frozenset({"biases"} | ({"gated"} if gated else set()))
     block, x = random_block(parts), normal(2, 7, 12)
     torch.testing.assert_close(split(block)(x), block(x), atol=1e-12, rtol=1e-12)
+    bare = replace(block, qkv_bias=None, fc_bias=None)
+    for same in (split(bare), replace(split(bare), qkv_bias=None, fc_bias=None)):
+        torch.testing.assert_close(same(x), bare(x), atol=1e-12, rtol=1e-12)
+    one = split(block)
+    with pytest.raises(ValueError, match="zip"):
+        replace(one, qkv_bias=one.qkv_bias[:1])(x)
 
 
 def test_a_block_with_rotary_positions_depends_on_the_grid():
