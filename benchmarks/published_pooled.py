@@ -1,8 +1,7 @@
-"""Hold attention-pooled models against the authors' packages: LeGrad's maps, a vector, and speed.
+"""Hold attention-pooled models against the authors' packages: LeGrad's maps, and a vector.
 
     python benchmarks/published_pooled.py                                   # SigLIP B/16, CoCa B/32
     python benchmarks/published_pooled.py --models tiny-siglip tiny-coca    # seconds
-    python benchmarks/published_pooled.py --time --size 448 --masks 1 10    # SigLIP, both sides
     python benchmarks/published_pooled.py --write-references                # renew the tests' files
 
 Maps are those of ``score="published"``, for ``layer_index`` -1, -2 and 0 (all layers), plain and
@@ -15,19 +14,15 @@ masks their SigLIP code explains the sum of all of them, so those are not compar
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from published.cases import mask_arrays
-from published.compare import BENCHMARKS, worker_environment
+from published.compare import BENCHMARKS
 from published.environment import authors_python, default_folder
 from published.pooled_cases import LAYERS, POOLED, build_pooled, pixel_array, seeded_vectors
 
@@ -44,8 +39,6 @@ def main() -> int:
     """Run what the options ask for; 1 if maps differ."""
     options = parse_options()
     python = authors_python(default_folder() / "venv")
-    if options.time:
-        return time_both(python, options)
     if options.write_references:
         return write_references(python)
     failed = 0
@@ -135,43 +128,12 @@ def compare_vectors(python: Path, model: str, size: int) -> float:
     return float(torch.nn.functional.cosine_similarity(ours, theirs)[0])
 
 
-def our_backbone(model: str, dtype: str = "float64") -> ClipViT:
+def our_backbone(model: str) -> ClipViT:
     """The model, to which every text is the seeded empty one."""
-    backbone = ClipViT(build_pooled(model, dtype))
+    backbone = ClipViT(build_pooled(model, "float64"))
     empty = torch.from_numpy(seeded_vectors(model, 1, seed=4)).to(backbone.dtype)
     backbone.embed_texts = lambda texts: empty  # type: ignore[method-assign]
     return backbone
-
-
-def time_both(python: Path, options: argparse.Namespace) -> int:
-    """Print seconds of a call on both sides, in turns, and their ratio."""
-    model, size = options.models[0], options.size or 448
-    command = [str(python), "-m", "published.authors_pooled", "time", model, str(size)]
-    theirs = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=BENCHMARKS,
-        env=worker_environment("authors_side", options.threads),
-    )  # fmt: skip
-    assert theirs.stdin is not None and theirs.stdout is not None
-    torch.set_num_threads(options.threads)
-    embedder = MaskInversion(our_backbone(model, "float32"), size=size)
-    pixels = torch.from_numpy(pixel_array(size)).float()[0]
-    embedder(pixels, mask_arrays(1))
-    theirs.stdout.readline()
-    print(f"{model}, {size} px, 10 steps, {options.threads} threads, load {os.getloadavg()[0]:.1f}")
-    print("| masks | authors' code, s | regionlm, s | ratio of medians |\n|---|---|---|---|")
-    for count in options.masks:
-        sides: tuple[list[float], list[float]] = ([], [])
-        for _ in range(options.repeats):
-            print(count, file=theirs.stdin, flush=True)
-            sides[0].append(json.loads(theirs.stdout.readline()))
-            masks, start = mask_arrays(count), time.perf_counter()
-            embedder(pixels, masks)
-            sides[1].append(time.perf_counter() - start)
-        cells = [", ".join(f"{seconds:.2f}" for seconds in side) for side in sides]
-        ratio = statistics.median(sides[0]) / statistics.median(sides[1])
-        print(f"| {count} | {cells[0]} | {cells[1]} | {ratio:.1f} |", flush=True)
-    theirs.communicate()
-    return 0
 
 
 def run_theirs(python: Path, arguments: list[str]) -> None:
@@ -188,12 +150,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--models", nargs="+", choices=list(POOLED), default=["ViT-B-16-SigLIP", "coca_ViT-B-32"]
     )
-    parser.add_argument("--size", type=int, help="input pixels [the model's own; 448 with --time]")
-    parser.add_argument("--time", action="store_true", help="time the first model on both sides")
+    parser.add_argument("--size", type=int, help="input pixels [the model's own]")
     parser.add_argument("--write-references", action="store_true", help="renew the tests' files")
-    parser.add_argument("--masks", nargs="+", type=int, default=[1, 10], help="[%(default)s]")
-    parser.add_argument("--repeats", type=int, default=3, help="of each timed call")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="on both sides")
     return parser.parse_args()
 
 

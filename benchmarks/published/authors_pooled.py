@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +41,9 @@ def invert(model: str, size: int, output: Path) -> None:
     np.savez_compressed(output, let=let.detach().numpy())
 
 
-def answer(model: str, size: int) -> None:
-    """For each number of masks that arrives as a line, the seconds of a call as a line back."""
-    reply, sys.stdout = sys.stdout, sys.stderr
-    wrapper = MaskInversion(build_pooled(model))
-    wrapper.empty_embedding = torch.from_numpy(seeded_vectors(model, 1, seed=4)).T.float()
-    pixels = torch.from_numpy(pixel_array(size)).float()
-    wrapper.compute_maskinversion(pixels, torch.from_numpy(mask_arrays(1)).float(), iterations=2)
-    print("ready", file=reply, flush=True)
-    for line in sys.stdin:
-        masks = torch.from_numpy(mask_arrays(int(line))).float()
-        start = time.perf_counter()
-        wrapper.compute_maskinversion(pixels, masks)
-        print(json.dumps(time.perf_counter() - start), file=reply, flush=True)
-
-
 if __name__ == "__main__":
     command, name, side, *rest = sys.argv[1:]
     if command == "maps":
         main(name, int(side), int(rest[0]), Path(rest[1]))
-    elif command == "invert":
-        invert(name, int(side), Path(rest[0]))
     else:
-        answer(name, int(side))
+        invert(name, int(side), Path(rest[0]))

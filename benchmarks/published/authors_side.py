@@ -21,6 +21,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from .cases import Row, build_model, image_array, mask_arrays
+from .pooled_cases import POOLED, seeded_vectors
 from .worker import main
 
 
@@ -34,6 +35,9 @@ class PublishedMaskInversion:
     def __init__(self, model: str, size: int, dtype: str) -> None:
         clip = build_model(model, dtype)
         self.wrapper = MaskInversion(clip)
+        if model in POOLED:  # SigLIP is corrected by the map of a text, here a seeded one
+            empty = torch.from_numpy(seeded_vectors(model, 1, seed=4))
+            self.wrapper.empty_embedding = empty.T.to(getattr(torch, dtype))
         clip.to(getattr(torch, dtype))  # the wrapper has turned it into float32
         preprocess = MaskInversionImagePreprocess(image_transform(224, is_train=False), size)
         pixels = preprocess(Image.fromarray(image_array())).unsqueeze(0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from regionlm.backbones import ClipViT
 from regionlm.embedders.maskinversion import MaskInversion
 
 from .cases import Row, build_model, image_array, mask_arrays
+from .pooled_cases import POOLED, seeded_vectors
 from .worker import main
 
 
@@ -20,6 +23,11 @@ class OurMaskInversion:
 
     def __init__(self, model: str, size: int, dtype: str) -> None:
         self.backbone = ClipViT(build_model(model, dtype))
+        self.options: dict[str, Any] = {}
+        if model in POOLED:  # as the authors explain SigLIP, corrected by a seeded text
+            empty = torch.from_numpy(seeded_vectors(model, 1, seed=4)).to(self.backbone.dtype)
+            self.backbone.embed_texts = lambda texts: empty  # type: ignore[method-assign]
+            self.options = {"score": "published", "empty_text": 0.8}
         self.size = size
         self.pixels = self.backbone.preprocess(Image.fromarray(image_array()), size)
 
@@ -33,6 +41,7 @@ class OurMaskInversion:
             weight_decay=row.weight_decay,
             size=self.size,
             speed=row.speed,
+            **self.options,
         )
         embedder.eps *= row.masks
         return embedder
