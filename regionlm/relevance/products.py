@@ -13,4 +13,5 @@ from torch import Tensor
 
 def by_row(rows: Tensor, matrix: Tensor) -> Tensor:
     """``rows [m, K] @ matrix [K, N]``, each row as if it were alone: ``[m, N]``."""
-    return torch.stack([torch.mv(matrix.T, row) for row in rows])
+    # In memory of its own: the order of a sum also depends on where a row begins.
+    return torch.stack([torch.mv(matrix.T, row.clone()) for row in rows])
