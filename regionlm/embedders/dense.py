@@ -15,6 +15,7 @@ from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError
+from regionlm.relevance.products import by_row
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,4 @@ def pool_patches(patches: Tensor, coverage: Tensor) -> Tensor:
     """Means ``[M, d]`` of normalised ``patches [n, d]``, weighted by ``coverage [M, n]`` (>= 0, not
     all zero)."""
     weights = coverage / coverage.sum(1, keepdim=True)
-    return weights.to(patches) @ F.normalize(patches, dim=1)
+    return by_row(weights.to(patches), F.normalize(patches, dim=1))

@@ -79,14 +79,20 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
             x = seen.tokens.expand(len(shares), -1, -1)
             for block in blocks:
                 x = block.at(seen.grid)(x * factors)
-            if head.pooling == "cls":
-                pooled = x[:, 0]
-            elif head.pooling == "attention":
-                pooled = head.block(x * factors)[:, 0]
-            else:
-                pooled = (x * factors)[:, head.prefix :].sum(1) / shares.sum(1, keepdim=True)
-            found.append(head.readout(pooled))
+            found += [  # same bits in any company
+                self._readout(one, factor) for one, factor in zip(x.split(1), factors, strict=True)
+            ]
         return torch.cat(found)
+
+    def _readout(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Global feature ``[1, d]`` of tokens ``[1, N, D]`` that count by ``factor [N, 1]``."""
+        head = self.backbone.head()
+        if head.pooling == "cls":
+            return head.readout(x[:, 0])
+        if head.pooling == "attention":
+            return head.readout(head.block(x * factor)[:, 0])
+        patches = slice(head.prefix, None)
+        return head.readout((x * factor)[:, patches].sum(1) / factor[patches].sum())
 
     def _crops(self, image: EmbedderImage, masks: Tensor) -> Tensor:
         pictures = self._local.pictures(as_picture(image), masks)

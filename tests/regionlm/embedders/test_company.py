@@ -1,5 +1,6 @@
 """What a mask gives doesn't depend on its company: not in one bit."""
 
+import gc
 from contextlib import nullcontext
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from regionlm.backbones import ClipViT
-from regionlm.embedders import MaskInversion
+from regionlm.embedders import EMBEDDERS, MaskInversion
 from regionlm.relevance import RELEVANCE, Budget
 from regionlm.relevance.attention_gradient import AttentionGradient
 
@@ -137,3 +139,26 @@ def test_images_beside_others(embedders, kind):
     together = embedder.localize_batch(list(pixels), list(masks))
     for found, image, some in zip(together, pixels, masks, strict=True):
         assert_same_bits(found, embedder(image, some), slice(None))
+
+
+@pytest.mark.parametrize("pool", ["tok", "avg"])
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_all_embedders(make, tiny_clip, picture, masks, name, pool):
+    embedder = make(name, ClipViT(tiny_clip(pool)), size=32)
+    together = embedder(picture, np.concatenate([masks, masks[::-1], masks]))
+    for number in range(len(masks)):
+        (alone,) = embedder(picture, masks[[number]]).embeddings
+        assert torch.equal(alone, together.embeddings[number])
+    flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    beside, _ = embedder.localize_batch([picture, flipped], [masks, masks])
+    assert torch.equal(beside.embeddings, together.embeddings[:4])
+
+
+def test_calls_leave_nothing_behind(embedders):
+    embedder, pixels = embedders["legrad", "tok"], torch.randn(3, *SIZE)
+    counts = []
+    for _ in range(50):
+        embedder(pixels, np.ones((2, *SIZE), bool))
+        gc.collect()
+        counts.append(sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()))
+    assert counts[-1] <= counts[1]
