@@ -109,6 +109,26 @@ def test_maps_by_autograd(tmp_path, naflex):
     )
 
 
+@pytest.mark.parametrize("naflex", [False, True])
+def test_nothing_of_the_model_is_changed_and_modes_do_not_matter(tmp_path, naflex):
+    backbone = load_backbone(str(write(tmp_path, tiny_siglip(naflex))), device="cpu")
+    model, pixels, masks = (
+        backbone.model.train(),
+        torch.randn(3, 24, 40),
+        torch.rand(2, 24, 40) > 0.5,
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = [(one.requires_grad, one._version) for one in model.parameters()]
+    inversion = MaskInversion(backbone, size=(24, 40), steps=3)
+    found = inversion(pixels, masks).embeddings
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(inversion(pixels, masks).embeddings, found)
+    assert torch.equal(inversion(pixels, masks[1:]).embeddings[0], found[1])
+    assert flags == [(one.requires_grad, one._version) for one in model.parameters()]
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_preprocessing_is_the_folders(tmp_path):
     write(tmp_path, tiny_siglip())
     settings = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
