@@ -41,6 +41,8 @@ TOKENIZER_NAME = "hf_tokenizer_name"
 TOKENIZER_OPTIONS = ("tokenizer_kwargs", "tokenizer_mode")
 #: Numbers in OpenAI's archives that are not weights.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+#: Of its own ViTs.
+_PARTS = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post")
 
 
 class ImageTower:
@@ -155,11 +157,15 @@ def _blocks(visual: Any) -> Any:
     return visual.transformer.resblocks
 
 
+def is_own_vit(visual: nn.Module | None) -> bool:
+    """Whether an image tower is a ViT of open_clip's own."""
+    return visual is not None and all(hasattr(visual, part) for part in _PARTS)
+
+
 def _read_pooling(visual: nn.Module | None, name: str) -> Pooling:
     """How the tower pools; ModelError if it isn't a supported plain ViT."""
     wanted = "expected an open_clip ViT pooled at [CLS], over its patches or by attention"
-    parts = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post")
-    if visual is None or not all(hasattr(visual, part) for part in parts):
+    if not is_own_vit(visual):
         raise ModelError(f"{name}: {wanted}, found image tower {type(visual).__name__}")
     if getattr(visual, "proj", None) is None:
         raise ModelError(f"{name}: {wanted} with a projection, found none (visual.proj is None)")

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regionlm.backbones.clip_vit import ClipViT
-from regionlm.backbones.open_clip_insides import set_activation
+from regionlm.backbones.open_clip_insides import is_own_vit, set_activation
 from regionlm.backbones.state_dicts import load_weights, read_weights
-from regionlm.backbones.timm_insides import is_timm_tower
 from regionlm.embedders.embedder import AT_ONCE, Embedder, EmbedderImage
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions, check_embedder
@@ -79,10 +78,10 @@ class AlphaClip(Embedder[RegionEmbeddings]):
                 of another architecture than the backbone.
         """
         check_embedder("alphaclip", options)
-        if is_timm_tower(backbone.tower):
+        if not is_own_vit(backbone.tower):
             raise ModelError(
                 f"{backbone.name}: alphaclip needs an image tower like those of OpenAI's CLIPs,"
-                " found one of timm's; use a ViT of OpenAI's, such as ViT-B-16/openai"
+                f" found {type(backbone.tower).__name__}; use one of those, as ViT-B-16/openai"
             )
         chosen = AlphaClipOptions(**options)
         state, alpha_weight = read_alphaclip(Path(str(chosen.checkpoint)))

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from regionlm.backbones import ClipViT
+from regionlm.backbones.hf_siglip import SiglipAsClip
 from regionlm.embedders import EMBEDDERS, make_embedder
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.errors import InputError, ModelError
+from tests.regionlm.tiny_siglip import tiny_siglip
 from tests.regionlm.tiny_timm import tiny_timm
 
 REFUSED = {"sclip", "clip_surgery", "alphaclip"}
@@ -32,8 +34,9 @@ def test_regions_differ_and_the_image_is_the_models_own(backbone, picture, masks
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_has_no_meaning_there_is_refused_in_one_line(name, tmp_path):
-    backbone = ClipViT(siglip(), name="a SigLIP")
+@pytest.mark.parametrize("model", [siglip, lambda: SiglipAsClip(tiny_siglip())])
+def test_what_has_no_meaning_there_is_refused_in_one_line(name, model, tmp_path):
+    backbone = ClipViT(model(), name="a SigLIP")
     options = {"checkpoint": tmp_path / "a.pth"} if name == "alphaclip" else {}
     with pytest.raises((InputError, ModelError), match="a SigLIP") as caught:
         make_embedder(name, backbone, **options)
