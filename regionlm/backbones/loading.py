@@ -127,11 +127,12 @@ def _load_folder(folder: Path, quick_gelu: bool | None) -> ClipViT:
         raise ModelError(f"model folder {folder}: lacks weights; put {WEIGHT_FILES[0]} there")
     _refuse_unreadable(model_config, str(folder), offline=True)
     preprocess = config.get("preprocess_cfg") or {}
+    tokenizer = folder_tokenizer(folder, text_config)  # before the weights, which take longer
     model = build_model(model_config, str(folder), quick_gelu)
     load_weights(model, read_weights(weights), what=str(weights), name=str(path))
     return ClipViT(
         model.eval(),
-        tokenizer=folder_tokenizer(folder, text_config),
+        tokenizer=tokenizer,
         mean=preprocess.get("mean"),
         std=preprocess.get("std"),
         name=folder.absolute().name,
@@ -167,6 +168,7 @@ def _load_named(
     published = tag_config or _published_as(name, weights)
     if quick_gelu is None:
         quick_gelu = True if published.get("quick_gelu") else _says_quick_gelu(weights)
+    tokenizer = model_tokenizer(name, config["text_cfg"], offline)
     state = read_weights(weights)
     model = build_model(config, source, quick_gelu)
     load_weights(model, state, what=str(weights), name=source)
@@ -174,7 +176,7 @@ def _load_named(
         _warn_of_gelu(source, weights)
     return ClipViT(
         model.eval(),
-        tokenizer=model_tokenizer(name, config["text_cfg"], offline),
+        tokenizer=tokenizer,
         mean=tag_config.get("mean"),
         std=tag_config.get("std"),
         name=f"{source}/{pretrained}" if tag_config else source,

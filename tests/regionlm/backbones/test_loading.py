@@ -252,3 +252,12 @@ def test_a_model_scripted_from_open_clip(named, tmp_path, recwarn, quick, name):
     with torch.no_grad():
         wanted = model.encode_image(pixels)
     torch.testing.assert_close(backbone.embed_images(pixels), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_missing_tokenizer_is_told_before_weights_are_read(tmp_path, monkeypatch):
+    """Of a SigLIP, whose tokenizer is on the hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"damaged")
+    message = refused("tokenizer", "ViT-B-16-SigLIP", pretrained=str(weights), offline=True)
+    assert "timm/ViT-B-16-SigLIP" in message and "--offline" in message
