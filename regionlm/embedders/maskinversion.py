@@ -44,7 +44,8 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     With ``speed="fast"`` all steps but the first take LeGrad's mean over ``fast_rows`` of the
     queries, a lattice over the patches. The first step is exact: AdamW makes it of the gradient's
     signs alone, which a rough gradient has wrong where it is small, and no later step undoes that.
-    The final map is exact, too. Where a model or an image has few queries, fast is exact.
+    What the rows miss of that step's map is added to those that follow. The final map is exact,
+    too. Where a model or an image has few queries, fast is exact.
 
     Args:
         backbone: which model to explain.
@@ -217,7 +218,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self, method: Relevance, rough: Relevance, dice: GridDice, start: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
         """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``. The first step follows
-        ``method``'s maps, all others ``rough``'s."""
+        ``method``'s maps, all others ``rough``'s, plus what those miss at the start."""
         lets, losses = start.repeat(count, 1), start.new_zeros(self.steps, count)
         chunks = []
         for first in range(0, count, rough.chunk):
@@ -236,13 +237,17 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             let.grad = gradient
             adamw.step()
 
+        missed: Tensor | float = 0
         if self.steps:  # all masks start at one token: one map, one sign pattern, many losses
-            maps = method.forward(F.normalize(start[None], dim=1))
+            token = F.normalize(start[None], dim=1)
+            maps = method.forward(token)
+            if rough is not method:
+                missed = maps - rough.forward(token)
             for chunk in chunks:
                 step(0, maps, method, *chunk)
         for span, let, adamw in chunks:
             for number in range(1, self.steps):
-                maps = rough.forward(F.normalize(let, dim=1))
+                maps = rough.forward(F.normalize(let, dim=1)) + missed
                 step(number, maps, rough, span, let, adamw)
         return lets, losses
 

@@ -25,7 +25,7 @@ class AttentionMap:
         index: which image of the batch.
         rows: the queries whose gradient is used, as a slice or ``[n]`` int64; others have none or
             don't count.
-        averaged: how many rows the mean is over.
+        averaged: what the sum over the rows is divided by, beside the number of heads.
         factors: weights of the gradient's entries, ``[heads, rows, gh * gw]``, >= 0; None: all 1.
         score: ``"cosine"`` or ``"dot"``; default: what suits the model's pooling.
         weights: merged weights of ``images.head.block`` (made here when not given).
@@ -39,7 +39,7 @@ class AttentionMap:
         index: int,
         *,
         rows: slice | Tensor,
-        averaged: int,
+        averaged: float,
         factors: Tensor | None,
         score: Score | None,
         weights: MergedWeights | None,

@@ -21,8 +21,8 @@ class LeGrad(AttentionMap):
     Args:
         images: what ``ClipViT.encode`` returned.
         index: which image of the batch.
-        rows: tokens whose queries alone the mean is over, ``[n]`` int64, among those that the score
-            reads (``head.score_tokens``); default: all tokens.
+        rows: tokens whose queries stand for all, ``[n]`` int64, among those that the score reads
+            (``head.score_tokens``); default: all of them.
         score: ``"cosine"`` or ``"dot"`` (``relevance.score``); default: what suits the model's
             pooling.
         weights: merged weights of ``images.head.block`` (made here when not given).
@@ -42,12 +42,14 @@ class LeGrad(AttentionMap):
         masks: int = 1,
         budget: Budget | None = None,
     ) -> None:
+        tokens = images.residual.shape[1]
+        scored = len(range(tokens)[images.head.score_tokens])
         super().__init__(
             images,
             index,
             # The score reads no other token, so no other has a gradient.
             rows=images.head.score_tokens if rows is None else rows,
-            averaged=images.residual.shape[1] if rows is None else len(rows),
+            averaged=tokens if rows is None else tokens * len(rows) / scored,
             factors=None,
             score=score,
             weights=weights,

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from regionlm import ClipViT, InputError, MaskInversion
 from regionlm.embedders.dice import GridDice
 from regionlm.relevance import LeGrad
+from regionlm.relevance.few_rows import few_rows
 
 
 @pytest.fixture
@@ -85,3 +86,18 @@ def test_answers_say_fast(tiny_clip):
     backbone = ClipViT(tiny_clip())
     assert MaskInversion(backbone).record == {}
     assert MaskInversion(backbone, speed="fast").record == {"speed": "fast"}
+
+
+def test_what_the_rows_miss_at_the_start_is_added(tiny_clip, picture, masks, few):
+    """So the map that the second step follows is the rough one, plus a constant of the image."""
+    backbone = ClipViT(tiny_clip().double())
+    one = MaskInversion(backbone, size=64, steps=1)(picture, masks)
+    two = MaskInversion(backbone, size=64, steps=2, speed="fast")(picture, masks)
+    encoded = backbone.encode(backbone.preprocess(picture, 64).double()[None])
+    whole = LeGrad(encoded, masks=4)
+    some = LeGrad(encoded, rows=few_rows(encoded, 4), masks=4)
+    token = F.normalize(one.image_embedding[None], dim=1)
+    maps = some.forward(F.normalize(one.embeddings, dim=1))
+    maps = maps + whole.forward(token) - some.forward(token)
+    loss, _ = GridDice(two.resize, torch.from_numpy(masks))(maps)
+    torch.testing.assert_close(two.loss[1], loss)
