@@ -65,11 +65,16 @@ def embedders(tiny_clip):
         backbone = ClipViT(tiny_clip(pool))
         for relevance in RELEVANCE:
             found[relevance, pool] = MaskInversion(backbone, steps=4, lr=0.5, relevance=relevance)
+        found["fast", pool] = MaskInversion(backbone, steps=4, lr=0.5, speed="fast")
         found["two layers", pool] = MaskInversion(backbone, steps=4, lr=0.5, layers=2, alpha=1.0)
+    pooled = ClipViT(tiny_clip(attentional_pool=True, attn_pooler_heads=4))
+    for relevance in ("legrad", "gradcam"):
+        found[relevance, "attention"] = MaskInversion(pooled, steps=4, relevance=relevance)
     return found
 
 
-KINDS = [(name, pool) for name in (*RELEVANCE, "two layers") for pool in ("tok", "avg")]
+KINDS = [(name, pool) for name in (*RELEVANCE, "fast", "two layers") for pool in ("tok", "avg")]
+KINDS += [("legrad", "attention"), ("gradcam", "attention")]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
