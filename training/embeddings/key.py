@@ -18,7 +18,8 @@ from regionlm.files import write_text, writing
 from regionlm.pretrained.file_digests import file_digest
 
 _LAYOUT = 2  # of shards; another number means that all are made anew
-_NEWER = {"layers": 1, "speed": "exact"}  # options added later; keys leave them out at these values
+_NEWER = {"layers": 1, "speed": "exact", "empty_text": None}
+"""Options added later; keys leave them out at these values."""
 
 
 def backbone_key(backbone: ClipViT) -> dict[str, Any]:

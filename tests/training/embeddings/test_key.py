@@ -22,7 +22,7 @@ CHOSEN = {
     "weight_decay": 0.1,
 }  # fmt: skip
 
-NEWER = {"layers", "resize", "speed"}  # in keys only where they are not at their default
+NEWER = {"layers", "resize", "speed", "empty_text"}  # in keys only if not at their default
 
 # Name, options, and what was stored for them; the input is 192 x 192 unless size says otherwise.
 STORED = [
