@@ -20,8 +20,8 @@ from open_clip.transform import image_transform
 from PIL import Image
 from torch.nn import functional as F
 
-from .cases import Row, build_model, image_array, mask_arrays
-from .pooled_cases import POOLED, seeded_vectors
+from .cases import Row, image_array, mask_arrays
+from .pooled_cases import POOLED, build_any, seeded_vectors
 from .worker import main
 
 
@@ -33,7 +33,7 @@ class PublishedMaskInversion:
     """
 
     def __init__(self, model: str, size: int, dtype: str) -> None:
-        clip = build_model(model, dtype)
+        clip = build_any(model, dtype)
         self.wrapper = MaskInversion(clip)
         if model in POOLED:  # SigLIP is corrected by the map of a text, here a seeded one
             empty = torch.from_numpy(seeded_vectors(model, 1, seed=4))

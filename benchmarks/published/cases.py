@@ -80,10 +80,6 @@ def build_model(name: str, dtype: str = "float32") -> Any:
     import torch
     from open_clip.model import CLIP
 
-    from .pooled_cases import POOLED, build_pooled
-
-    if name in POOLED:
-        return build_pooled(name, dtype)
     text = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1}
     quick = name.endswith("-quickgelu")
     model = CLIP(DIM.get(name, TINY_DIM), dict(VISION[name]), text, quick_gelu=quick).eval()

@@ -13,8 +13,8 @@ from torch import Tensor
 from regionlm.backbones import ClipViT
 from regionlm.embedders.maskinversion import MaskInversion
 
-from .cases import Row, build_model, image_array, mask_arrays
-from .pooled_cases import POOLED, seeded_vectors
+from .cases import Row, image_array, mask_arrays
+from .pooled_cases import POOLED, build_any, seeded_vectors
 from .worker import main
 
 
@@ -22,7 +22,7 @@ class OurMaskInversion:
     """regionlm's backbone around the seeded model, and the picture as it preprocesses it."""
 
     def __init__(self, model: str, size: int, dtype: str) -> None:
-        self.backbone = ClipViT(build_model(model, dtype))
+        self.backbone = ClipViT(build_any(model, dtype))
         self.options: dict[str, Any] = {}
         if model in POOLED:  # as the authors explain SigLIP, corrected by a seeded text
             empty = torch.from_numpy(seeded_vectors(model, 1, seed=4)).to(self.backbone.dtype)

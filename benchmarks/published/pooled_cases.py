@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import image_array, unit_noise
+from .cases import build_model, image_array, unit_noise
 
 TEXT = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1}
 _TIMM = {"timm_pool": "map", "timm_proj": "none"}
@@ -32,6 +32,11 @@ POOLED: dict[str, tuple[int, dict[str, Any]]] = {
     ),
 }
 LAYERS = {"ViT-B-16-SigLIP": 12, "coca_ViT-B-32": 12, "tiny-siglip": 3, "tiny-coca": 3}
+
+
+def build_any(name: str, dtype: str = "float32") -> Any:
+    """A model of ``cases``, or one of these."""
+    return build_pooled(name, dtype) if name in POOLED else build_model(name, dtype)
 
 
 def build_pooled(name: str, dtype: str = "float32") -> Any:
