@@ -45,7 +45,8 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     queries, a lattice over the patches. The first step is exact: AdamW makes it of the gradient's
     signs alone, which a rough gradient has wrong where it is small, and no later step undoes that.
     What the rows miss of that step's map is added to those that follow. The final map is exact,
-    too. Where a model or an image has few queries, fast is exact.
+    too. Where an image has few patches, fast is exact; a model that pools with attention has a
+    single query and refuses it.
 
     Args:
         backbone: which model to explain.
@@ -81,6 +82,11 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.relevance: RelevanceName = used["relevance"]
         self.layers: int = used["layers"]
         self.speed: Speed = used["speed"]
+        if self.speed == "fast" and backbone.pooling == "attention":
+            raise InputError(
+                f"speed: expected exact with {backbone.name}, got fast; it pools with attention,"
+                " which has a single query, so leave speed out"
+            )
 
     @property
     def record(self) -> dict[str, str]:

@@ -11,8 +11,8 @@ from regionlm.backbones.vision import EncodedImages
 def few_rows(images: EncodedImages, count: int) -> Tensor | None:
     """Tokens ``[n]`` int64 of so many patches, or somewhat more, spread evenly over the grid.
 
-    None where the grid has less than twice as many, and where an attention pool reads with one
-    query a head: then all rows should be taken.
+    None where the grid has less than twice as many: then all rows should be taken. Not for models
+    that pool with attention, which have one row.
 
     Patch (x, y) is taken where ``x + shear * y`` is a multiple of the stride; the shear is the one
     that keeps neighbours farthest apart (a quincunx at a stride of 2). Neighbouring patches see
@@ -20,7 +20,7 @@ def few_rows(images: EncodedImages, count: int) -> Tensor | None:
     """
     height, width = images.grid
     stride = height * width // count
-    if stride < 2 or images.head.pooling == "attention":
+    if stride < 2:
         return None
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     taken = (x + _shear(stride) * y) % stride == 0
