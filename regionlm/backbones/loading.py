@@ -91,12 +91,32 @@ def split_tag(source: str) -> tuple[str, str | None]:
     return source, None
 
 
-def some_tags(name: str) -> str:
-    """The first tags of an open_clip model, for messages."""
+def without_weights(name: str, instead: str) -> ModelError:
+    """What to raise about an open_clip model without a tag.
+
+    Args:
+        name: the model's.
+        instead: what else the user can do, such as "give a file".
+
+    Raises:
+        ModelError: the model can't be read, whatever its weights.
+    """
+    import open_clip
+
+    config = open_clip.get_model_config(name.replace("/", "-"))
+    _refuse_unreadable(config, name, offline=False)
+    tags = _some_tags(name)
+    if not tags:
+        return ModelError(f"{name}: has no published weights; {instead}")
+    return ModelError(f"{name}: names no weights; give {name}/TAG with one of {tags}, or {instead}")
+
+
+def _some_tags(name: str) -> str:
+    """The first tags of an open_clip model, for messages; empty if it has none."""
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
-    return ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "") or "none"
+    return ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "")
 
 
 def is_open_clip_name(source: str) -> bool:
@@ -149,13 +169,9 @@ def _load_named(
     config = open_clip.get_model_config(name)
     if config is None:
         raise ModelError(_unknown_name(source, open_clip.list_models()))
-    _refuse_unreadable(config, source, offline)
-    shown = some_tags(name)
     if pretrained is None:
-        raise ModelError(
-            f"{source}: names no weights; give {source}/TAG with one of {shown}, or a checkpoint"
-            " file as pretrained"
-        )
+        raise without_weights(source, "give a checkpoint file as pretrained")
+    _refuse_unreadable(config, source, offline)
     tag_config = open_clip.get_pretrained_cfg(name, pretrained)
     if tag_config:
         weights = find_weights(f"{source} {pretrained}", tag_config, offline)
@@ -163,7 +179,8 @@ def _load_named(
         weights = Path(pretrained)
     else:
         raise ModelError(
-            f"{source}: pretrained={pretrained!r} is neither a file nor one of its tags ({shown})"
+            f"{source}: pretrained={pretrained!r} is neither a file nor one of its tags"
+            f" ({_some_tags(name) or 'it has none'})"
         )
     published = tag_config or _published_as(name, weights)
     if quick_gelu is None:

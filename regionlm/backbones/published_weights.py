@@ -49,8 +49,8 @@ def find_weights(what: str, tag_config: dict[str, Any], offline: bool) -> Path:
     how = "--offline was given" if offline else f"the download failed ({_first_line(reason)})"
     raise ModelError(
         f"{what}: its weights are not on this machine and {how}; fetch {where} elsewhere and give"
-        " the file's path as pretrained, or on the command line put it into the models folder"
-        " (see docs/models.md)"
+        " the file's path as pretrained; or, on the command line, put it into"
+        " ~/.cache/regionlm/models/NAME and give --model NAME, without a tag (docs/models.md)"
     )
 
 

@@ -56,14 +56,11 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
 
 def _from_models_folder(name: str, device: str | torch.device) -> ClipViT:
     """The open_clip model of a name, from the user's folder of that name."""
-    from regionlm.backbones.loading import CONFIG_FILE, load_backbone, some_tags
+    from regionlm.backbones.loading import CONFIG_FILE, load_backbone, without_weights
 
     folder = models_folder() / name.replace("/", "-")
     if not folder.is_dir():
-        raise ModelError(
-            f"{name}: names no weights; give {name}/TAG with one of {some_tags(name)}, or put a"
-            f" file of weights into {folder}"
-        )
+        raise without_weights(name, f"put a file of weights into {folder}")
     if (folder / CONFIG_FILE).is_file() or (folder / CONFIG).is_file():
         return load_backbone(str(folder), device=device, offline=True)
     weights = [path for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES]

@@ -149,6 +149,12 @@ def test_what_is_no_backbone(tmp_path):
     refused("expected open_clip_config.json in it, or config.json of transformers", tmp_path)
 
 
+def test_names_without_a_tag_get_advice_that_helps(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGIONLM_MODELS", str(tmp_path))
+    refused("expected a plain ViT of timm, found ConvNeXt", "convnext_base")
+    refused("coca_base: has no published weights; put a file of weights into", "coca_base")
+
+
 # --- the hub
 
 
