@@ -147,7 +147,7 @@ def check_value(name: str, value: Any, kind: Any, error: type[UserError]) -> Any
     try:
         return _fitted(value, kind)
     except _UnfitError:
-        expected, hint, found = _worded(kind), _hint(kind), repr(value)
+        expected, hint, found = _worded(kind), hint_of(kind), repr(value)
         if len(found) > _LONGEST:
             found = f"{found[: _LONGEST - 3]}..."
         comma = ";" if "," in expected else ","
@@ -158,6 +158,14 @@ def check_value(name: str, value: Any, kind: Any, error: type[UserError]) -> Any
 def check_choice(name: str, value: Any, choices: Collection[str], error: type[UserError]) -> Any:
     """Return a value that is one of the choices; raise ``error``, which lists them, otherwise."""
     return check_value(name, value, Literal[tuple(choices)], error)
+
+
+def hint_of(kind: Any) -> str:
+    """What to do about a value that does not fit an annotation, or a part of a union; or ""."""
+    if get_origin(kind) is Annotated:
+        return next((one.hint for one in get_args(kind)[1:] if one.hint), "")
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+    return next(filter(None, map(hint_of, parts)), "")
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -258,14 +266,6 @@ def _worded(kind: Any) -> str:
     if origin is tuple and args[-1] is not ...:
         return f"({', '.join(map(_worded, args))})"
     return _NOUNS.get(origin or kind) or str(getattr(kind, "__name__", kind))
-
-
-def _hint(kind: Any) -> str:
-    """The hint of an annotation, or of a part of a union of them."""
-    if get_origin(kind) is Annotated:
-        return next((one.hint for one in get_args(kind)[1:] if one.hint), "")
-    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
-    return next(filter(None, map(_hint, parts)), "")
 
 
 def _shown(bound: float) -> str:

@@ -2,6 +2,12 @@
 
 from prefix_models.errors import DoubtWarning, UserError
 
+TAKE_ANOTHER = (
+    "; take a plain ViT instead, such as ViT-B-16-quickgelu/openai (regionlm models --all says"
+    " which can be read)"
+)
+"""What to do about an architecture that can't be read: the end of a ModelError's message."""
+
 
 class InputError(UserError):
     """An image, mask, box, text or option that cannot be used."""

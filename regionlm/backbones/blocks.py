@@ -269,8 +269,8 @@ def read_layer_norm(module: nn.Module, where: str) -> LayerNormWeights:
     """Weights of an affine ``nn.LayerNorm`` (or subclass); ModelError for any other norm."""
     if not isinstance(module, nn.LayerNorm) or module.weight is None:
         raise ModelError(
-            f"{where}: expected an affine LayerNorm, found {type(module).__name__};"
-            " models with other norms can't be read"
+            f"{where}: expected an affine LayerNorm, found {type(module).__name__},"
+            " a norm that can't be read"
         )
     return LayerNormWeights(module.weight, module.bias, module.eps)
 

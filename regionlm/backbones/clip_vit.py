@@ -16,7 +16,7 @@ from regionlm.backbones.text_tokenizers import whole_characters
 from regionlm.backbones.timm_insides import TimmTower, is_timm_tower
 from regionlm.backbones.tower import Tower
 from regionlm.backbones.vision import Head, VisionBackbone
-from regionlm.errors import InputError, ModelError
+from regionlm.errors import TAKE_ANOTHER, InputError, ModelError
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -57,11 +57,14 @@ class ClipViT(VisionBackbone):
         self.tokenizer = tokenizer
         self.config = None if config is None else dict(config)
         visual = getattr(model, "visual", None)
-        self._parts: Tower = _read_tower(visual, name)
+        try:
+            self._parts: Tower = _read_tower(visual, name)
+            self.blocks()  # raises if one of them can't be read
+            self.heads: int = self.head().block.heads
+        except ModelError as error:
+            raise ModelError(f"{error}{TAKE_ANOTHER}") from error
         self.pooling = self._parts.pooling
         self.width, self.dim = self._parts.width, self._parts.dim
-        self.blocks()  # raises if one of them can't be read
-        self.heads: int = self.head().block.heads
         self.patch_size, self.default_size = self._parts.patch_size, self._parts.image_size
         preprocess = self._parts.preprocess
         self.mean = tuple(float(x) for x in (mean or preprocess.get("mean") or OPENAI_MEAN))

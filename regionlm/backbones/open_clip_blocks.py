@@ -75,8 +75,7 @@ def _refuse_extras(block: Any, where: str) -> None:
         part = getattr(owner, name, None)
         if part is not None and part is not False and not isinstance(part, nn.Identity):
             raise ModelError(
-                f"{where}: has {name}, a part of open_clip's custom blocks that isn't supported;"
-                " use a model with plain blocks"
+                f"{where}: has {name}, a part of open_clip's custom blocks that isn't supported"
             )
 
 

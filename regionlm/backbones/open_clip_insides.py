@@ -20,7 +20,7 @@ from regionlm.backbones.no_memory import without_memory
 from regionlm.backbones.open_clip_blocks import read_block, read_pooler
 from regionlm.backbones.positions import Interpolation
 from regionlm.backbones.vision import Head, Pooling
-from regionlm.errors import ModelError
+from regionlm.errors import TAKE_ANOTHER, ModelError
 
 #: Files of a model's folder: its config, and its weights under the first of these names.
 CONFIG_FILE = "open_clip_config.json"
@@ -187,7 +187,7 @@ def refuse_unreadable(config: dict[str, Any], name: str, offline: bool) -> None:
     """Raise ModelError if a ``model_cfg`` is not supported, before anything is downloaded."""
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
     if isinstance(vision.get("layers"), list):
-        raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet; it isn't supported")
+        raise ModelError(f"{name}: expected a plain CLIP ViT, found a ResNet{TAKE_ANOTHER}")
     if "hf_model_name" in text and offline:
         raise ModelError(
             f"{name}: its text tower {text['hf_model_name']} is described on the hub only;"

@@ -20,7 +20,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import build_model, with_activation
 from regionlm.backbones.state_dicts import load_weights, read_weights
 from regionlm.backbones.text_tokenizers import transformers_clip_tokenizer
-from regionlm.errors import ModelError
+from regionlm.errors import TAKE_ANOTHER, ModelError
 
 _CLIP, _METACLIP = "clip", "metaclip_2"  # model_type
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -138,7 +138,7 @@ def _model_config(config: Any, folder: Path) -> dict[str, Any]:
     if vision.hidden_act != text.hidden_act or vision.hidden_act not in _ACTIVATIONS:
         raise ModelError(
             f"{folder / CONFIG}: expected one of {', '.join(_ACTIVATIONS)} in both towers,"
-            f" found {vision.hidden_act} and {text.hidden_act}"
+            f" found {vision.hidden_act} and {text.hidden_act}{TAKE_ANOTHER}"
         )
     end = (
         {"pool_type": "eos", "eos_id": text.eos_token_id} if config.model_type == _METACLIP else {}

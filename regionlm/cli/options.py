@@ -178,7 +178,7 @@ class Inversion(MaskInversionOptions):
             attention, without --text, --mask and --box, on which it does not depend.
     """
 
-    relevance: RelevanceName | Literal["rollout"] | None = None  # type: ignore[assignment]
+    relevance: Literal[RelevanceName, "rollout"] | None = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_type_hints
 
+from prefix_models.checks import hint_of
 from regionlm.cli.flags import (
     Option,
     UsageError,
@@ -67,14 +68,17 @@ def build(settings: type[Settings], given: Mapping[str, Any], above: str = "") -
     lacking = missing(settings, given, above)
     if lacking:
         raise UsageError(lack(lacking))
-    kinds = get_type_hints(settings)
+    kinds, annotated = get_type_hints(settings), get_type_hints(settings, include_extras=True)
     for name in given:
         if name not in kinds:
             raise UsageError(
                 f"--{above}{name}: no such option; expected {', '.join(kinds)} (see regionlm"
                 " --help)"
             )
-    values = {name: _typed(above + name, kinds[name], value) for name, value in given.items()}
+    values = {
+        name: _typed(above + name, kinds[name], value, hint_of(annotated[name]))
+        for name, value in given.items()
+    }
     for one in fields(settings):  # type: ignore[arg-type]
         if one.name not in values and is_required(one):  # a group of options with defaults
             values[one.name] = build(group_of(kinds[one.name]), {}, f"{above}{one.name}.")
@@ -117,7 +121,7 @@ def template(settings: Any, given: Mapping[str, Any], above: str = "") -> Given:
     return found
 
 
-def _typed(name: str, kind: Any, value: Any) -> Any:
+def _typed(name: str, kind: Any, value: Any, hint: str = "") -> Any:
     group, items = group_of(kind), items_of(kind)
     fits = True
     if value is None:
@@ -137,7 +141,8 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         except ValueError:
             fits = False
     if not fits:
-        raise UsageError(f"--{name}: expected {expected(kind)}, found {shown(value)}")
+        message = f"--{name}: expected {expected(kind)}, found {shown(value)}"
+        raise UsageError(f"{message}; {hint}" if hint else message)
     return value
 
 

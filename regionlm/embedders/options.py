@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from prefix_models.checks import AnyPath, Checked, PositiveCount, Range, check_choice
+from prefix_models.checks import (
+    AnyPath,
+    Checked,
+    Described,
+    PositiveCount,
+    Range,
+    check_choice,
+)
 from regionlm.errors import InputError
 from regionlm.inputs.placement import Resize
 
@@ -19,6 +26,13 @@ RelevanceName = Literal["legrad", "gradcam", "gradcam_no_relu", "chefer"]
 Speed = Literal["exact", "fast"]
 ROLLOUT = "rollout"
 """A method whose map is the same for every vector: it can be shown, not inverted."""
+_Inverted = Annotated[
+    RelevanceName,
+    Described(
+        f"one of {', '.join(get_args(RelevanceName))}",
+        hint=f"{ROLLOUT}, which can't be inverted, is for explain",
+    ),
+]
 Extent = Literal["image", "box"]
 
 Steps = Annotated[int, Range(0, 100_000)]  # a LET has settled long before
@@ -87,19 +101,20 @@ class MaskInversionOptions(EmbedderOptions):
     weight_decay: Weight | None = None
     score: Score | None = None
     empty_text: Fraction | None = None
-    relevance: RelevanceName | None = None
+    relevance: _Inverted | None = None
     layers: PositiveCount | None = None
     speed: Speed | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         several = self.layers is not None and self.layers > 1
-        if several and self.relevance not in (None, "legrad"):
+        others = self.relevance not in (None, "legrad", ROLLOUT)  # explain says what rollout has
+        if several and others:
             raise InputError(
                 f"layers: expected 1 with relevance {self.relevance}, got {self.layers}; only"
                 " legrad sums the maps of several layers"
             )
-        if self.speed == "fast" and self.relevance not in (None, "legrad"):
+        if self.speed == "fast" and others:
             raise InputError(
                 f"speed: expected exact with relevance {self.relevance}, got fast; fast is for"
                 " legrad, leave one of them out"

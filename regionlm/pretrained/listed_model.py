@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from regionlm.errors import ModelError
+from regionlm.errors import TAKE_ANOTHER, ModelError
 
 Kind = Literal["bundle", "preset", "CLIP", "LLaVA"]
 
@@ -67,4 +67,5 @@ def with_facts(model: ListedModel, read: Callable[[str], ModelFacts]) -> ListedM
     try:
         return replace(model, facts=read(model.name))
     except ModelError as error:
-        return replace(model, problem=str(error).removeprefix(f"{model.name}: "))
+        problem = str(error).removeprefix(f"{model.name}: ").removesuffix(TAKE_ANOTHER)
+        return replace(model, problem=problem)

@@ -14,7 +14,7 @@ from regionlm.errors import ModelError, NoCaptionsError
 _ORIGINAL = re.compile(r"Llava\w+ForCausalLM")  # classes in the code of LLaVA's authors
 _CONVERTED = {4096: "llava-hf/llava-1.5-7b-hf", 5120: "llava-hf/llava-1.5-13b-hf"}
 SPACELESS = "which captions only and has no space to match or embed in"
-_EMBEDS = "use it with match or embed, or caption with"
+_EMBEDS = "use it with match, embed or explain, or caption with"
 _RUNS = "LLaVA 1.5 (such as llava-hf/llava-1.5-7b-hf), a bundle or a preset"
 #: Names of vision-language models, by their model_type.
 _NAMES = {

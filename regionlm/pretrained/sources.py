@@ -112,8 +112,8 @@ def _refuse_open_clip_name(source: str) -> None:
 
     if is_open_clip_name(source):
         raise NoCaptionsError(
-            f"{source}: is a CLIP of open_clip's, which writes no captions; use it with match or"
-            f" embed, or caption with mini, {', '.join(PRESETS)}, a bundle or a LLaVA"
+            f"{source}: is a CLIP of open_clip's, which writes no captions; use it with match,"
+            f" embed or explain, or caption with mini, {', '.join(PRESETS)}, a bundle or a LLaVA"
         )
 
 

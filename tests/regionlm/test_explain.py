@@ -90,12 +90,13 @@ def test_rollout_on_the_command_line(mini, capsys, tmp_path):
 
 def test_rollout_is_refused_where_it_would_be_inverted(mini, capsys):
     for ask in (mini.caption, mini.embed):
-        with pytest.raises(InputError, match=r"relevance: expected one of legrad, .*'rollout'"):
+        with pytest.raises(InputError, match=r"one of legrad, .*'rollout'; rollout, .* explain$"):
             ask(SAND, FOX, relevance="rollout")
     for command in (["caption"], ["embed", "--output", "x.safetensors"]):
         assert main([*command, str(SAND), "--mask", str(FOX), "--relevance", "rollout"]) == 2
         said = capsys.readouterr().err
         assert "--relevance: expected one of 'legrad'" in said and said.count("\n") == 1
+        assert said.endswith("found 'rollout'; rollout, which can't be inverted, is for explain\n")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,12 @@ def test_a_sheet_and_a_strip(capsys, tmp_path):
         (["--relevance", "rollout", "--steps", 3], "--steps has no effect on --relevance rollout"),
         (["--relevance", "rollout", "--over_steps"], "--over_steps has no effect"),
         (["--relevance", "rollout", "--size", 7], "size: expected multiples"),
-        (["--mask", FOX, "--relevance", "attention"], "--relevance: expected one of"),
+        (
+            ["--relevance", "rollout", "--layers", 2],
+            "--layers has no effect on --relevance rollout",
+        ),
+        (["--relevance", "rollout", "--speed", "fast"], "--speed has no effect"),
+        (["--mask", FOX, "--relevance", "lrp"], "'chefer', 'rollout', found 'lrp'"),
         (["--mask", FOX, "--steps", "-1"], "steps: expected"),
         (["--mask", FOX, "--embedder", "cls"], "unrecognized arguments: --embedder"),
     ],

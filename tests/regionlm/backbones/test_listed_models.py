@@ -7,7 +7,7 @@ import pytest
 
 from regionlm.backbones import ClipViT, load_backbone
 from regionlm.backbones.open_clip_insides import empty_model
-from regionlm.errors import ModelError
+from regionlm.errors import TAKE_ANOTHER, ModelError
 
 #: Pattern of names -> one of them that is built (without memory), and its pooling or why it is
 #: refused.
@@ -56,6 +56,7 @@ def test_families_are_read_or_refused(name, found):
     with pytest.raises(ModelError, match=found) as caught:
         ClipViT(model, name=name)
     assert str(caught.value).startswith(name) and "\n" not in str(caught.value)
+    assert str(caught.value).endswith(TAKE_ANOTHER)
 
 
 def test_they_are_refused_before_weights_are_looked_for(tmp_path):

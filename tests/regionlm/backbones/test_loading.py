@@ -154,7 +154,12 @@ def test_unknown_names():
     refused("no open_clip model of that name", "qwertyuiop")
     assert "laion2b_s34b_b79k" in refused("names no weights", "ViT-B/32")
     refused("neither a file nor one of its tags", "ViT-B-32", pretrained="opnai")
-    refused("ResNet", "RN50", pretrained="openai", offline=True)
+    refused(
+        "ResNet; take a plain ViT instead.*regionlm models --all",
+        "RN50",
+        pretrained="openai",
+        offline=True,
+    )
     refused("ConvNeXt", "convnext_tiny", pretrained="x", offline=True)
     refused("hub only", "roberta-ViT-B-32", pretrained="laion2b_s12b_b32k", offline=True)
 

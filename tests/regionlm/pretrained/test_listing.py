@@ -310,7 +310,7 @@ def test_the_table(capsys, cached):
     starts = {line.index(word) for line, word in ((lines[0], "files"), (row, str(folder)))}
     assert len(starts) == 1
     code, table = said(capsys, "convnext_tiny", "RN50")
-    assert "can't be used: expected a plain CLIP ViT, found a ResNet" in table
+    assert "can't be used: expected a plain CLIP ViT, found a ResNet\n" in table
 
 
 def test_json(capsys):

@@ -84,7 +84,7 @@ def test_llava_in_its_authors_format(folder, changes, said):
 
 def test_a_clip_writes_no_captions(folder):
     refused(
-        "is transformers' CLIPModel, which writes no captions; use it with match or embed",
+        "is transformers' CLIPModel, which writes no captions; use it with match, embed or explain",
         load_captioner, folder({"model_type": "clip"}),
     )  # fmt: skip
     for kind, name in (("siglip2", "Siglip2Model"), ("metaclip_2", "MetaClip2Model")):
@@ -92,7 +92,7 @@ def test_a_clip_writes_no_captions(folder):
             f"is transformers' {name}, which writes", load_captioner, folder({"model_type": kind})
         )
     refused("is a CLIP of open_clip's, which writes no captions", load_captioner, "ViT-B-32")
-    refused("is a CLIP of open_clip's, which", load_captioner, "ViT-B-32/openai")
+    refused("use it with match, embed or explain", load_captioner, "ViT-B-32/openai")
 
 
 def test_on_the_command_line(folder, capsys):
