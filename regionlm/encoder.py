@@ -17,7 +17,7 @@ from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.maskinversion import MaskInversion
-from regionlm.embedders.options import ROLLOUT, EmbedderOptions
+from regionlm.embedders.options import ROLLOUT, EmbedderOptions, finding_options
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.masks import as_regions
 from regionlm.inputs.placement import place
@@ -186,7 +186,8 @@ class RegionEncoder:
             One for each text, then one for each region, in their order.
 
         Raises:
-            InputError: as `match`; another embedder; neither texts nor masks. ModelError: as there.
+            InputError: as `match`; another embedder; neither texts nor masks; an empty text; an
+                option that has no effect without masks. ModelError: as `match`.
         """
         texts = texts if isinstance(texts, str) else list(texts)
         if options.get("relevance") == ROLLOUT:
@@ -203,6 +204,11 @@ class RegionEncoder:
             )
         if not texts and masks is None:
             raise InputError("explain: expected texts, masks or both, got neither")
+        if not isinstance(texts, str) and any(not str(text).strip() for text in texts):
+            raise InputError("texts: expected words, found an empty text")
+        finding = finding_options(options)
+        if masks is None and finding:
+            raise InputError(f"{finding[0]}: is for regions; give masks, or leave it out")
         view = as_view(image)
         regions = [] if masks is None else as_regions(masks, view.size)
         found: list[Explanation] = []

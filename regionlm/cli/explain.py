@@ -9,7 +9,7 @@ from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, Model
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import load_encoder, print_lines, read_question
 from regionlm.cli.together import refuse
-from regionlm.embedders.options import ROLLOUT, EmbedderOptions, check_embedder
+from regionlm.embedders.options import ROLLOUT, EmbedderOptions, check_embedder, finding_options
 from regionlm.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutpu
     if output.over_steps and output.output is None:
         raise InputError("--over_steps goes with --output FILE; add --output FILE, or leave it out")
     if not query.mask and not query.box:
-        finding = ("steps", "lr", "alpha", "weight_decay", "speed")
-        refuse([name for name in finding if name in options], "is for regions; add --mask or --box")
+        refuse(finding_options(options), "is for regions; add --mask or --box")
 
 
 def _check_rollout(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutput) -> None:

@@ -20,12 +20,13 @@ def models(asked: Listing) -> None:
     Nothing is loaded or downloaded. A bundle or preset captions, matches, embeds and explains; a
     LLaVA only captions; a CLIP does the rest.
     """
-    from regionlm.pretrained.listing import list_models
+    from regionlm.pretrained.listing import fits, list_models
 
     found = list_models(*asked.name, everything=asked.all)
-    if not found and asked.name:
+    unknown = [name for name in asked.name if not any(fits(one.name, name) for one in found)]
+    if unknown:
         raise InputError(
-            f"no model's name has {' or '.join(map(repr, asked.name))} in it; regionlm models --all"
+            f"no model's name has {' or '.join(map(repr, unknown))} in it; regionlm models --all"
             " lists all"
         )
     if asked.json:

@@ -126,6 +126,13 @@ class MaskInversionOptions(EmbedderOptions):
         return replace(self, **{name: defaults[name] for name in missing if name in defaults})
 
 
+def finding_options(given: Mapping[str, Any]) -> list[str]:
+    """Names of those options of `maskinversion` that say how a region's vector is found; they have
+    no effect on the map of a text. ``given``: options by name; None is none."""
+    names = ("steps", "lr", "alpha", "weight_decay", "speed")
+    return [name for name in names if given.get(name) is not None]
+
+
 MASKINVERSION_DEFAULTS: Mapping[str, Any] = {
     "steps": 10,
     "lr": 0.1,

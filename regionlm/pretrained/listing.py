@@ -7,6 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
 
+from regionlm.errors import InputError
 from regionlm.pretrained.facts import open_clip_facts
 from regionlm.pretrained.listed_model import ListedModel, ModelFacts, with_facts
 from regionlm.pretrained.local_models import hub_models, own_models, presets, shipped
@@ -27,7 +28,16 @@ def list_models(*patterns: str, everything: bool = False) -> list[ListedModel]:
     Returns:
         Those that ship, presets, models on this machine by name, then all others by name. Models of
         open_clip's that can't be used are among the others, with their ``problem``.
+
+    Raises:
+        InputError: a pattern that is not text.
     """
+    for one in patterns:
+        if not isinstance(one, str):
+            raise InputError(
+                f"patterns: expected text, found {one!r}; give each by itself, as in"
+                " list_models('mini', '*siglip*')"
+            )
     wanted = _Wanted(patterns)
     local = [*own_models(wanted), *_published(wanted, present=True)]
     weights = {one.files for one in local}
@@ -40,16 +50,21 @@ def list_models(*patterns: str, everything: bool = False) -> list[ListedModel]:
     return found
 
 
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name is one that a pattern of `list_models` asks for."""
+    name, pattern = name.lower(), pattern.lower()
+    return pattern in name or fnmatch(name, pattern)
+
+
 class _Wanted:
     """Which names were asked for."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = [one.lower() for one in patterns]
+        self._patterns = patterns
 
     def __call__(self, name: str) -> bool:
         """Whether a name fits; every name if there are no patterns."""
-        small, patterns = name.lower(), self._patterns
-        return not patterns or any(one in small or fnmatch(small, one) for one in patterns)
+        return not self._patterns or any(fits(name, one) for one in self._patterns)
 
 
 def _published(wanted: Callable[[str], bool], *, present: bool) -> Iterator[ListedModel]:

@@ -17,7 +17,7 @@ from regionlm.backbones.hf_siglip import SiglipAsClip
 from regionlm.backbones.open_clip_insides import build_model, empty_model, outline
 from regionlm.backbones.published_weights import cached_weights, find_weights
 from regionlm.cli.main import main
-from regionlm.errors import ModelError
+from regionlm.errors import TAKE_ANOTHER, InputError, ModelError
 from regionlm.pretrained import listing
 from regionlm.pretrained.facts import open_clip_facts, stored_parameters
 from regionlm.pretrained.listed_model import ModelFacts
@@ -241,7 +241,8 @@ def test_what_is_said_of_a_config_is_so(name):
     if name in ("RN50", "convnext_tiny"):
         with pytest.raises(ModelError) as caught:
             load_backbone(name, pretrained="x")
-        assert f"{name}: {found.problem}" == str(caught.value) and found.facts == ModelFacts()
+        assert f"{name}: {found.problem}{TAKE_ANOTHER}" == str(caught.value)
+        assert found.facts == ModelFacts()
         return
     backbone = ClipViT(empty_model(config, name), name=name)
     facts = found.facts
@@ -328,3 +329,15 @@ def test_a_name_that_fits_nothing(capsys):
     code, text = said(capsys, "nonesuch")
     assert code == 2 and text.count("\n") == 1
     assert "no model's name has 'nonesuch' in it; regionlm models --all lists all" in text
+
+
+def test_every_name_has_to_fit_one(capsys):
+    code, text = said(capsys, "mini", "nonesuch", "mini-siglip", "none*such")
+    assert code == 2 and text.count("\n") == 1
+    assert "no model's name has 'nonesuch' or 'none*such' in it" in text
+
+
+@pytest.mark.parametrize("pattern", [["mini"], 3, None])
+def test_a_pattern_is_text(pattern):
+    with pytest.raises(InputError, match=r"patterns: expected text, found .*; give each by itself"):
+        list_models("mini", pattern)
