@@ -166,7 +166,7 @@ def _metavar(name: str, kind: Any, written: str) -> str:
 
 def _choices(kind: Any) -> tuple[Any, ...]:
     literals = [one for one in alternatives(kind) if get_origin(one) is Literal]
-    return get_args(literals[0]) if literals else ()
+    return tuple(choice for one in literals for choice in get_args(one))
 
 
 def _escaped(text: str) -> str:

@@ -82,9 +82,9 @@ class Model:
     """which model to use.
 
     Args:
-        model: The bundled model (mini), a preset, or the folder or hub id of a bundle. caption also
-            takes a LLaVA; the other commands also take a CLIP, by its folder, hub id or open_clip
-            name (ViT-B-16-quickgelu/openai).
+        model: The bundled mini, a preset, or the folder or hub id of a bundle. caption also takes a
+            LLaVA; match, embed and explain also the bundled mini-siglip, or a CLIP by its folder,
+            hub id or open_clip name (ViT-B-16-quickgelu/openai). `regionlm models` lists them.
         device: auto, cpu, cuda, cuda:N or mps.
         offline: Only use files on this machine.
     """
@@ -159,7 +159,7 @@ class MatchOutput:
 
 @dataclass(frozen=True)
 class ExplainQuery(Query):
-    """what to look for; at least one --text, --mask or --box.
+    """what to look for; at least one --text, --mask or --box, or none with --relevance rollout.
 
     Args:
         text: Text to look for; repeat for more.
@@ -187,8 +187,8 @@ class ExplainOutput:
 
     Args:
         output: Draw the maps over the image, side by side, to this .png, .jpg or .webp file.
-        over_steps: Draw a row for each region, with the maps of its embedding over the steps.
-            Not with --text.
+        over_steps: With --output: draw a row for each region, with the maps of its embedding over
+            the steps. Not with --text.
         json: Print one JSON object.
     """
 
@@ -231,8 +231,7 @@ class Examination:
     """what to check.
 
     Args:
-        model: Model to try out: the bundled one (mini), a preset, or the folder or hub id of a
-            bundle or a LLaVA.
+        model: Model to try out: any that caption or match takes.
         device: auto, cpu, cuda, cuda:N or mps.
         offline: Only use files on this machine; do not check whether the hub can be reached.
         json: Print one JSON object.

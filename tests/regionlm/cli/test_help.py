@@ -112,6 +112,13 @@ def test_every_command_has_help(argv, said, flag, capsys):
     assert ended.value.code == 0 and printed.out.startswith(said) and printed.err == ""
 
 
+def test_choices_of_a_union_are_all_told(capsys):
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    choices = "{legrad,gradcam,gradcam_no_relu,chefer,rollout}"
+    assert f"--relevance {choices}" in _lines(capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
