@@ -65,6 +65,7 @@ class RegionEncoder:
         *,
         device: str | torch.device = "auto",
         offline: bool = False,
+        **hub: Any,
     ) -> Self:
         """Load a backbone, including that of a bundle or preset.
 
@@ -72,13 +73,18 @@ class RegionEncoder:
             source: as `regionlm.pretrained.backbones.read_backbone` takes it.
             device: ``"auto"`` takes CUDA, then MPS, then the CPU.
             offline: only use files on this machine.
+            **hub: for a hub id, ``revision`` (branch, tag or commit), ``token``, ``cache_dir`` and
+                ``force_download``, as huggingface_hub takes them.
 
         Raises:
             ModelError: unknown name, or missing, damaged or mismatched files.
+            InputError: an unknown option, or one of the hub for a model that is not there.
         """
         from regionlm.pretrained.backbones import read_backbone
+        from regionlm.pretrained.sources import check_hub_options
 
-        backbone = read_backbone(source, device=device, offline=offline)
+        check_hub_options(source, hub, "source, device, offline")
+        backbone = read_backbone(source, device=device, offline=offline, hub=hub)
         return cls(backbone, name=backbone.name)
 
     def encode(

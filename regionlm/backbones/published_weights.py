@@ -110,7 +110,7 @@ def download_folder(
             )
         )
     except Exception as error:  # no network, no such repository, disk full, and so on
-        raise not_found(hub_id, offline, error) from error
+        raise not_found(hub_id, offline, error, revision) from error
 
 
 def _cached_folder(hub_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
@@ -121,18 +121,21 @@ def _cached_folder(hub_id: str, revision: str | None, cache_dir: str | Path | No
         found = try_to_load_from_cache(hub_id, name, cache_dir, revision)
         if isinstance(found, str):
             return Path(found).parent
-    raise not_found(hub_id, offline=True)
+    raise not_found(hub_id, offline=True, revision=revision)
 
 
-def not_found(hub_id: str, offline: bool, error: Exception | None = None) -> ModelError:
+def not_found(
+    hub_id: str, offline: bool, error: Exception | None = None, revision: str | None = None
+) -> ModelError:
     """What to raise about a hub repository that can't be downloaded, or isn't in the cache."""
+    model = repr(hub_id) if revision is None else f"{hub_id!r} of revision {revision!r}"
     if offline:
         return ModelError(
-            f"no model {hub_id!r} in the local hub cache, and --offline was given; download it"
+            f"no model {model} in the local hub cache, and --offline was given; download it"
             " while there is a network, or give a folder"
         )
     return ModelError(
-        f"no model {hub_id!r} on the hub ({type(error).__name__}); check it, or give a folder"
+        f"no model {model} on the hub ({type(error).__name__}); check it, or give a folder"
     )
 
 

@@ -81,7 +81,8 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         if not is_own_vit(backbone.tower):
             raise ModelError(
                 f"{backbone.name}: alphaclip needs an image tower like those of OpenAI's CLIPs,"
-                f" found {type(backbone.tower).__name__}; use one of those, as ViT-B-16/openai"
+                f" found {type(backbone.tower).__name__}; use one of those, such as"
+                " ViT-B-16-quickgelu/openai"
             )
         chosen = AlphaClipOptions(**options)
         state, alpha_weight = read_alphaclip(Path(str(chosen.checkpoint)))

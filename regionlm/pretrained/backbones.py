@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefix_models.folders import CONFIG
 from regionlm.errors import ModelError
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
-def read_backbone(source: str | Path, *, device: str | torch.device, offline: bool) -> ClipViT:
+def read_backbone(
+    source: str | Path,
+    *,
+    device: str | torch.device,
+    offline: bool,
+    hub: Mapping[str, Any] | None = None,
+) -> ClipViT:
     """Read a backbone from any source that has one.
 
     Args:
@@ -30,6 +37,7 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
             ``models_folder()/NAME`` is the model's folder or holds one file of weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         offline: use only files on this machine.
+        hub: options of a download of a hub id, by their names in ``sources.HUB_OPTIONS``.
 
     Raises:
         ModelError: the source is unknown or has no backbone; or files are missing, damaged or do
@@ -46,9 +54,9 @@ def read_backbone(source: str | Path, *, device: str | torch.device, offline: bo
             return _from_models_folder(name, device)
         return load_backbone(name, device=device, offline=offline)
     if name.startswith(HUB):
-        folder = download_folder(name.removeprefix(HUB), offline)
+        folder = download_folder(name.removeprefix(HUB), offline, **(hub or {}))
     else:
-        folder = find_folder(source, offline, captions=False)
+        folder = find_folder(source, offline, captions=False, hub=hub)
     if BUNDLE.is_kind_of(folder):
         return read_bundle_backbone(folder, device=device)
     return load_backbone(str(folder), device=device, offline=offline)

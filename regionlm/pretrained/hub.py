@@ -10,7 +10,7 @@ from huggingface_hub import ModelHubMixin
 from prefix_models.errors import UserError, refusing
 from regionlm.backbones.published_weights import not_found
 from regionlm.errors import InputError, ModelError
-from regionlm.pretrained.sources import HUB_OPTIONS, is_hub_id, read_parts
+from regionlm.pretrained.sources import HUB_OPTIONS, check_hub_options, is_hub_id, read_parts
 
 if TYPE_CHECKING:
     import torch
@@ -50,16 +50,8 @@ class BundleHubMixin(ModelHubMixin):
             ModelError, PrefixModelError: unknown name, or missing, damaged or mismatched files.
             InputError: an unknown option, or one of the hub for a model that is not there.
         """
-        from_hub = is_hub_id(source)
-        for name in hub:
-            if name not in HUB_OPTIONS:
-                raise InputError(
-                    f"{name}: not an option of from_pretrained, which has source, prefix, device,"
-                    f" offline, {', '.join(HUB_OPTIONS)}"
-                )
-            if not from_hub:
-                raise InputError(f"{name}: only a hub id has one, and {source} is none; leave it")
-        if not from_hub:
+        check_hub_options(source, hub, "source, prefix, device, offline")
+        if not is_hub_id(source):
             return cls(**read_parts(source, prefix=prefix, device=device, offline=offline))
         try:
             return super().from_pretrained(
@@ -68,7 +60,7 @@ class BundleHubMixin(ModelHubMixin):
         except UserError:
             raise
         except Exception as error:  # the hub's and the network's errors have no common type
-            raise not_found(str(source), offline, error) from error
+            raise not_found(str(source), offline, error, hub.get("revision")) from error
 
     @classmethod
     def _from_pretrained(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefix_models.folders import CONFIG
-from regionlm.errors import ModelError, NoCaptionsError
+from regionlm.errors import InputError, ModelError, NoCaptionsError
 from regionlm.pretrained.bundle import (
     PREFIX_MODEL,
     SHIPPED,
@@ -36,6 +36,26 @@ def is_hub_id(source: str | Path) -> bool:
     from regionlm.backbones.loading import is_open_clip_name
 
     return not is_open_clip_name(str(source))
+
+
+def check_hub_options(source: str | Path, hub: Mapping[str, Any], others: str) -> None:
+    """Raise InputError for an unknown option of ``from_pretrained``, or one of the hub in vain.
+
+    Args:
+        source: the model's name.
+        hub: options of a download, by their names in ``HUB_OPTIONS``.
+        others: what else ``from_pretrained`` takes, for the message.
+    """
+    from regionlm.backbones.loading import HUB
+
+    for name in hub:
+        if name not in HUB_OPTIONS:
+            raise InputError(
+                f"{name}: not an option of from_pretrained, which has {others},"
+                f" {', '.join(HUB_OPTIONS)}"
+            )
+        if not is_hub_id(source) and not str(source).startswith(HUB):
+            raise InputError(f"{name}: only a hub id has one, and {source} is none; leave it out")
 
 
 def read_parts(

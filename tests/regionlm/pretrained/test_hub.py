@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from regionlm import RegionCaptioner
+from regionlm import RegionCaptioner, RegionEncoder
 from regionlm.errors import InputError, ModelError
 
 TOKEN = "hf_of_nobody"
@@ -164,15 +164,30 @@ def test_a_bundle_is_downloaded_at_a_revision(hub_of, tmp_path):
     assert not (tmp_path / "hub").exists()
     again = {"revision": "v1", "cache_dir": tmp_path / "cache", "offline": True}
     assert Mine.from_pretrained("me/mine", device="cpu", **again).name == "mini"
-    with pytest.raises(ModelError, match="local hub cache"):
+    with pytest.raises(ModelError, match="no model 'me/mine' of revision 'v2' in the local"):
         Mine.from_pretrained("me/mine", revision="v2", cache_dir=tmp_path / "cache", offline=True)
 
 
-def test_options_of_the_hub_are_for_hub_ids():
-    with pytest.raises(InputError, match=r"^revision: only a hub id has one, and mini is none"):
-        RegionCaptioner.from_pretrained("mini", revision="v1")
+def test_a_backbone_is_downloaded_at_a_revision(hub_of, tmp_path):
+    RegionCaptioner.from_pretrained("mini", device="cpu").save_pretrained(tmp_path / "saved")
+    served = hub_of(tmp_path / "saved")
+    options = {"device": "cpu", "cache_dir": tmp_path / "cache"}
+    found = RegionEncoder.from_pretrained("me/mine", revision="v1", **options)
+    assert isinstance(found, RegionEncoder) and "v1" in served.revisions
+    assert served.revisions <= {"v1", COMMIT} and not (tmp_path / "hub").exists()
+    RegionEncoder.from_pretrained("me/mine", revision="v1", offline=True, **options)
+    for source in ("me/mine", "hf-hub:me/mine"):
+        with pytest.raises(ModelError, match="no model 'me/mine' of revision 'v2'"):
+            RegionEncoder.from_pretrained(source, revision="v2", offline=True, **options)
+
+
+@pytest.mark.parametrize("kind", [RegionCaptioner, RegionEncoder])
+def test_options_of_the_hub_are_for_hub_ids(kind):
+    said = r"^revision: only a hub id has one, and mini is none; leave it out$"
+    with pytest.raises(InputError, match=said):
+        kind.from_pretrained("mini", revision="v1")
     with pytest.raises(InputError, match=r"^revison: not an option of from_pretrained"):
-        RegionCaptioner.from_pretrained("me/mine", revison="v1")
+        kind.from_pretrained("me/mine", revison="v1")
 
 
 def test_save_pretrained_has_no_options_of_the_hub(tmp_path):
