@@ -263,9 +263,9 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         """Losses ``[m]`` and gradients ``[m, d]`` at LETs, given the Dice losses and their gradient
         at the normalised LETs."""
         length = lets.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        unit, target = lets / length, F.normalize(start, dim=0)
-        loss = dice
+        unit, loss = lets / length, dice
         if self.alpha:
+            target = F.normalize(start, dim=0)
             loss = dice + self.alpha * (1 - (unit * target).sum(1))
             at_unit = at_unit - self.alpha * target
         return loss, (at_unit - (at_unit * unit).sum(1, keepdim=True) * unit) / length

@@ -144,12 +144,13 @@ class GridToMask:
         samples = self.extreme_columns.columns(self.extreme_rows.rows(maps))
         low, low_at = samples.flatten(1).min(1)
         high, high_at = samples.flatten(1).max(1)
-        return Extremes(low, high, self._weights(low_at), self._weights(high_at))
+        low_weights, high_weights = self._weights(torch.stack([low_at, high_at]))
+        return Extremes(low, high, low_weights, high_weights)
 
     def _weights(self, index: Tensor) -> Tensor:
         rows, columns = self.extreme_rows.weights, self.extreme_columns.weights
         row = torch.div(index, len(columns), rounding_mode="floor")
-        return rows[row][:, :, None] * columns[index % len(columns)][:, None, :]
+        return rows[row][..., None] * columns[index % len(columns)][..., None, :]
 
 
 @dataclass(frozen=True)
