@@ -13,13 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regionlm.backbones.attention_pool import AttentionPool
-from regionlm.backbones.blocks import (
-    BlockWeights,
-    LayerNormWeights,
-    find_activation,
-    read_layer_norm,
-)
-from regionlm.backbones.hf_blocks import read_hf_block
+from regionlm.backbones.blocks import BlockWeights, LayerNormWeights, read_layer_norm
+from regionlm.backbones.hf_blocks import hf_projections, read_hf_block
 from regionlm.backbones.positions import Interpolation
 from regionlm.backbones.vision import Head, Pooling
 from regionlm.errors import ModelError
@@ -161,7 +156,7 @@ class SiglipTower:
     def head(self) -> Head:
         """The attention pooling; the pooled token is the embedding."""
         pool, where = self.module.head, f"{self._name}: head"
-        attention, mlp = pool.attention, pool.mlp
+        attention = pool.attention
         weight, width = attention.in_proj_weight, self.dim
         bias = attention.in_proj_bias
         query = F.linear(pool.probe[0], weight[:width], bias[:width])
@@ -170,16 +165,7 @@ class SiglipTower:
             norm_1=read_layer_norm(self.module.post_layernorm, f"{self._name}: post_layernorm"),
             qkv_weight=weight[width:].chunk(2),
             qkv_bias=bias[width:].chunk(2),
-            out_weight=attention.out_proj.weight,
-            out_bias=attention.out_proj.bias,
-            heads=attention.num_heads,
-            scale_attention=None,
             norm_2=read_layer_norm(pool.layernorm, f"{where}.layernorm"),
-            fc_weight=mlp.fc1.weight,
-            fc_bias=mlp.fc1.bias,
-            activation=find_activation(mlp.activation_fn, f"{where}.mlp.activation_fn"),
-            proj_weight=mlp.fc2.weight,
-            proj_bias=mlp.fc2.bias,
-            scale_mlp=None,
+            **hf_projections(attention, pool.mlp, where),
         )
         return Head(block, None, None, self.pooling, self.prefix)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +95,10 @@ def save_transformers_siglip(backbone: ClipViT, folder: Path) -> None:
 def _model(folder: Path) -> Any:
     from transformers import AutoModel
 
+    from prefix_models.lm.strict_loading import no_progress_bars
+
     try:
-        with _no_progress_bar():
+        with no_progress_bars():
             model, report = AutoModel.from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
@@ -111,19 +112,6 @@ def _model(folder: Path) -> Any:
                 f" of another size ({len(names)} tensors); copy both again"
             )
     return model
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -241,18 +241,19 @@ class VisionBackbone(ABC):
         """
         earlier = []
         with torch.inference_mode(False), torch.no_grad(), self._exact():
-            blocks = self.blocks()[-layers:] if layers > 1 else [self.head().block]
+            head = self.head()
+            blocks = self.blocks()[-layers:] if layers > 1 else [head.block]
             x, grid = self.trunk(pixels, without=len(blocks))
             if self.pooling == "attention":  # the pool reads each block's output
                 for block in blocks[1:]:
-                    earlier.append(self._encode_block(x, grid, self.head()))
+                    earlier.append(self._encode_block(x, grid, head))
                     x = block.at(grid)(x)
             else:
                 for block in blocks[:-1]:
-                    seen = self._encode_block(x, grid, replace(self.head(), block=block))
+                    seen = self._encode_block(x, grid, replace(head, block=block))
                     earlier.append(seen)
                     x = block.after_mlp(seen.residual)
-        return replace(self.encode_tokens(x, grid), earlier=tuple(earlier))
+            return replace(self._encode_block(x, grid, head), earlier=tuple(earlier))
 
     def encode_tokens(
         self, x: Tensor, grid: tuple[int, int], head: Head | None = None
@@ -302,7 +303,7 @@ class VisionBackbone(ABC):
         head = head.at(grid)
         found = [self._encode_one(one, head) for one in x.split(1)]
         embeddings, residual, values, pre_activation, score_mean = (
-            torch.cat(parts) for parts in zip(*found, strict=True)
+            parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True)
         )
         return EncodedImages(
             embeddings, x, residual, values, pre_activation, score_mean,

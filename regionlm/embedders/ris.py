@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regionlm.backbones.clip_vit import ClipViT
+from regionlm.backbones.vision import Head
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.crop import MaskedCrop
 from regionlm.embedders.embedder import AT_ONCE, EmbedderImage, EncodingEmbedder
@@ -80,20 +81,20 @@ class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
             for block in blocks:
                 x = block.at(seen.grid)(x * factors)
             found += [  # same bits in any company
-                self._readout(one, factor) for one, factor in zip(x.split(1), factors, strict=True)
+                _readout(head, one, factor) for one, factor in zip(x.split(1), factors, strict=True)
             ]
         return torch.cat(found)
-
-    def _readout(self, x: Tensor, factor: Tensor) -> Tensor:
-        """Global feature ``[1, d]`` of tokens ``[1, N, D]`` that count by ``factor [N, 1]``."""
-        head = self.backbone.head()
-        if head.pooling == "cls":
-            return head.readout(x[:, 0])
-        if head.pooling == "attention":
-            return head.readout(head.block(x * factor)[:, 0])
-        patches = slice(head.prefix, None)
-        return head.readout((x * factor)[:, patches].sum(1) / factor[patches].sum())
 
     def _crops(self, image: EmbedderImage, masks: Tensor) -> Tensor:
         pictures = self._local.pictures(as_picture(image), masks)
         return torch.stack(list(self._local.vectors(pictures)))
+
+
+def _readout(head: Head, x: Tensor, factor: Tensor) -> Tensor:
+    """Global feature ``[1, d]`` of tokens ``[1, N, D]`` that count by ``factor [N, 1]``."""
+    if head.pooling == "cls":
+        return head.readout(x[:, 0])
+    if head.pooling == "attention":
+        return head.readout(head.block(x * factor)[:, 0])
+    patches = slice(head.prefix, None)
+    return head.readout((x * factor)[:, patches].sum(1) / factor[patches].sum())

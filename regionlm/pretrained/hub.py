@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelHubMixin
 
-from prefix_models.errors import UserError, refusing
+from prefix_models.errors import UserError, first_line, refusing
 from regionlm.backbones.published_weights import not_found
 from regionlm.errors import InputError, ModelError
 from regionlm.pretrained.sources import HUB_OPTIONS, check_hub_options, is_hub_id, read_parts
@@ -112,9 +112,8 @@ class BundleHubMixin(ModelHubMixin):
         except UserError:
             raise
         except Exception as error:  # as above
-            reason = str(error).strip().splitlines() or [""]
             raise ModelError(
-                f"cannot push to {repo_id}: {type(error).__name__} {reason[0][:200]}"
+                f"cannot push to {repo_id}: {type(error).__name__} {first_line(error)[:200]}"
             ) from error
         return str(done)
 

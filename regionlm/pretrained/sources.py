@@ -48,13 +48,14 @@ def check_hub_options(source: str | Path, hub: Mapping[str, Any], others: str) -
     """
     from regionlm.backbones.loading import HUB
 
+    is_there = not hub or is_hub_id(source) or str(source).startswith(HUB)
     for name in hub:
         if name not in HUB_OPTIONS:
             raise InputError(
                 f"{name}: not an option of from_pretrained, which has {others},"
                 f" {', '.join(HUB_OPTIONS)}"
             )
-        if not is_hub_id(source) and not str(source).startswith(HUB):
+        if not is_there:
             raise InputError(f"{name}: only a hub id has one, and {source} is none; leave it out")
 
 

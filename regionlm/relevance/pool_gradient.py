@@ -8,6 +8,7 @@ from torch import Tensor
 
 from regionlm.backbones.attention_pool import AttentionPool
 from regionlm.errors import ModelError
+from regionlm.relevance.query_map import centred, standardised
 
 
 def summed_token_gradient(pool: AttentionPool, tokens: Tensor, first: int) -> Tensor:
@@ -45,12 +46,10 @@ def summed_token_gradient(pool: AttentionPool, tokens: Tensor, first: int) -> Te
         return (through_keys + through_values).flatten(0, 1).T
 
     norm = pool.norm_1.to(wide)
-    variance, mean = torch.var_mean(found, 1, correction=0, keepdim=True)
-    inverse_sigma = torch.rsqrt(variance + norm.eps)
-    hat = (found - mean) * inverse_sigma
+    hat, inverse_sigma = standardised(found, norm.eps)
     by_logit = by_logit[:, first:] * inverse_sigma
     by_value = attention[:, first:] * inverse_sigma  # [heads, n, 1]
-    to_logit, to_value = _centred(to_logit * norm.weight), _centred(to_value * norm.weight)
+    to_logit, to_value = centred(to_logit * norm.weight), centred(to_value * norm.weight)
     total = by_logit.sum(1)[:, :, None] * to_logit[:, None] + by_value.sum(1)[:, :, None] * to_value
     # What the norm removes along each normalised token.
     shares = by_logit * F.linear(to_logit, hat)[:, :, None]
@@ -58,7 +57,3 @@ def summed_token_gradient(pool: AttentionPool, tokens: Tensor, first: int) -> Te
         len(hat), pool.heads, -1
     ).transpose(0, 1)
     return (total - shares.transpose(1, 2) @ hat / hat.shape[1]).flatten(0, 1).T
-
-
-def _centred(weight: Tensor) -> Tensor:
-    return weight - weight.mean(-1, keepdim=True)

@@ -72,15 +72,15 @@ class MergedWeights:
 
 def _before_norm(weight: Tensor, gamma: Tensor) -> Tensor:
     """A layer's weight ``[out, in]``, times that of the norm before it, and its mean removal."""
-    return _centred(weight * gamma.to(weight))
+    return centred(weight * gamma.to(weight))
 
 
-def _centred(x: Tensor) -> Tensor:
-    """``[n, D]`` less each row's mean."""
-    return x - x.mean(1, keepdim=True)
+def centred(x: Tensor) -> Tensor:
+    """``[..., D]`` less each row's mean."""
+    return x - x.mean(-1, keepdim=True)
 
 
-def _standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def standardised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """A layer norm's ``x^ [n, D]`` and ``1 / sigma [n, 1]``."""
     variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
     inverse_sigma = torch.rsqrt(variance + eps)
@@ -119,11 +119,11 @@ class QueryMap:
         self.tokens, width = x.shape
         # slope: the activation's derivative with 1/sigma of norms; along: what the norm removes
         # along the normalised token itself (its input times weight is pre-activation less offset).
-        hat, inverse_sigma = _standardised(x, block.norm_2.eps)
+        hat, inverse_sigma = standardised(x, block.norm_2.eps)
         self.slope = block.activated_slope(a).mul_(inverse_sigma)
         removed = None
         if block.norm_hidden is not None:
-            removed, inverse_sigma = _standardised(block.activated(a), block.norm_hidden.eps)
+            removed, inverse_sigma = standardised(block.activated(a), block.norm_hidden.eps)
             self.slope.mul_(inverse_sigma)
         if block.norm_again is None:
             along = (a - weights.offset).mul_(self.slope).div_(width)
@@ -139,7 +139,7 @@ class QueryMap:
         self.mixed: tuple[Tensor, Tensor] | None = None
         if block.norm_mixed is not None:
             assert mixed is not None
-            self.mixed = _standardised(mixed.to(wide), block.norm_mixed.eps)
+            self.mixed = standardised(mixed.to(wide), block.norm_mixed.eps)
         self._hidden = x.new_empty(self.tokens, a.shape[1])
         self._queries = x.new_empty(capacity, self.tokens, weights.mlp_to_heads.shape[1])
 
@@ -149,14 +149,14 @@ class QueryMap:
         """What two norms in a row remove: the second along its normalised input, the first along
         its own, of what the second leaves. ``slope`` gets the second's 1/sigma."""
         gamma, fc, width = block.norm_2.weight.to(x), block.first_layer()[0].to(x), x.shape[1]
-        again_hat, inverse_sigma = _standardised(block.norm_2(x), again.eps)
+        again_hat, inverse_sigma = standardised(block.norm_2(x), again.eps)
         self.slope.mul_(inverse_sigma)
         along = (a - self.weights.offset).mul_(self.slope).div_(width)
         back = gamma * again_hat
-        first = F.linear(again.weight.to(x) * _centred(gamma * hat), fc).mul_(self.slope)
+        first = F.linear(again.weight.to(x) * centred(gamma * hat), fc).mul_(self.slope)
         first = first.sub_(along * (hat * back).sum(1, keepdim=True)).div_(width)
         to_heads = self.weights.stream_to_heads
-        return [(along, _centred(back) @ to_heads), (first, hat @ to_heads)]
+        return [(along, centred(back) @ to_heads), (first, hat @ to_heads)]
 
     def forward(self, u: Tensor) -> Tensor:
         """Gradients ``q [m, n, A]`` at the mixed values for gradients ``u [m, D]`` at the stream.
