@@ -25,5 +25,5 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Point links to where the site has the pages: docs/ and the repository are both its root."""
     if page.file.src_uri in OUTSIDE:
-        return markdown.replace("](docs/", "](")
+        return markdown.replace("](docs/", "](").replace("](../docs/", "](../")
     return markdown.replace("](../", "](")

@@ -51,9 +51,10 @@ def links(text: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """Names of a page's headings as GitHub and MkDocs link to them."""
+    """Names of a page's headings that GitHub and MkDocs agree on: MkDocs keeps one dash of several."""
     headings = re.findall(r"^#+ +(.*?) *$", _FENCE.sub("", text), re.M)
-    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+    names = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+    return {name for name in names if "--" not in name}
 
 
 def broken_links(path: str) -> list[str]:
