@@ -119,7 +119,10 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         worker.wait()
     for _ in range(options.repeats):
         for worker, count, own in zip(workers, counts, answers, strict=True):
-            row = Row(case.model, case.size, count, 0.0, case.lr, speed=case.speed)
+            row = Row(
+                case.model, case.size, count, 0.0, case.lr,
+                speed=case.speed, mean_over=case.published_masks,
+            )  # fmt: skip
             own.append(worker.call(row))
     for worker in workers:
         worker.close()

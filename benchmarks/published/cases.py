@@ -46,6 +46,7 @@ class Row:
     weight_decay: float = 0.0
     dtype: str = "float32"  # of both sides' arithmetic
     speed: str = "exact"  # of our side
+    mean_over: int | None = None  # masks of the authors' call, if ours has more
 
     @property
     def key(self) -> str:

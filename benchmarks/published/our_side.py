@@ -43,7 +43,7 @@ class OurMaskInversion:
             speed=row.speed,
             **self.options,
         )
-        embedder.eps *= row.masks
+        embedder.eps *= row.mean_over or row.masks
         return embedder
 
     def invert(self, row: Row) -> dict[str, np.ndarray]:
