@@ -14,7 +14,7 @@ for line in requires("regionlm"):
     wanted = Requirement(line)
     applies = wanted.marker is None or any(
         wanted.marker.evaluate({"extra": name})
-        for name in ("", "bulk", "train", "eval", "lora", "docs", "dev")
+        for name in ("", "bulk", "train", "eval", "lora", "serve", "mcp", "ray", "docs", "dev")
     )
     floors = [one.version for one in wanted.specifier if one.operator == ">="]
     if wanted.name == "regionlm" or not applies:
