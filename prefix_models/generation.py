@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,12 @@ from prefix_models.decoding import (
     text_pieces,
 )
 from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, Stop
+from prefix_models.decoding.streaming import TextPieces
 from prefix_models.errors import PrefixModelError
 from prefix_models.lm.calling import calling_of
+
+Heard = Callable[[int, str], None]
+"""Called with the number of a row and a piece of its text."""
 
 
 class PrefixGenerator(nn.Module):
@@ -79,34 +83,51 @@ class PrefixGenerator(nn.Module):
         return self.positions - self.context_length
 
     @torch.no_grad()
-    def generate(self, embeddings: Tensor, **options: Any) -> list[Generation]:
+    def generate(
+        self, embeddings: Tensor, *, heard: Heard | None = None, **options: Any
+    ) -> list[Generation]:
         """Write one text for each embedding.
 
         A row's text does not depend on what else is in the batch.
 
         Args:
             embeddings: [M, d], finite, on any device and of any float dtype.
+            heard: called with a row's number and a piece of its text as all are written, about a
+                word at a time; joined, a row's pieces are its text. What it raises stops the work.
             **options: fields of `prefix_models.decoding.DecodeOptions`.
 
         Raises:
             PrefixModelError: an option is unknown or out of range, the embeddings have the wrong
-                shape or are not finite, or the options leave no token to generate.
+                shape or are not finite, or the options leave no token to generate; `heard` with
+                beam search, whose text is known only at the end.
         """
-        return self._write(self.context(embeddings), DecodeOptions.from_dict(options))
+        return self._write(self.context(embeddings), DecodeOptions.from_dict(options), heard=heard)
 
     def _write(
-        self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
+        self,
+        context: Tensor,
+        options: DecodeOptions,
+        mask: Tensor | None = None,
+        heard: Heard | None = None,
     ) -> list[Generation]:
-        """Continue each context [M, C, hidden]; `mask` as in CachedLM."""
+        """Continue each context [M, C, hidden]; `mask` as in CachedLM, `heard` as in generate."""
         if options.decoding == "beam":
+            if heard is not None:
+                raise _known_at_the_end()
             return [beam[0] for beam in self._beams(context, options, mask)]
         request = self._request(context, options, mask)
         ids: list[list[int]] = [[] for _ in context]
         logprobs: list[list[float]] = [[] for _ in context]
+        pieces = [TextPieces(lambda ids: self._text(ids, options)) for _ in context]
         for step in decode_rows(self.lm, request):
             for token in step:
                 ids[token.row].append(token.id)
                 logprobs[token.row].append(token.logprob)
+                if heard is not None and (piece := pieces[token.row].add(token.id)):
+                    heard(token.row, piece)
+        for row, last in enumerate(pieces):
+            if heard is not None and (piece := last.rest()):
+                heard(row, piece)
         return [
             Generation(self._text(row, options), row, row_logprobs)
             for row, row_logprobs in zip(ids, logprobs, strict=True)
@@ -146,9 +167,7 @@ class PrefixGenerator(nn.Module):
         self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
     ) -> Iterator[str]:
         if options.decoding == "beam":
-            raise PrefixModelError(
-                "beam search knows its text only at the end; stream with greedy or sample"
-            )
+            raise _known_at_the_end()
         if len(context) != 1:
             raise PrefixModelError(f"stream takes one embedding, got {len(context)}")
         steps = decode_rows(self.lm, self._request(context, options, mask))
@@ -216,6 +235,12 @@ class PrefixGenerator(nn.Module):
                 f"tokens; lower it, or raise max_new_tokens to at most {room}"
             )
         return limit
+
+
+def _known_at_the_end() -> PrefixModelError:
+    return PrefixModelError(
+        "beam search knows its text only at the end; stream with greedy or sample"
+    )
 
 
 def tokens_of(tokenizer: Any) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prefix_models.decoding.options import DecodeOptions, Generation
 from prefix_models.errors import PrefixModelError, refusing
-from prefix_models.generation import PrefixGenerator
+from prefix_models.generation import Heard, PrefixGenerator
 from prefix_models.lm.calling import in_eval_mode
 from prefix_models.lm.strict_loading import load_strictly
 
@@ -79,6 +79,8 @@ class LlavaReader(PrefixGenerator):
         prompt: str,
         tokens: Sequence[Tensor],
         weights: Sequence[Tensor],
+        *,
+        heard: Heard | None = None,
         **decoding: Any,
     ) -> list[Generation]:
         """Answer a prompt about each of M sets of patch tokens.
@@ -87,6 +89,7 @@ class LlavaReader(PrefixGenerator):
             prompt: words only; the chat format and the image's place are the model's own.
             tokens: for each set, the visible tokens [T_i, hidden], T_i >= 1.
             weights: their weights [T_i] in (0, 1], see `prefix_models.decoding.cached_lm.CachedLM`.
+            heard: as in `generate`; a row is a set of tokens.
             **decoding: fields of DecodeOptions. Unless `eos_token_id` is given, the end tokens are
                 those of the model's generation config.
 
@@ -103,7 +106,9 @@ class LlavaReader(PrefixGenerator):
                 context, mask = self._contexts(
                     prompt, [tokens[row] for row in rows], [weights[row] for row in rows]
                 )
-                texts = self._write(context, _of_rows(options, rows, len(tokens)), mask)
+                own = _of_rows(options, rows, len(tokens))
+                said = None if heard is None else _renumbered(heard, rows)
+                texts = self._write(context, own, mask, said)
                 for row, text in zip(rows, texts, strict=True):
                     written[row] = text
         return [text for text in written if text is not None]
@@ -217,3 +222,8 @@ def _of_rows(options: DecodeOptions, rows: Sequence[int], count: int) -> DecodeO
             f"seed must be one integer or one for each region: got {len(options.seed)} for {count}"
         )
     return replace(options, seed=[options.seed[row] for row in rows])
+
+
+def _renumbered(heard: Heard, rows: Sequence[int]) -> Heard:
+    """For some rows of a batch: heard by their numbers in it."""
+    return lambda row, piece: heard(rows[row], piece)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from prefix_models.base import PrefixModel
 from prefix_models.decoding.options import DecodeOptions, Generation
+from prefix_models.generation import Heard
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.embedders.embedder import Embedder
 from regionlm.embedders.localized import Localized, RegionEmbeddings
@@ -160,16 +161,21 @@ class RegionCaptioner(BundleHubMixin, RegionEncoder):
         masks_per_image: Sequence[Any],
         *,
         embedder: str | Embedder = "maskinversion",
+        heard: Heard | None = None,
         **options: Any,
     ) -> list[list[RegionCaption]]:
-        """`caption` for several images at once, decoded in one batch; same results."""
+        """`caption` for several images at once, decoded in one batch; same results.
+
+        ``heard``: called with pieces of the captions as they are written, as `PrefixModel.generate`
+        says; its rows are the regions of all images, in order.
+        """
         embedding, decoding = split_options(options)
         DecodeOptions.from_dict(decoding)  # a bad option is named before the work, not after
         names, found = self._locate(list(images), list(masks_per_image), embedder, embedding)
         if not found:
             return []
         embeddings = torch.cat([self.prefix_embeddings(one) for one in found])
-        texts = iter(self.prefix_model.generate(embeddings, **decoding))
+        texts = iter(self.prefix_model.generate(embeddings, heard=heard, **decoding))
         return [region_captions(some, texts, one) for some, one in zip(names, found, strict=True)]
 
     def stream(

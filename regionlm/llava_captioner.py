@@ -33,6 +33,7 @@ from torch import Tensor
 
 from prefix_models.checks import Range, check_value
 from prefix_models.decoding.options import DecodeOptions
+from prefix_models.generation import Heard
 from prefix_models.llava import PROMPT, LlavaReader, load_llava
 from regionlm.backbones.hf_clip_vit import HfClipViT
 from regionlm.backbones.vision import EncodedImages
@@ -148,6 +149,7 @@ class LlavaCaptioner:
         *,
         prompt: str | None = None,
         embedder: str | Embedder = "maskinversion",
+        heard: Heard | None = None,
         **options: Any,
     ) -> list[RegionCaption]:
         """Say what each region of one image shows; see `RegionCaptioner.caption`.
@@ -157,6 +159,7 @@ class LlavaCaptioner:
             prompt: instead of the captioner's own.
             embedder: ``"maskinversion"``, or one with options of its own on this ``backbone``: only
                 it has relevance maps.
+            heard: called with the number of a region and a piece of its caption as it is written.
             **options: as there; but there is no ``size`` or ``resize``, which are the processor's.
 
         Returns:
@@ -174,6 +177,7 @@ class LlavaCaptioner:
             self.prompt if prompt is None else prompt,
             [shown.tokens[some] for some in kept],
             [weights[some] for weights, some in zip(shown.weights, kept, strict=True)],
+            heard=heard,
             **decoding,
         )
         return region_captions(shown.names, texts, shown.found)

@@ -18,6 +18,7 @@ from regionlm.cli.explain import explain
 from regionlm.cli.models import models
 from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import whole_output
+from regionlm.cli.serve import serve
 from regionlm.distributed.rank import end_with_launcher, is_first_process
 from regionlm.errors import InputError
 from regionlm.threads import limit_threads, sleep_while_waiting
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "match": match,
     "embed": embed,
     "explain": explain,
+    "serve": serve,
     "models": models,
     "doctor": doctor,
 }

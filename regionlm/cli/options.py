@@ -24,6 +24,8 @@ from regionlm.embedders.options import (
     RelevanceName,
     RisOptions,
 )
+from regionlm.serve.limits import Limits
+from regionlm.serve.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -241,3 +243,21 @@ class Examination:
     device: str = "auto"
     offline: bool = False
     json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service(Settings):
+    """how the service is reached, and what it writes with.
+
+    Args:
+        prefix: Which of the model's prefixes (mini: adapted, zero-shot); null takes its default.
+        prompt: What to ask a LLaVA about each region; null asks for a caption.
+    """
+
+    prefix: str | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceLimits(Limits):
+    """what one request may ask for, and how much may wait."""

@@ -38,9 +38,17 @@ def open_image(path: str | Path) -> Image.Image:
     return _to_rgb(decode_file(path, "image"), f"image {path}")
 
 
-def open_image_bytes(data: bytes, name: str) -> Image.Image:
-    """Read the bytes of an image file as `open_image` does; name: how messages call it."""
-    return _to_rgb(_decode(io.BytesIO(data), name, "the file"), name)
+def open_image_bytes(data: bytes, name: str, most: int = MAX_PIXELS) -> Image.Image:
+    """Read the bytes of an image file as `open_image` does.
+
+    name: how messages call it. most: pixels that it may have; one with more is not decoded.
+    """
+    return _to_rgb(open_picture_bytes(data, name, most), name)
+
+
+def open_picture_bytes(data: bytes, name: str, most: int = MAX_PIXELS) -> Image.Image:
+    """As `open_image_bytes`, in the picture's own mode."""
+    return _decode(io.BytesIO(data), name, "the file", most)
 
 
 def as_image(image: Image.Image | np.ndarray | Tensor | str | Path) -> Image.Image:
@@ -119,13 +127,15 @@ def decode_file(path: str | Path, what: str) -> Image.Image:
     return _decode(path, name, path)
 
 
-def _decode(file: str | Path | BinaryIO, name: str, path: str | Path) -> Image.Image:
+def _decode(
+    file: str | Path | BinaryIO, name: str, path: str | Path, most: int = MAX_PIXELS
+) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata and of large sizes; the one that matters is an error below.
         warnings.simplefilter("ignore")
         try:
             with Image.open(file) as picture:
-                _check_pixels(picture.size, name)
+                _check_pixels(picture.size, name, most)
                 _check_still(picture, path, name)
                 picture.load()
                 return _upright(picture)
@@ -172,14 +182,14 @@ def _file_problem(path: str | Path) -> str | None:
     return None
 
 
-def _check_pixels(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise InputError(f"{name} {_too_large(f'{size[0]} x {size[1]}')}")
+def _check_pixels(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
+    if size[0] * size[1] > most:
+        raise InputError(f"{name} {_too_large(f'{size[0]} x {size[1]}', most)}")
 
 
-def _too_large(found: str) -> str:
+def _too_large(found: str, most: int = MAX_PIXELS) -> str:
     return (
-        f"is too large: expected at most {MAX_PIXELS // 1_000_000} million pixels, found {found}:"
+        f"is too large: expected at most {most / 1_000_000:g} million pixels, found {found}:"
         " scale it down or cut out a part"
     )
 

@@ -35,6 +35,12 @@ class ImageView:
         """(W, H) of the image, in pixels: that of its masks."""
         return self.image.size
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the picture, and of what has been computed from it."""
+        width, height = self.size
+        return 3 * width * height + sum(_nbytes(seen) for seen in list(self._seen.values()))
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._seen
 
@@ -70,3 +76,11 @@ def _alone(seen: Any) -> Any:
             **{n: _alone(p) for n, p in parts.items() if isinstance(p, Tensor | tuple)},
         )
     return tuple(map(_alone, seen)) if isinstance(seen, tuple) else seen
+
+
+def _nbytes(seen: Any) -> int:
+    if isinstance(seen, Tensor):
+        return seen.nbytes
+    if is_dataclass(seen) and not isinstance(seen, type):
+        return sum(_nbytes(getattr(seen, one.name)) for one in fields(seen))
+    return sum(map(_nbytes, seen)) if isinstance(seen, tuple) else 0

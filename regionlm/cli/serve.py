@@ -1,0 +1,26 @@
+"""`regionlm serve`: an HTTP service in front of a model."""
+
+from __future__ import annotations
+
+from regionlm.cli.options import Model, Service, ServiceLimits
+
+
+def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
+    """Answer questions about regions of images over HTTP.
+
+    Prints the address, and serves until it is interrupted.
+    """
+    from regionlm.serve.app import create_app
+    from regionlm.serve.engine import Engine
+    from regionlm.serve.loading import load_model
+    from regionlm.serve.running import run
+
+    loaded = load_model(
+        model.model,
+        prefix=service.prefix,
+        prompt=service.prompt,
+        device=model.device,
+        offline=model.offline,
+    )
+    engine = Engine(loaded, limits)
+    run(create_app(engine, service), engine, service)

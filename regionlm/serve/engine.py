@@ -1,0 +1,253 @@
+"""The one engine behind all faces: questions wait in a bounded queue and are worked in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from regionlm.inputs.images import open_image_bytes
+from regionlm.inputs.views import ImageView
+from regionlm.serve.checks import check_question
+from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
+from regionlm.serve.limits import Limits
+from regionlm.serve.question import Piece, Question
+from regionlm.serve.views_cache import ViewsCache
+from regionlm.serve.work import answer
+
+if TYPE_CHECKING:
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.encoder import RegionEncoder
+    from regionlm.llava_captioner import LlavaCaptioner
+    from regionlm.serve.blocking import BlockingEngine
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Answers questions about images with one model, on a thread of its own.
+
+    Questions that wait together, of one kind and with the same options, are worked together; each
+    gets its answer, the same as the Python API's, or its error. A question whose asker has gone
+    leaves the queue. All methods may be called from any thread.
+
+    ```
+    view = engine.view(data)  # the bytes of an image file
+    regions = [box_region("0,0,9,9", view.size)]
+    found = await engine.ask(Question("caption", view, regions, options={"steps": 5}))
+    async for piece in engine.stream(Question("caption", view, regions)): ...
+    found = engine.blocking.caption(view, regions, steps=5)  # from other threads
+    ```
+
+    Args:
+        model: what answers: all kinds by a RegionCaptioner; without `caption` by a RegionEncoder;
+            `caption` alone by a LlavaCaptioner.
+        limits: see `Limits`.
+    """
+
+    def __init__(
+        self, model: RegionCaptioner | RegionEncoder | LlavaCaptioner, limits: Limits | None = None
+    ) -> None:
+        self.model, self.limits = model, limits or Limits()
+        self.views = ViewsCache(self.limits.cache_mib)
+        self._waiting: deque[Question] = deque()
+        self._changed = threading.Condition()
+        self._worker: threading.Thread | None = None
+        self._closing = False
+        self._pace = 0.05  # seconds that a question takes, as a moving mean
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    @cached_property
+    def blocking(self) -> BlockingEngine:
+        """The same methods as a RegionCaptioner's, which ask this engine and wait."""
+        from regionlm.serve.blocking import BlockingEngine
+
+        return BlockingEngine(self)
+
+    def view(self, data: bytes, name: str = "image") -> ImageView:
+        """The image of a file's bytes; one seen before is neither decoded nor encoded again.
+
+        It takes the time of decoding, so not for the event loop.
+
+        Args:
+            data: of a PNG, JPEG, WebP, TIFF, BMP or GIF file.
+            name: how messages call it.
+
+        Raises:
+            InputError: not an image, damaged, or with more pixels than the limit.
+        """
+        most = self.limits.max_pixels
+        return self.views.view(data, lambda data: ImageView(open_image_bytes(data, name, most)))
+
+    # --- asking
+
+    async def ask(self, question: Question) -> Any:
+        """The answer: what the method named by the question's kind returns.
+
+        Cancelling the call takes the question out of the queue.
+
+        Raises:
+            UserError: something in the question can't be used. QueueFullError, TooLateError,
+            ClosingError: no answer now.
+        """
+        future = self.submit(question)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), question.seconds_left())
+        except asyncio.TimeoutError:
+            raise self._too_late() from None
+        finally:
+            question.leave()
+
+    async def stream(self, question: Question) -> AsyncIterator[Piece | list[Any]]:
+        """The pieces of captions as they are written, and at last the answer, a list.
+
+        Closing the iterator stops the work. Raises as `ask`, at the first step or later.
+        """
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Queue[Piece | None] = asyncio.Queue()
+
+        def say(piece: Piece | None) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, piece)
+
+        question.heard = say
+        future = self.submit(question)
+        future.add_done_callback(lambda _: say(None))
+        try:
+            while piece := await asyncio.wait_for(heard.get(), question.seconds_left()):
+                yield piece
+            yield future.result()
+        except asyncio.TimeoutError:
+            raise self._too_late() from None
+        finally:
+            question.leave()
+
+    def submit(self, question: Question) -> Future[Any]:
+        """Put a question into the queue; the future of its answer.
+
+        Raises:
+            UserError: beyond a limit, or of a kind that the model can't answer. QueueFullError,
+            ClosingError: not accepted.
+        """
+        check_question(question, self.model, self.limits)
+        if question.deadline is None:
+            question.deadline = time.monotonic() + self.limits.timeout
+        with self._changed:
+            if self._closing:
+                raise ClosingError("the service is stopping; ask another one, or try again later")
+            self._check_room(question)
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._run, name="engine", daemon=True)
+                self._worker.start()
+            self._waiting.append(question)
+            self._changed.notify_all()
+        question.future.add_done_callback(lambda _: self._forget(question))
+        return question.future
+
+    def _check_room(self, question: Question) -> None:
+        count = len(self._waiting)
+        held = sum(one.nbytes for one in self._waiting) + question.nbytes
+        if count < self.limits.max_queue and (not count or held <= self.limits.queue_mib * 2**20):
+            return
+        after = max(1, math.ceil(count * self._pace))
+        raise QueueFullError(
+            f"{count} questions wait already; try again in {after} s", retry_after=after
+        )
+
+    def _forget(self, question: Question) -> None:
+        """Take a question that was cancelled out of the queue."""
+        with self._changed:
+            if question in self._waiting:
+                self._waiting.remove(question)
+
+    def _too_late(self) -> TooLateError:
+        return TooLateError(
+            f"no answer within {self.limits.timeout:g} s; ask for less, or try again later"
+        )
+
+    # --- stopping
+
+    @property
+    def is_closing(self) -> bool:
+        """No new questions are taken."""
+        return self._closing
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait, those being worked not counted."""
+        return len(self._waiting)
+
+    def refuse(self) -> None:
+        """Take no new questions; those waiting will be answered."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def close(self, seconds: float | None = None) -> None:
+        """Take no new questions, answer those that wait, and end the thread.
+
+        seconds: wait no longer for that; the thread ends with the process, then.
+        """
+        self.refuse()
+        if self._worker is not None:
+            self._worker.join(seconds)
+
+    # --- the engine's thread
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            begun = time.monotonic()
+            self._work(group)
+            self.views.settle(question.view for question in group)
+            self._pace += 0.1 * ((time.monotonic() - begun) / len(group) - self._pace)
+
+    def _next_group(self) -> list[Question]:
+        """The question that waits longest, and others that can be worked with it; none: the end."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return []
+                group: list[Question] = []
+                key, regions = self._waiting[0].key, 0
+                for one in list(self._waiting):
+                    fits = not group or regions + len(one.regions) <= self.limits.max_regions
+                    if one.key == key and fits and len(group) < self.limits.max_batch:
+                        self._waiting.remove(one)
+                        group.append(one)
+                        regions += len(one.regions)
+                if begun := [one for one in group if self._begins(one)]:
+                    return begun
+
+    def _begins(self, question: Question) -> bool:
+        """Whether somebody still waits for a question that is taken out of the queue."""
+        if not question.future.set_running_or_notify_cancel():
+            return False
+        if question.seconds_left() <= 0:
+            question.future.set_exception(self._too_late())
+            return False
+        return True
+
+    def _work(self, group: list[Question]) -> None:
+        """Answer questions of one key together; where that fails, one by one."""
+        try:
+            answers = answer(self.model, group)
+        except Exception as error:
+            for one in group:
+                if len(group) == 1 or one.has_spoken or one.is_gone:
+                    one.future.set_exception(error)
+                else:
+                    self._work([one])
+            return
+        for question, found in zip(group, answers, strict=True):
+            question.future.set_result(found)

@@ -1,0 +1,80 @@
+"""What a service says in place of an answer. Nothing heavy may be imported here."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """A request that gets no answer; the message is one line that a client may read.
+
+    ``status``: of HTTP; ``type``: OpenAI's word for the kind of error; ``code``: a word for
+    programs.
+
+    Args:
+        message: one line.
+        param: name of the part of the request that is meant, if it is one.
+        retry_after: seconds after which to try again, if that may help.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.param, self.retry_after = param, retry_after
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body of the reply, in OpenAI's form."""
+        return error_body(str(self), self.type, self.param, self.code)
+
+
+class QueueFullError(ServiceError):
+    """As many questions wait as may."""
+
+    status, type, code = 429, "rate_limit_error", "queue_full"
+
+
+class TooLateError(ServiceError):
+    """The time that a request may take is over."""
+
+    status, type, code = 504, "timeout_error", "timeout"
+
+
+class ClosingError(ServiceError):
+    """The service is stopping, and takes no new questions."""
+
+    status, type, code = 503, "server_error", "closing"
+
+
+class MalformedError(ServiceError):
+    """A request that can't be read: not JSON, or not multipart."""
+
+    status, type, code = 400, "invalid_request_error", "malformed"
+
+
+class TooLargeError(ServiceError):
+    """A body beyond the limit."""
+
+    status, type, code = 413, "invalid_request_error", "too_large"
+
+
+class SlowClientError(ServiceError):
+    """A body that takes too long to come."""
+
+    status, type, code = 408, "invalid_request_error", "slow_client"
+
+
+class UnusableError(ServiceError):
+    """Values in a request that can't be used."""
+
+    status, type, code = 422, "invalid_request_error", None
+
+
+def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """``{"error": {"message", "type", "param", "code"}}``, the message in one line."""
+    line = " ".join(message.split())
+    return {"error": {"message": line, "type": kind, "param": param, "code": code}}

@@ -1,0 +1,123 @@
+"""What every request passes first: it is counted, and its body may be neither large nor slow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from regionlm.extras import extra
+from regionlm.serve.errors import ClosingError, ServiceError, SlowClientError, TooLargeError
+
+with extra("serve"):
+    from starlette.responses import JSONResponse
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from regionlm.serve.engine import Engine
+
+ALWAYS_OPEN = ("/health", "/ready", "/metrics")
+"""Paths that are answered while the service is stopping, too."""
+BODY_PAUSE = 15.0
+"""Seconds that the next part of a body may take."""
+
+
+def error_response(error: ServiceError) -> JSONResponse:
+    """The reply to a request that gets no answer."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return JSONResponse(error.to_dict(), error.status, headers)
+
+
+class Running:
+    """How many requests are being answered."""
+
+    count = 0
+
+
+class Gate:
+    """ASGI middleware. The body of a request is refused with 413 where it is too large, and with
+    408 where it doesn't come in time; any new request with 503 while the engine is closing.
+
+    Args:
+        app: what is behind it.
+        engine: whose limits hold.
+        running: counts the requests.
+    """
+
+    def __init__(self, app: ASGIApp, engine: Engine, running: Running) -> None:
+        self._app, self._engine, self._running = app, engine, running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._engine.is_closing and scope["path"] not in ALWAYS_OPEN:
+            closing = ClosingError("the service is stopping; ask another one, or try again later")
+            await error_response(closing)(scope, receive, send)
+            return
+        self._running.count += 1
+        try:
+            await _Guarded(self._app, self._engine, receive, send).run(scope)
+        finally:
+            self._running.count -= 1
+
+
+class _Guarded:
+    """One request and its body."""
+
+    def __init__(self, app: ASGIApp, engine: Engine, receive: Receive, send: Send) -> None:
+        self._app, self._receive, self._send = app, receive, send
+        self._mebibytes = engine.limits.max_body_mib
+        self._most = int(self._mebibytes * 2**20)
+        self._deadline = time.monotonic() + engine.limits.timeout
+        self._size = 0
+        self._is_whole = self._has_begun = False
+        self._refusal: ServiceError | None = None
+
+    async def run(self, scope: Scope) -> None:
+        """Let the app answer, unless the body is refused; then whatever it says is not sent."""
+        stated = dict(scope["headers"]).get(b"content-length", b"0")
+        if stated.isdigit() and int(stated) > self._most:
+            self._refuse(self._too_large())
+        else:
+            try:
+                await self._app(scope, self.receive, self.send)
+            except Exception:
+                if self._refusal is None:
+                    raise
+        if self._refusal is not None and not self._has_begun:
+            await error_response(self._refusal)(scope, self._receive, self._send)
+
+    async def receive(self) -> Message:
+        """The next part of the body, as ASGI has it; a refusal looks as if the client had gone."""
+        if self._is_whole:
+            return await self._receive()
+        if self._refusal is not None:
+            return {"type": "http.disconnect"}
+        left = max(0.0, min(BODY_PAUSE, self._deadline - time.monotonic()))
+        try:
+            message = await asyncio.wait_for(self._receive(), left)
+        except asyncio.TimeoutError:
+            slow = SlowClientError("the body of the request did not come in time; send it faster")
+            return self._refuse(slow)
+        self._size += len(message.get("body", b""))
+        if self._size > self._most:
+            return self._refuse(self._too_large())
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the reply, unless the request is refused."""
+        if self._refusal is None or self._has_begun:
+            self._has_begun = True
+            await self._send(message)
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(
+            f"the body of a request may have at most {self._mebibytes:g} MiB; send less"
+        )
+
+    def _refuse(self, error: ServiceError) -> dict[str, Any]:
+        self._refusal = error
+        return {"type": "http.disconnect"}

@@ -1,0 +1,55 @@
+"""What one request may ask for, and how much may wait. Nothing heavy may be imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from prefix_models.checks import Checked, PositiveCount, Range
+from regionlm.errors import InputError
+
+Mebibytes = Annotated[float, Range(above=0, most=1e6)]
+Seconds = Annotated[float, Range(above=0, most=1e6)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(Checked):
+    """what one request may ask for, and how much may wait.
+
+    Args:
+        max_body_mib: Largest body of a request, MiB (413).
+        max_pixels: Most pixels of an image or mask; known before it is decoded (422).
+        max_regions: Most regions of a request, and of all that are worked together (422).
+        max_texts: Most texts of a request (422).
+        max_text_length: Longest text, in characters (422).
+        max_tokens: Most tokens of a caption (422).
+        max_steps: Most steps of maskinversion (422).
+        max_size: Longest side of the model's input, in pixels (422).
+        max_beams: Largest beam (422).
+        max_queue: Most questions that wait for the model (429).
+        queue_mib: Most memory of images and masks that wait, MiB (429).
+        max_batch: Most questions that are worked together.
+        timeout: Seconds from a request's arrival to its answer (504).
+        cache_mib: Memory for images that were seen before, with what the model has computed of
+            them, MiB.
+
+    Raises:
+        InputError: a limit out of range.
+    """
+
+    error: ClassVar[type[InputError]] = InputError
+
+    max_body_mib: Mebibytes = 32
+    max_pixels: PositiveCount = 32_000_000
+    max_regions: PositiveCount = 64
+    max_texts: PositiveCount = 256
+    max_text_length: PositiveCount = 2000
+    max_tokens: PositiveCount = 256
+    max_steps: PositiveCount = 100
+    max_size: PositiveCount = 1024
+    max_beams: PositiveCount = 16
+    max_queue: PositiveCount = 64
+    queue_mib: Mebibytes = 1024
+    max_batch: PositiveCount = 16
+    timeout: Seconds = 60
+    cache_mib: Mebibytes = 256

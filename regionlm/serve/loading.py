@@ -1,0 +1,30 @@
+"""The model behind a service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regionlm.auto import load_captioner
+from regionlm.encoder import RegionEncoder
+from regionlm.errors import NoCaptionsError
+
+if TYPE_CHECKING:
+    from regionlm.captioner import RegionCaptioner
+    from regionlm.llava_captioner import LlavaCaptioner
+
+
+def load_model(
+    source: str | Path,
+    *,
+    prefix: str | None = None,
+    prompt: str | None = None,
+    device: str = "auto",
+    offline: bool = False,
+) -> RegionCaptioner | RegionEncoder | LlavaCaptioner:
+    """Any model that `regionlm caption`, `match`, `embed` or `explain` takes; arguments and errors
+    as in `regionlm.auto.load_captioner`."""
+    try:
+        return load_captioner(source, prefix=prefix, prompt=prompt, device=device, offline=offline)
+    except NoCaptionsError:
+        return RegionEncoder.from_pretrained(source, device=device, offline=offline)

@@ -1,0 +1,94 @@
+"""Run the service in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from prefix_models.errors import first_line
+from regionlm.errors import InputError
+from regionlm.extras import extra
+from regionlm.serve.settings import Settings
+
+with extra("serve"):
+    import uvicorn
+    from fastapi import FastAPI
+
+if TYPE_CHECKING:
+    from regionlm.serve.engine import Engine
+
+_POLL = 0.05  # seconds between looks at what still runs
+_KEEP_ALIVE = 5  # seconds that an idle connection is kept
+_LAST_WORDS = 5  # seconds for connections to close after everything was answered
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens where the settings say.
+
+    Raises:
+        InputError: the address or the port can't be used.
+    """
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+    except OSError as error:
+        raise InputError(
+            f"--host {settings.host} --port {settings.port}: cannot listen there"
+            f" ({error.strerror or first_line(error)}); take another port"
+        ) from error
+
+
+def run(app: FastAPI, engine: Engine, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Then new requests get 503, those that run are finished, and the process ends. A second signal
+    ends it at once.
+
+    Raises:
+        InputError: the address or the port can't be used.
+    """
+    with listen(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"regionlm: serving {engine.name} on http://{shown}:{port}", flush=True)
+        asyncio.run(_serve(app, engine, listening))
+    engine.close(_LAST_WORDS)
+
+
+async def _serve(app: FastAPI, engine: Engine, listening: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_LAST_WORDS,
+    )
+    server = _Server(config, engine)
+    draining = asyncio.create_task(_stop_when_drained(server, app, engine))
+    await server.serve(sockets=[listening])
+    draining.cancel()
+
+
+class _Server(uvicorn.Server):
+    """A server whose first signal lets what runs be finished."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._engine.is_closing:
+            super().handle_exit(sig, frame)
+        self._engine.refuse()
+
+
+async def _stop_when_drained(server: uvicorn.Server, app: FastAPI, engine: Engine) -> None:
+    while not engine.is_closing:
+        await asyncio.sleep(_POLL)
+    latest = time.monotonic() + engine.limits.timeout
+    while app.state.running.count and time.monotonic() < latest:
+        await asyncio.sleep(_POLL)
+    server.should_exit = True

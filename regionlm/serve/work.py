@@ -1,0 +1,80 @@
+"""Questions of one kind and one set of options, answered together by the Python API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefix_models.generation import Heard
+from regionlm.inputs.views import ImageView
+from regionlm.serve.question import Question
+
+
+class GoneError(Exception):
+    """Nobody waits for any of the answers."""
+
+
+def answer(model: Any, questions: Sequence[Question]) -> list[Any]:
+    """What the method named by their kind returns for each; raises as that does.
+
+    model: a RegionCaptioner, RegionEncoder or LlavaCaptioner. All questions have one `key`.
+    """
+    return _WORK[questions[0].kind](model, questions)
+
+
+def _caption(model: Any, questions: Sequence[Question]) -> list[Any]:
+    options, heard = questions[0].options, _listeners(questions)
+    if not hasattr(model, "caption_batch"):  # a LLaVA
+        return [
+            model.caption(one.view, one.regions, heard=_listeners([one]), **options)
+            for one in questions
+        ]
+    views = [question.view for question in questions]
+    regions = [question.regions for question in questions]
+    found: list[Any] = model.caption_batch(views, regions, heard=heard, **options)
+    return found
+
+
+def _listeners(questions: Sequence[Question]) -> Heard | None:
+    """What tells each question the pieces of its captions, given the regions of all in order."""
+    if not any(question.heard for question in questions):
+        return None
+    rows = [(question, i) for question in questions for i in range(len(question.regions))]
+
+    def heard(row: int, piece: str) -> None:
+        question, index = rows[row]
+        question.say(index, piece)
+        if all(one.is_gone for one in questions):
+            raise GoneError
+
+    return heard
+
+
+def _match(model: Any, questions: Sequence[Question]) -> list[Any]:
+    return [model.match(one.view, one.regions, one.texts, **one.options) for one in questions]
+
+
+def _embed(model: Any, questions: Sequence[Question]) -> list[Any]:
+    return [model.embed(one.view, one.regions, **one.options) for one in questions]
+
+
+def _explain(model: Any, questions: Sequence[Question]) -> list[Any]:
+    return [
+        model.explain(one.view, list(one.regions) or None, texts=one.texts, **one.options)
+        for one in questions
+    ]
+
+
+def _encode(model: Any, questions: Sequence[Question]) -> list[ImageView]:
+    views = [question.view for question in questions]
+    found: list[ImageView] = model.encode_batch(views, **questions[0].options)
+    return found
+
+
+_WORK: dict[str, Callable[[Any, Sequence[Question]], list[Any]]] = {
+    "caption": _caption,
+    "match": _match,
+    "embed": _embed,
+    "explain": _explain,
+    "encode": _encode,
+}
