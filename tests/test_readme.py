@@ -17,7 +17,7 @@ def test_it_takes_three_minutes():
 
 
 def test_readme_has_commands_and_a_snippet():
-    assert len(COMMANDS) == 5 and len(SNIPPETS) == 1
+    assert len(COMMANDS) == 4 and len(SNIPPETS) == 1
 
 
 NAMES = {"sand-labels": ["fox", "fish", "book"], "--box": ["pineapple"], "snow-cheese": ["cheese"]}
