@@ -13,8 +13,10 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
     from regionlm.serve.app import create_app
     from regionlm.serve.engine import Engine
     from regionlm.serve.loading import load_model
+    from regionlm.serve.net.log_lines import open_log
     from regionlm.serve.running import run
 
+    log = open_log(service.log)
     loaded = load_model(
         model.model,
         prefix=service.prefix,
@@ -23,4 +25,5 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
         offline=model.offline,
     )
     engine = Engine(loaded, limits)
-    run(create_app(engine, service), engine, service)
+    run(create_app(engine, service, log=log), engine, service)
+    log.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from typing import TYPE_CHECKING
 
 from prefix_models.errors import UserError
@@ -11,6 +11,9 @@ from regionlm.extras import extra
 from regionlm.serve.errors import ServiceError, error_body
 from regionlm.serve.gate import Gate, Running, error_response
 from regionlm.serve.native import native_router
+from regionlm.serve.net.guards import add_guards
+from regionlm.serve.net.log_lines import LogLines
+from regionlm.serve.net.tokens import read_tokens
 from regionlm.serve.settings import Settings
 
 with extra("serve"):
@@ -23,22 +26,37 @@ with extra("serve"):
 if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
 
-_log = logging.getLogger(__name__)
 
-
-def create_app(engine: Engine, settings: Settings | None = None) -> FastAPI:
+def create_app(
+    engine: Engine, settings: Settings | None = None, *, log: LogLines | None = None
+) -> FastAPI:
     """The service in front of an engine. Whoever made the engine closes it.
 
     Routers get the engine and the settings; in a request they are ``request.app.state.engine`` and
     ``request.app.state.settings``. A route raises `ServiceError` or a `UserError`; all errors are
-    sent in OpenAI's form.
+    sent in OpenAI's form. What no route expected becomes 500 in `regionlm.serve.net.requests`.
+
+    Args:
+        engine: that answers.
+        settings: how the service is reached.
+        log: gets a line for each request.
+
+    Raises:
+        InputError: tokens that can't be read, or no hosts or origins.
     """
+    settings = settings or Settings()
     app = FastAPI(title="regionlm", description="Say what is in a region of an image.")
-    app.state.engine, app.state.settings = engine, settings or Settings()
+    app.state.engine, app.state.settings = engine, settings
     app.state.running = Running()
     app.add_middleware(Gate, engine=engine, running=app.state.running)
     _add_error_handlers(app)
     app.include_router(native_router(engine))
+    add_guards(
+        app,
+        tokens=read_tokens(settings.tokens, os.environ),
+        origins=settings.cors_origins,
+        log=log,
+    )
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -56,7 +74,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     async def user_error(request: Request, error: UserError) -> JSONResponse:
         if isinstance(error, ModelError) and not isinstance(error, NoCaptionsError):
-            return await any_error(request, error)
+            raise error  # a fault of the service, not of the request
         return JSONResponse(error_body(str(error), "invalid_request_error", None, None), 422)
 
     @app.exception_handler(RequestValidationError)
@@ -71,10 +89,6 @@ def _add_error_handlers(app: FastAPI) -> None:
         body = error_body(str(error.detail), "invalid_request_error", None, None)
         return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
-    @app.exception_handler(Exception)
-    async def any_error(request: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, ClientDisconnect):  # nobody reads the reply
-            return JSONResponse({}, 499)
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        message = "the service failed to answer this; its log says why"
-        return JSONResponse(error_body(message, "server_error", None, None), 500)
+    @app.exception_handler(ClientDisconnect)
+    async def client_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return JSONResponse({}, 499)  # nobody reads it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from prefix_models.checks import Checked, Described, Range
@@ -19,6 +19,13 @@ class Settings(Checked):
     Args:
         host: Address to listen on; 0.0.0.0 is every one of this machine.
         port: Port to listen on; 0 takes a free one and says which.
+        tokens: File of bearer tokens, one a line, of which clients need one; also taken from the
+            variable REGIONLM_TOKENS. Without any, everybody may ask.
+        allow_url_hosts: Hosts, or host:port, from which images may be fetched by their addresses;
+            none by default.
+        cors_origins: Origins of web pages that may use the service, such as https://example.org;
+            none by default.
+        log: File for a JSON line for each request; null takes standard error.
 
     Raises:
         InputError: a setting out of range.
@@ -28,3 +35,7 @@ class Settings(Checked):
 
     host: Host = "127.0.0.1"
     port: Port = 8000
+    tokens: str | None = None
+    allow_url_hosts: list[str] = field(default_factory=list)
+    cors_origins: list[str] = field(default_factory=list)
+    log: str | None = None

@@ -1,0 +1,1 @@
+"""What stands between the service and the network: addresses, tokens, log lines."""
