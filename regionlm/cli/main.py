@@ -15,10 +15,12 @@ from prefix_models.errors import DoubtWarning, UserError
 from regionlm.cli.added import added_commands, summaries
 from regionlm.cli.commands import caption, doctor, embed, match
 from regionlm.cli.explain import explain
+from regionlm.cli.mcp import mcp
 from regionlm.cli.models import models
 from regionlm.cli.parser import Command, parse
 from regionlm.cli.printing import whole_output
 from regionlm.cli.serve import serve
+from regionlm.cli.tools import tools
 from regionlm.distributed.rank import end_with_launcher, is_first_process
 from regionlm.errors import InputError
 from regionlm.threads import limit_threads, sleep_while_waiting
@@ -31,6 +33,8 @@ COMMANDS: dict[str, Command] = {
     "serve": serve,
     "models": models,
     "doctor": doctor,
+    "tools": tools,
+    "mcp": mcp,
 }
 """Commands of this package; `regionlm.cli.added` finds those that others add."""
 

@@ -26,6 +26,7 @@ from regionlm.embedders.options import (
 )
 from regionlm.serve.limits import Limits
 from regionlm.serve.settings import Settings
+from regionlm.tools.bounds import Bounds
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,30 @@ class Listing:
     name: list[str] = field(default_factory=list)
     all: bool = False
     json: bool = False
+
+
+@dataclass(frozen=True)
+class ToolListing:
+    """for which model.
+
+    Args:
+        format: `openai` and `anthropic`: what their APIs take as tools. `mcp`: what tools/list
+            answers. `json-schema`: the schemas of the arguments alone.
+    """
+
+    format: Literal["openai", "anthropic", "mcp", "json-schema"] = "openai"
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpServing(Bounds):
+    """what an agent may ask for.
+
+    Args:
+        root: Only folder of which files are read, by paths relative to it; no link and no .. leads
+            out of it.
+    """
+
+    root: str = "."
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from regionlm.errors import InputError
-from regionlm.inputs.images import decode_file
+from regionlm.inputs.images import MAX_PIXELS, decode_file, open_picture_bytes
 from regionlm.inputs.mask_labels import Labelled, describe_values, split_picture
 
 
@@ -40,9 +40,22 @@ def read_regions(path: str | Path, image_size: tuple[int, int]) -> list[Region]:
     labels ascending. Raises InputError: unreadable file (as `inputs.images.open_image`), another
     size than the image, no pixel inside, ambiguous values.
     """
-    picture = decode_file(path, "mask")
-    _check_size(picture.size, image_size, f"mask {path}")
-    return _regions(split_picture(picture, f"mask {path}"), str(path))
+    return _read_picture(decode_file(path, "mask"), str(path), image_size)
+
+
+def regions_of_bytes(
+    data: bytes, name: str, image_size: tuple[int, int], most: int = MAX_PIXELS
+) -> list[Region]:
+    """Read the regions that the bytes of a mask file hold, as `read_regions` does.
+
+    name: how the regions and messages call it. most: pixels that it may have.
+    """
+    return _read_picture(open_picture_bytes(data, f"mask {name}", most), name, image_size)
+
+
+def _read_picture(picture: Image.Image, name: str, image_size: tuple[int, int]) -> list[Region]:
+    _check_size(picture.size, image_size, f"mask {name}")
+    return _regions(split_picture(picture, f"mask {name}"), name)
 
 
 def box_region(box: Sequence[float] | str, image_size: tuple[int, int]) -> Region:

@@ -1,0 +1,31 @@
+"""`regionlm mcp`: the tools for an agent that starts us and talks over stdin and stdout."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
+
+from regionlm.cli.options import McpServing, Model
+
+
+def mcp(model: Model, serving: McpServing) -> None:
+    """Serve the tools for agents over standard input and output, as MCP.
+
+    An agent starts this command by itself, if it is in its configuration: docs/agents.md has it for
+    several. It ends when its input is closed. `regionlm serve` has the same tools at /mcp.
+    """
+    from regionlm.tools import Bounds, Workspace
+
+    options = asdict(serving)
+    root = options.pop("root")
+    workspace = Workspace(root, Bounds(**options))
+    from regionlm.tools.mcp_server import make_server, serve_stdio
+
+    with redirect_stdout(sys.stderr):  # what the client reads on stdout is the protocol alone
+        from regionlm.serve.loading import load_model
+
+        captioner = load_model(model.model, device=model.device, offline=model.offline)
+    import anyio
+
+    anyio.run(serve_stdio, make_server(captioner, workspace))

@@ -1,0 +1,106 @@
+"""The tools as an MCP server, for any transport; and over standard input and output.
+
+The server is the SDK's `Server`, not its `MCPServer`: that one would make schemas of its own, and
+put several lines of pydantic's before an agent where ours has one.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from prefix_models.errors import UserError
+from regionlm.extras import extra
+from regionlm.tools.answers import Answer
+from regionlm.tools.registry import call, schemas
+from regionlm.tools.workspace import Workspace
+
+with extra("mcp"):
+    import anyio
+    from mcp import types
+    from mcp.server import Server, ServerRequestContext
+    from mcp.server.stdio import stdio_server
+
+INSTRUCTIONS = (
+    "Looks at regions of images: boxes [x0, y0, x1, y1] in pixels, masks or polygons. Each answer"
+    " begins with the image's id; give it instead of the image the next time. If you don't know"
+    " where something is, ask find_region or describe_image first."
+)
+
+_log = logging.getLogger(__name__)
+
+
+def make_server(
+    captioner: Any, workspace: Workspace, *, model: Any = None, at_once: int = 1
+) -> Server[Any]:
+    """A server of the tools that a captioner can answer.
+
+    Args:
+        captioner: a RegionCaptioner, RegionEncoder or LlavaCaptioner, or what has their methods.
+        workspace: where pictures come from; all clients of the server share its ids.
+        model: what answers in the end, which decides on the tools; None: the captioner.
+        at_once: how many calls may run at once, in threads; 1 unless the captioner allows more.
+    """
+    limiter = anyio.CapacityLimiter(at_once)
+    listed = types.ListToolsResult(
+        tools=[types.Tool.model_validate(one) for one in schemas("mcp", model or captioner)]
+    )
+
+    async def list_tools(
+        _: ServerRequestContext, __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return listed
+
+    async def call_tool(
+        _: ServerRequestContext, asked: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        work = partial(
+            call, asked.name, asked.arguments or {}, captioner=captioner, workspace=workspace
+        )
+        try:
+            return _result(await anyio.to_thread.run_sync(work, limiter=limiter))
+        except UserError as error:
+            return _refusal(" ".join(str(error).split()))
+        except Exception:
+            _log.exception("tool %s", asked.name)
+            return _refusal(f"{asked.name} failed: a fault of the server, whose log says more")
+
+    return Server(
+        "regionlm",
+        version=_version(),
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+async def serve_stdio(server: Server[Any]) -> None:
+    """Answer one client on standard input and output until it closes them.
+
+    Whatever else is written to standard output meanwhile goes to standard error.
+    """
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def _result(answer: Answer[Any]) -> types.CallToolResult:
+    pictures = [
+        types.ImageContent(type="image", data=base64.b64encode(one).decode(), mime_type="image/png")
+        for one in answer.pictures
+    ]
+    text = types.TextContent(type="text", text=answer.text)
+    return types.CallToolResult(content=[text, *pictures], structured_content=answer.structured)
+
+
+def _refusal(why: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=why)], is_error=True)
+
+
+def _version() -> str:
+    try:
+        return version("regionlm")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return ""

@@ -1,0 +1,84 @@
+"""Regions as an agent gives them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+
+from prefix_models.checks import Checked, Described
+from regionlm.errors import InputError
+from regionlm.tools.workspace import Workspace
+
+if TYPE_CHECKING:
+    from regionlm.inputs.masks import Region
+
+Box = Annotated[
+    tuple[float, float, float, float], Described("[x0, y0, x1, y1] in pixels of the image")
+]
+PictureName = Annotated[
+    str, Described("a path, a data: URI or the id of an earlier picture", fits=len)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRegion(Checked):
+    """A region of an image: exactly one of box, mask, polygon and rle.
+
+    Args:
+        box: [x0, y0, x1, y1] in pixels of the image; x1 and y1 are exclusive, so that
+            [0, 0, width, height] is the whole image.
+        mask: A mask file of the image's size, white inside: its path, a data: URI, or the id of a
+            mask that find_region found.
+        polygon: [[x0, y0, x1, y1, x2, y2, ...], ...] in pixels of the image.
+        rle: COCO run-length code, {"size": [height, width], "counts": ...}.
+        id: What to call it in the answer.
+    """
+
+    error: ClassVar[type[InputError]] = InputError
+
+    box: Box | None = None
+    mask: PictureName | None = None
+    polygon: list[list[float]] | None = None
+    rle: dict | None = None
+    id: str | None = None
+
+
+def read_regions(given: list[GivenRegion], size: tuple[int, int], space: Workspace) -> list[Region]:
+    """The regions of an image of `size` (W, H).
+
+    Raises InputError: none, too many, or one that can't be used for this image.
+    """
+    if not given:
+        raise InputError('regions: expected at least one, such as {"box": [x0, y0, x1, y1]}')
+    space.bounds.check_count("regions", len(given))
+    found = [one for i, each in enumerate(given) for one in _read(each, i, size, space)]
+    space.bounds.check_count("regions", len(found))
+    return found
+
+
+def box_around(mask: np.ndarray) -> list[int]:
+    """[x0, y0, x1, y1] of a mask, bool [H, W], not empty; x1 and y1 exclusive."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
+def _read(
+    given: GivenRegion, position: int, size: tuple[int, int], space: Workspace
+) -> list[Region]:
+    from regionlm.inputs.regions import check_region, read_region
+
+    written: dict[str, Any] = {name: one for name, one in asdict(given).items() if one is not None}
+    if "box" in written:
+        written["box"] = list(written["box"])
+    check_region(written)
+    if given.mask is None:
+        return read_region(written, position, Path(), size)
+    found = space.masks(given.mask, size)
+    if given.id is None:
+        return found
+    parts = [one.name.rpartition("#") for one in found]
+    labels = [f"#{label}" if mark and len(found) > 1 else "" for _, mark, label in parts]
+    return [replace(one, name=given.id + label) for one, label in zip(found, labels, strict=True)]

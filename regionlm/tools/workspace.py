@@ -1,0 +1,141 @@
+"""The pictures of a conversation: read from where an agent may read, and remembered by id."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from regionlm.errors import InputError
+from regionlm.tools.bounds import Bounds
+from regionlm.tools.sources import read_source
+
+if TYPE_CHECKING:
+    from regionlm.inputs.masks import Region
+    from regionlm.inputs.views import ImageView
+
+Kept = TypeVar("Kept")
+_MIB = 2**20
+
+
+class Remembered(Generic[Kept]):
+    """A few things by id; what was not asked for longest is forgotten first. Threads may share it.
+
+    Args:
+        most: how many.
+        most_bytes: of all together; the newest is kept, whatever its size.
+        size: bytes of one; they may change.
+    """
+
+    def __init__(self, most: int, most_bytes: int, size: Callable[[Kept], int]) -> None:
+        self._most, self._most_bytes, self._size = most, most_bytes, size
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, name: str) -> Kept | None:
+        """What has this id, if it is still remembered."""
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            return self._kept.get(name)
+
+    def keep(self, name: str, value: Kept) -> Kept:
+        """Remember a value; returns the one that has this id already, if any."""
+        with self._lock:
+            found = self._kept.setdefault(name, value)
+            self._kept.move_to_end(name)
+            held = sum(map(self._size, self._kept.values()))
+            while len(self._kept) > 1 and (len(self._kept) > self._most or held > self._most_bytes):
+                held -= self._size(self._kept.popitem(last=False)[1])
+            return found
+
+
+class Workspace:
+    """Where tools get their pictures from.
+
+    Args:
+        root: the only folder of which files are read; None: no file is, only data: URIs and ids.
+        bounds: how much one call may ask for.
+        open_view: makes a view of a file's bytes, given how messages call it; by default, a new
+            one.
+
+    Raises:
+        InputError: `root` is no folder.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        bounds: Bounds | None = None,
+        open_view: Callable[[bytes, str], ImageView] | None = None,
+    ) -> None:
+        if root is not None and not Path(root).is_dir():
+            raise InputError(f"root: expected a folder, found {str(root)!r}")
+        self.root = None if root is None else Path(root)
+        self.bounds = bounds or Bounds()
+        self._open_view = open_view or self._new_view
+        most, size = self.bounds.kept, self.bounds.kept_mib * _MIB
+        self._views: Remembered[ImageView] = Remembered(most, size, lambda view: view.nbytes)
+        self._masks: Remembered[np.ndarray] = Remembered(most, size, lambda mask: mask.nbytes)
+
+    def image(self, given: str) -> tuple[str, ImageView]:
+        """An image and its id.
+
+        given: a path in `root`, a data: URI, or the id of an image asked about before.
+
+        Raises InputError where it can't be read, or is none of these.
+        """
+        earlier = self._views.get(given)
+        if earlier is not None:
+            return given, earlier
+        name, data = self._read(given)
+        view = self._open_view(data, f"image {name}")
+        key = _id("image", np.asarray(view.image))
+        return key, self._views.keep(key, view)
+
+    def masks(self, given: str, size: tuple[int, int]) -> list[Region]:
+        """The regions of a mask; several where it is a label map.
+
+        given: as for `image`, or the id of a mask that was found. size: (W, H) of its image.
+
+        Raises InputError where it can't be read, or does not fit the image.
+        """
+        from regionlm.inputs.masks import Region, as_regions, regions_of_bytes
+
+        earlier = self._masks.get(given)
+        if earlier is not None:
+            return as_regions([Region(given, earlier)], size)
+        name, data = self._read(given)
+        return regions_of_bytes(data, name, size, self.bounds.pixels)
+
+    def keep_mask(self, mask: np.ndarray) -> str:
+        """Remember a mask, bool [H, W]; returns its id."""
+        key = _id("mask", mask)
+        self._masks.keep(key, mask)
+        return key
+
+    def _read(self, given: str) -> tuple[str, bytes]:
+        """What a picture is called, and its file's bytes."""
+        data = read_source(given, self.root, self.bounds.file_mib)
+        return "data: URI" if given[:5].lower() == "data:" else given, data
+
+    def _new_view(self, data: bytes, name: str) -> ImageView:
+        from regionlm.inputs.images import open_image_bytes
+        from regionlm.inputs.views import ImageView
+
+        return ImageView(open_image_bytes(data, name, self.bounds.pixels))
+
+
+def _id(kind: str, pixels: np.ndarray) -> str:
+    """The same for the same pixels, and not to be guessed without them."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return f"{kind}-{digest.hexdigest()[:16]}"

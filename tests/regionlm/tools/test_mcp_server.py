@@ -1,0 +1,162 @@
+"""The tools over MCP, in this process and as a process of their own."""
+
+import base64
+import json
+import logging
+import subprocess
+import sys
+import threading
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters, stdio_client
+
+from regionlm import RegionEncoder
+from regionlm.tools import schemas
+from regionlm.tools.mcp_server import make_server
+from tests.documents import ROOT
+from tests.regionlm.tools.agent import look_for_the_fox, refused
+
+
+def talk(server, script, **options):
+    async def run():
+        async with Client(server, **options) as client:
+            return await script(client)
+
+    return anyio.run(run)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_an_agent_in_this_process(mini, workspace, mode):
+    server = make_server(mini, workspace)
+    talk(server, lambda client: look_for_the_fox(client, "sand.png"), mode=mode)
+
+
+def test_an_image_as_a_data_uri(mini, workspace, root):
+    uri = "data:image/png;base64," + base64.b64encode((root / "sand.png").read_bytes()).decode()
+    talk(make_server(mini, workspace), lambda client: look_for_the_fox(client, uri))
+
+
+def test_what_is_listed_is_what_regionlm_tools_prints(mini, workspace):
+    async def script(client):
+        return (await client.list_tools()).tools
+
+    listed = talk(make_server(mini, workspace), script)
+    written = [json.loads(one.model_dump_json(by_alias=True, exclude_none=True)) for one in listed]
+    assert written == schemas("mcp")
+
+
+def test_only_what_the_model_can_do_is_listed(workspace):
+    async def script(client):
+        return [tool.name for tool in (await client.list_tools()).tools]
+
+    encoder = RegionEncoder.from_pretrained("mini-siglip", device="cpu")
+    names = ["match_region", "find_region", "show_region"]
+    assert talk(make_server(encoder, workspace), script) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("caption", {}, "caption: no such tool"),
+        ("show_region", {}, "image: show_region needs it"),
+        ("show_region", {"image": 3}, "image: expected a path"),
+        ("show_region", {"image": "../secret.png"}, "'../secret.png' is not a path in the folder"),
+        ("show_region", {"image": "/etc/passwd"}, "'/etc/passwd' is not a path in the folder"),
+        ("show_region", {"image": "sand.png\0"}, r"'sand.png\x00' is not a path in the folder"),
+        ("show_region", {"image": "out.png"}, "'out.png' is not a path in the folder"),
+        ("show_region", {"image": "out/secret.png"}, "'out/secret.png' is not a path"),
+        ("show_region", {"image": "http://localhost/a.png"}, "'http://localhost/a.png' is an addr"),
+        ("find_region", {"image": "sand.png", "text": "a zzyzx qqfox"}, ""),
+    ],
+)
+def test_mistakes_reach_the_agent_in_one_line(mini, workspace, root, name, arguments, message):
+    (root.parent / "secret.png").write_bytes((root / "sand.png").read_bytes())
+    (root / "out.png").symlink_to(root.parent / "secret.png")
+    (root / "out").symlink_to(root.parent)
+    said = talk(make_server(mini, workspace), lambda client: refused(client, name, arguments))
+    assert said.startswith(message) and str(root.parent) not in said
+
+
+def test_a_fault_of_ours_is_logged_and_not_shown(mini, workspace, caplog):
+    class Broken:
+        def explain(self, *_, **__):
+            raise RuntimeError("secret inside")
+
+    arguments = {"image": "sand.png", "text": "a fox"}
+    with caplog.at_level(logging.ERROR):
+        said = talk(
+            make_server(Broken(), workspace),
+            lambda client: refused(client, "find_region", arguments),
+        )
+    assert said == "find_region failed: a fault of the server, whose log says more"
+    assert "secret inside" in caplog.text
+
+
+def test_a_call_that_takes_long_holds_up_nothing_else(workspace):
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def explain(self, *_, **__):
+            begun.set()
+            assert go_on.wait(60)
+            raise ValueError("enough")
+
+    async def script(client):
+        arguments = {"image": "sand.png", "text": "a fox"}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refused, client, "find_region", arguments)
+            await anyio.to_thread.run_sync(begun.wait, 60)
+            assert len((await client.list_tools()).tools) == 2  # answered while it runs
+            go_on.set()
+
+    talk(make_server(Slow(), workspace), script)
+
+
+def test_an_agent_that_starts_us(root, tmp_path):
+    log = tmp_path / "stderr"
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "regionlm", "mcp", "--root", str(root), "--device", "cpu", "--regions", "3"],
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=str(tmp_path),
+    )
+
+    async def script(client):
+        await look_for_the_fox(client, "sand.png")
+        await look_for_the_fox(client, str(root / "sand.png"))
+        boxes = {"regions": [{"box": [0, 0, 9, 9]}] * 4}
+        said = await refused(client, "caption_regions", {"image": "sand.png", **boxes})
+        assert said.startswith("regions: expected at most 3, found 4")
+        large = "data:image/bmp;base64," + base64.b64encode(b"x" * 9_000_000).decode()
+        said = await refused(client, "show_region", {"image": large})
+        assert said.startswith("image data: URI can't be read as an image")
+
+    with log.open("w") as errors:
+        talk(stdio_client(parameters, errlog=errors), script)
+    assert log.read_text() == ""
+
+
+def test_nothing_but_the_protocol_is_on_stdout(root):
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
+    hello["clientInfo"] = {"name": "test", "version": "1"}
+    call = {"name": "find_region", "arguments": {"image": "sand.png", "text": "a fox"}}
+    messages = [
+        {"id": 1, "method": "initialize", "params": hello},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list"},
+        {"id": 3, "method": "tools/call", "params": call},
+    ]
+    command = [sys.executable, "-m", "regionlm", "mcp", "--root", str(root), "--device", "cpu"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    for message in messages:
+        process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    process.stdin.flush()
+    answers = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.stdin.close()
+    assert process.stdout.read() == ""
+    assert process.wait(60) == 0
+    assert {one["id"] for one in answers} == {1, 2, 3}
+    assert all("result" in one for one in answers)

@@ -1,0 +1,150 @@
+"""No path leads an agent out of its folder, and what it gives wrongly is said in one line."""
+
+import base64
+import os
+
+import pytest
+
+from regionlm.errors import InputError
+from regionlm.tools.sources import read_source
+
+
+@pytest.fixture
+def folder(tmp_path):
+    inside = tmp_path / "root"
+    (inside / "sub").mkdir(parents=True)
+    (inside / "a.png").write_bytes(b"inside")
+    (inside / "sub" / "b.png").write_bytes(b"below")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "root-too").mkdir()
+    (tmp_path / "root-too" / "c.png").write_bytes(b"secret")
+    (inside / "link.png").symlink_to(tmp_path / "secret.png")
+    (inside / "linked").symlink_to(tmp_path)
+    (inside / "inner.png").symlink_to(inside / "a.png")
+    (inside / "loop").symlink_to(inside / "loop")
+    return inside
+
+
+def read(given, root, most_mib=1):
+    return read_source(given, root, most_mib)
+
+
+@pytest.mark.parametrize(
+    ("given", "data"),
+    [
+        ("a.png", b"inside"),
+        ("./a.png", b"inside"),
+        ("sub/b.png", b"below"),
+        ("sub//b.png", b"below"),
+    ],
+)
+def test_files_in_the_folder(folder, given, data):
+    assert read(given, folder) == data
+    assert read(str(folder / given), folder) == data
+
+
+def test_the_folder_may_be_a_link_itself(folder, tmp_path):
+    (tmp_path / "alias").symlink_to(folder)
+    assert read("a.png", tmp_path / "alias") == b"inside"
+    assert read(str(tmp_path / "alias" / "a.png"), tmp_path / "alias") == b"inside"
+    assert read(str(folder / "a.png"), tmp_path / "alias") == b"inside"
+
+
+def test_the_folder_may_be_relative(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    from pathlib import Path
+
+    assert read("a.png", Path(".")) == b"inside"
+    assert read(str(folder / "a.png"), Path(".")) == b"inside"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "../secret.png",
+        "sub/../../secret.png",
+        "sub/../a.png",
+        "..",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "{parent}/secret.png",
+        "{parent}/root-too/c.png",
+        "{parent}/root/../secret.png",
+        "link.png",
+        "linked/secret.png",
+        "linked/root/a.png",
+        "inner.png",
+        "loop",
+        "loop/a.png",
+        "a.png\0",
+        "\0/etc/passwd",
+        "nowhere/../../secret.png",
+    ],
+)
+def test_nothing_else_is_read(folder, given):
+    with pytest.raises(InputError, match="is not a path in the folder that may be read") as caught:
+        read(given.format(parent=folder.parent), folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(folder):
+    said = set()
+    for name in ("secret.png", "no-such.png"):
+        with pytest.raises(InputError) as caught:
+            read(f"../{name}", folder)
+        said.add(str(caught.value).replace(name, "X"))
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("no.png", "no such file, and no earlier image has this id"),
+        ("image-0123", "no such file, and no earlier image has this id"),
+        ("sub", "is not a file"),
+        ("", "is not a file"),
+        ("a.png/x", "cannot be read"),
+        ("x" * 300, "cannot be read"),
+        ("QUJD" * 2000, "put data:image/png;base64, before it"),
+        ("https://example.org/a.png", "is an address, and none is fetched"),
+        ("file:///etc/passwd", "is an address"),
+        ("data:image/png;base64", "expected data:image/png;base64, and then"),
+        ("data:image/png;base64,A", "the base64 is damaged or incomplete"),
+        ("data:image/png;base64,A*==", "the base64 is damaged or incomplete"),
+        ("data:image/png;base64,", "data: URI is empty"),
+    ],
+)
+def test_what_can_not_be_read(folder, given, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read(given, folder)
+    assert len(str(caught.value)) < 300 + len(given[:300]) and "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(InputError, match="is not a file"):
+        read("pipe", folder)
+
+
+def test_without_a_folder_no_file_is_read(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for given in ("a.png", str(folder / "a.png")):
+        with pytest.raises(InputError, match="files are not read here"):
+            read(given, None)
+
+
+def test_data_uris():
+    body = base64.b64encode(b"hello").decode()
+    assert read(f"data:image/png;base64,{body}", None) == b"hello"
+    assert read(f"DATA:;base64,{body[:3]}\n{body[3:]}", None) == b"hello"
+    assert read("data:,hel%6Co", None) == b"hello"
+
+
+def test_sizes(folder):
+    (folder / "large.png").write_bytes(b"x" * (2**20 + 1))
+    (folder / "fits.png").write_bytes(b"x" * 2**20)
+    assert len(read("fits.png", folder)) == 2**20
+    large = "data:;base64," + base64.b64encode(b"x" * (2**20 + 1)).decode()
+    for given in ("large.png", large, "data:;base64," + "A" * 2**22):
+        with pytest.raises(InputError, match="too large: expected at most 1 MiB"):
+            read(given, folder)
