@@ -51,7 +51,7 @@ def links(text: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """Names of a page's headings that GitHub and MkDocs agree on: MkDocs keeps one dash of several."""
+    """Names of a page's headings on which GitHub and MkDocs agree: of dashes MkDocs keeps one."""
     headings = re.findall(r"^#+ +(.*?) *$", _FENCE.sub("", text), re.M)
     names = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
     return {name for name in names if "--" not in name}
