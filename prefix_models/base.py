@@ -108,7 +108,7 @@ class PrefixModel(PrefixGenerator, ABC):
         context = self.context(embeddings)
         if len(texts) != len(context):
             raise PrefixModelError(
-                f"expected one text for each of {len(context)} embeddings, got {len(texts)} texts"
+                f"expected one text for each of {len(context)} embeddings, found {len(texts)} texts"
             )
         return self._loss_after(list(context), texts)
 
@@ -139,17 +139,17 @@ class PrefixModel(PrefixGenerator, ABC):
     def _token_rows(self, texts: Sequence[str], rooms: Sequence[int]) -> list[list[int]]:
         """Token ids of each text with its end token; each must fit into its room."""
         if isinstance(texts, str):
-            raise PrefixModelError("expected a list of texts, one for each embedding, got one text")
+            raise PrefixModelError("expected a list of texts, one for each embedding, found a text")
         if not len(texts):
-            raise PrefixModelError("expected at least one text, got none")
+            raise PrefixModelError("expected at least one text, found none")
         end = [self.stop_id] if self._stop == "eos" else []
         tokenized = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         rows: list[list[int]] = [ids + end for ids in tokenized]
         for text, ids, room in zip(texts, rows, rooms, strict=True):
             if not len(end) < len(ids) <= room:
                 raise PrefixModelError(
-                    f"a text must have 1 to {room - len(end)} tokens, got {len(ids) - len(end)} in "
-                    f"{text[:60]!r}"
+                    f"expected a text of 1 to {room - len(end)} tokens, found {len(ids) - len(end)}"
+                    f" in {text[:60]!r}"
                 )
         return rows
 
@@ -163,7 +163,7 @@ class PrefixModel(PrefixGenerator, ABC):
         ):
             raise PrefixModelError(
                 f"expected a float tensor of embeddings [M, {wanted}]"
-                f"{f' of {encoder}' if encoder else ''}, got {_describe(embeddings)}"
+                f"{f' of {encoder}' if encoder else ''}, found {_describe(embeddings)}"
             )
         bad = (~embeddings.isfinite().all(1)).nonzero()[:, 0].tolist()
         if bad:

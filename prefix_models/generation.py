@@ -144,7 +144,7 @@ class PrefixGenerator(nn.Module):
         checked = DecodeOptions.from_dict({"decoding": "beam", **options})
         if checked.decoding != "beam":
             raise PrefixModelError(
-                f"beams() always keeps a beam: leave decoding out, got {checked.decoding!r}"
+                f"beams() always keeps a beam: leave decoding out, found {checked.decoding!r}"
             )
         return self._beams(self.context(embeddings), checked)
 
@@ -169,7 +169,7 @@ class PrefixGenerator(nn.Module):
         if options.decoding == "beam":
             raise _known_at_the_end()
         if len(context) != 1:
-            raise PrefixModelError(f"stream takes one embedding, got {len(context)}")
+            raise PrefixModelError(f"stream takes one embedding, found {len(context)}")
         steps = decode_rows(self.lm, self._request(context, options, mask))
         tokens = (token.id for step in steps for token in step)
         return text_pieces(tokens, lambda ids: self._text(ids, options))
@@ -258,6 +258,7 @@ def _stop_id(tokenizer: Any, stop: Stop) -> int:
     ids = tokenizer(".", add_special_tokens=False)["input_ids"]
     if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
         raise PrefixModelError(
-            f"stop='period' needs a tokenizer in which '.' is one token, got {ids}; use stop='eos'"
+            f"stop='period' needs a tokenizer in which '.' is one token, found {ids}; use"
+            " stop='eos'"
         )
     return int(ids[0])

@@ -41,7 +41,7 @@ class LlavaReader(PrefixGenerator):
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         if kind != "llava":
             raise PrefixModelError(
-                f"expected a LlavaForConditionalGeneration (model_type llava), got {kind}"
+                f"expected a LlavaForConditionalGeneration (model_type llava), found {kind}"
             )
         super().__init__(model, processor.tokenizer, "eos")
         self.processor = processor
@@ -147,17 +147,17 @@ class LlavaReader(PrefixGenerator):
     def _around_image(self, prompt: str) -> tuple[list[int], list[int]]:
         """Token ids before and after the image."""
         if not isinstance(prompt, str) or not prompt.strip():
-            raise PrefixModelError(f"prompt must be a text that is not blank, got {prompt!r}")
+            raise PrefixModelError(f"prompt: expected a text that is not blank, found {prompt!r}")
         if self.processor.image_token in prompt:
             raise PrefixModelError(
-                f"prompt must be words only, got {prompt!r}: {self.processor.image_token} is added "
-                "in front"
+                f"prompt: expected words only, found {prompt!r}: {self.processor.image_token} is"
+                " added in front"
             )
         text = llava_prompt(self.processor, prompt)
         ids: list[int] = self.tokenizer(text)["input_ids"]
         if ids.count(self._image_id) != 1:
             raise PrefixModelError(
-                f"the chat template must contain the image once, got it "
+                f"the chat template: expected the image once in it, found it "
                 f"{ids.count(self._image_id)} times: {text!r}"
             )
         place = ids.index(self._image_id)
@@ -219,7 +219,8 @@ def _of_rows(options: DecodeOptions, rows: Sequence[int], count: int) -> DecodeO
         return options
     if len(options.seed) != count:
         raise PrefixModelError(
-            f"seed must be one integer or one for each region: got {len(options.seed)} for {count}"
+            f"seed: expected one integer or one for each region, found {len(options.seed)} for"
+            f" {count}"
         )
     return replace(options, seed=[options.seed[row] for row in rows])
 

@@ -38,4 +38,4 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def _unknown(device: object) -> ModelError:
-    return ModelError(f"device must be auto, cpu, cuda, cuda:N or mps, got {str(device)!r}")
+    return ModelError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {str(device)!r}")

@@ -21,6 +21,7 @@ from regionlm.embedders.options import ROLLOUT, EmbedderOptions, finding_options
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.masks import as_regions
 from regionlm.inputs.placement import place
+from regionlm.inputs.texts import refuse_empty
 from regionlm.inputs.views import ImageLike, ImageView, as_view
 from regionlm.relevance.explanation import Explanation
 from regionlm.relevance.resize import GridToMask
@@ -157,7 +158,8 @@ class RegionEncoder:
     ) -> list[RegionMatch]:
         """Compare each region with texts; other arguments as in `embed`.
 
-        Raises as there, and InputError for a text with words that the model does not know.
+        Raises as there, and InputError for an empty text, or one with words that the model does not
+        know.
         """
         texts = texts if isinstance(texts, str) else list(texts)  # a generator is read once
         view = as_view(image)
@@ -206,12 +208,11 @@ class RegionEncoder:
         chosen = self._embedder(embedder, options)
         if not isinstance(chosen, MaskInversion):
             raise InputError(
-                f"embedder: expected maskinversion, which has relevance maps, got {embedder}"
+                f"embedder: expected maskinversion, which has relevance maps, found {embedder}"
             )
         if not texts and masks is None:
-            raise InputError("explain: expected texts, masks or both, got neither")
-        if not isinstance(texts, str) and any(not str(text).strip() for text in texts):
-            raise InputError("texts: expected words, found an empty text")
+            raise InputError("explain: expected texts, masks or both, found neither")
+        refuse_empty(texts)
         finding = finding_options(options)
         if masks is None and finding:
             raise InputError(f"{finding[0]}: is for regions; give masks, or leave it out")
@@ -249,7 +250,8 @@ class RegionEncoder:
         """Names and embeddings of the regions of each image."""
         if len(images) != len(masks_per_image):
             raise InputError(
-                f"expected masks for each of {len(images)} images, got {len(masks_per_image)} sets"
+                f"expected masks for each of {len(images)} images, found {len(masks_per_image)}"
+                " sets"
             )
         chosen = self._embedder(embedder, options)
         views = [as_view(image) for image in images]
@@ -261,6 +263,7 @@ class RegionEncoder:
         return names, chosen.localize_batch(views, stacks)
 
     def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        refuse_empty(texts)
         embeddings = self.backbone.embed_texts(texts)
         refuse_unknown(self.backbone.tokenizer, texts, self.name)
         return embeddings

@@ -196,7 +196,7 @@ class LlavaCaptioner:
         DecodeOptions.from_dict(decoding)
         shown = self.look(image, mask, embedder=embedder, **inversion)
         if len(shown.names) != 1:
-            raise InputError(f"stream: expected one region, got {len(shown.names)}")
+            raise InputError(f"stream: expected one region, found {len(shown.names)}")
         kept = shown.weights[0] > 0
         return self.reader.stream_answer(
             self.prompt if prompt is None else prompt,
@@ -257,17 +257,17 @@ class LlavaCaptioner:
         chosen = as_embedder(embedder, self.backbone, **options)
         if not isinstance(chosen, MaskInversion):
             raise InputError(
-                f"embedder: {self.name} reads relevance maps, which only maskinversion has, got"
+                f"embedder: {self.name} reads relevance maps, which only maskinversion has, found"
                 f" {type(chosen).__name__}; leave it out"
             )
         if chosen.size != self.backbone.default_size:
             raise InputError(
-                f"size: {self.name} sees {self.backbone.default_size[0]} pixels a side, got"
+                f"size: {self.name} sees {self.backbone.default_size[0]} pixels a side, found"
                 f" {chosen.size[0]} x {chosen.size[1]}; leave the size out"
             )
         if chosen.resize != "squash":
             raise InputError(
-                f"resize: {self.name} has a processor that resizes images, got {chosen.resize};"
+                f"resize: {self.name} has a processor that resizes images, found {chosen.resize};"
                 " leave it out"
             )
         return chosen

@@ -65,6 +65,6 @@ def check_prefix_name(name: object) -> str:
     """Return the name of a prefix, which names a file; PrefixModelError if it is not valid."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise PrefixModelError(
-            f"a prefix name consists of letters, digits, '-' and '_', got {name!r}"
+            f"prefix: expected a name of letters, digits, '-' and '_', found {name!r}"
         )
     return name

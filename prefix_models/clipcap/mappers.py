@@ -170,7 +170,7 @@ def _refuse(config: ClipCapConfig, *names: str) -> None:
     for name in names:
         if getattr(config, name) is not None:
             raise PrefixModelError(
-                f"{name} is not a setting of the {config.mapper!r} mapper, got "
+                f"{name} is not a setting of the {config.mapper!r} mapper, found "
                 f"{getattr(config, name)}; leave it out or choose another mapper"
             )
 

@@ -68,7 +68,7 @@ def beam_search(lm: Any, request: DecodeRequest) -> list[list[Hypothesis]]:
     vocabulary = state.logits.shape[-1]
     if beam_size > vocabulary:
         raise PrefixModelError(
-            f"beam_size must be at most the vocabulary's {vocabulary} tokens, got {beam_size}"
+            f"beam_size: expected at most the vocabulary's {vocabulary} tokens, found {beam_size}"
         )
     beams = _first(state.logits, request)
     state.reorder(beams.rows.repeat_interleave(beam_size))

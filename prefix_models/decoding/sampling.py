@@ -99,7 +99,7 @@ def _uniforms(seed: int | Sequence[int] | None, rows: int, steps: int) -> Tensor
         seeds = list(seed)
     if len(seeds) != rows:
         raise PrefixModelError(
-            f"seed must be one integer or one for each embedding: got {len(seeds)} for {rows}"
+            f"seed: expected one integer or one for each embedding, found {len(seeds)} for {rows}"
         )
     draws = [
         torch.rand(steps, generator=torch.Generator().manual_seed(one), dtype=torch.float64)

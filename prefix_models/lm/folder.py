@@ -82,7 +82,7 @@ def reference_of(lm: Any) -> dict[str, Any]:
     if not _HUB_ID.fullmatch(source):
         raise PrefixModelError(
             "language_model='reference' needs a language model that from_pretrained loaded from a "
-            f"hub id or an existing folder, got one from {source!r}; use 'store'"
+            f"hub id or an existing folder, found one from {source!r}; use 'store'"
         )
     return {"source": source, "revision": revision_of(source)}
 

@@ -24,7 +24,7 @@ def base_of(lm: nn.Module) -> Any:
     for part in lm.modules():
         if isinstance(part, PreTrainedModel):
             return part
-    raise PrefixModelError(f"expected a language model of transformers, got {type(lm).__name__}")
+    raise PrefixModelError(f"expected a language model of transformers, found {type(lm).__name__}")
 
 
 def outline_of(lm: nn.Module) -> Any:

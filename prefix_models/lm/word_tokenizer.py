@@ -27,7 +27,7 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
             raise PrefixModelError(f"{word!r} is not one lower-case word; give its parts")
         vocabulary.setdefault(word, len(vocabulary))
     if len(vocabulary) == 3:
-        raise PrefixModelError("a word tokenizer needs at least one word, got none")
+        raise PrefixModelError("a word tokenizer needs at least one word, found none")
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = splitter

@@ -54,16 +54,16 @@ class ProjectorConfig(Checked):
         check_choice("projector", self.projector, PROJECTORS, PrefixModelError)
         if [place.region for place in find_placeholders(self.prompt)] != [0]:
             raise PrefixModelError(
-                f"prompt must contain <region> once and no other placeholder, got {self.prompt!r}; "
+                f"prompt: expected <region> once and no other placeholder, found {self.prompt!r}; "
                 "prompts about several regions go to ProjectorModel.answer"
             )
         if self.template and self.template.count(PROMPT_SLOT) != 1:
             raise PrefixModelError(
-                f"template must contain {PROMPT_SLOT} once, got {self.template!r}"
+                f"template: expected {PROMPT_SLOT} once, found {self.template!r}"
             )
         if find_placeholders(self.template):
             raise PrefixModelError(
-                "template must not contain placeholders of regions or images, got "
+                "template: expected no placeholders of regions or images, found "
                 f"{self.template!r}; they belong in the prompt"
             )
 

@@ -53,7 +53,7 @@ def write_projector(
     """Write a model to `folder`, completely or not at all; see ProjectorModel.save_pretrained."""
     if storage not in (None, *get_args(Storage)):
         raise PrefixModelError(
-            f"language_model must be one of {list(get_args(Storage))}, got {storage!r}"
+            f"language_model: expected one of {list(get_args(Storage))}, found {storage!r}"
         )
     by_name = storage == "reference" or (storage is None and parts.reference is not None)
     reference = (parts.reference or reference_of(parts.lm)) if by_name else None

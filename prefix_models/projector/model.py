@@ -165,7 +165,7 @@ class ProjectorModel(PrefixModel):
         contexts = self._contexts(prompts, regions, images)
         if len(answers) != len(contexts):
             raise PrefixModelError(
-                f"expected one answer for each of {len(contexts)} prompts, got {len(answers)}"
+                f"expected one answer for each of {len(contexts)} prompts, found {len(answers)}"
             )
         return self._loss_after(contexts, answers)
 
@@ -182,7 +182,7 @@ class ProjectorModel(PrefixModel):
             images_given = "" if images is None else f" and embeddings of {len(images)} images"
             raise PrefixModelError(
                 f"expected regions{' and an image' if images_given else ''} for each of {rows} "
-                f"prompts, got regions for {len(regions)}{images_given}"
+                f"prompts, found regions for {len(regions)}{images_given}"
             )
         split = [self._parts(prompt) for prompt in prompts]
         given = [*regions] if images is None else [*regions, images]

@@ -73,7 +73,7 @@ class PromptTokenizer:
                 contains the marker.
         """
         if not isinstance(prompt, str):
-            raise PrefixModelError(f"a prompt must be a text, got {type(prompt).__name__}")
+            raise PrefixModelError(f"prompt: expected a text, found {type(prompt).__name__}")
         places = iter(find_placeholders(prompt))
         if _MARKER in prompt:
             raise PrefixModelError(f"a prompt can't contain {_MARKER}: it has a meaning here")

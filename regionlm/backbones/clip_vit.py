@@ -103,7 +103,7 @@ class ClipViT(VisionBackbone):
             ModelError: there is no tokenizer, or it is another model's.
         """
         if isinstance(texts, str) or not all(isinstance(t, str) for t in texts) or not texts:
-            raise InputError(f"texts: expected a non-empty list of strings, got {texts!r}")
+            raise InputError(f"texts: expected a non-empty list of strings, found {texts!r}")
         if self.tokenizer is None:
             raise ModelError(
                 f"{self.name}: has no tokenizer; pass tokenizer= to ClipViT to embed texts"

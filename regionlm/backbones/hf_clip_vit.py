@@ -38,7 +38,9 @@ class HfClipViT(VisionBackbone):
         config: Any = getattr(tower, "config", None)
         kind = getattr(config, "model_type", type(tower).__name__)
         if kind != "clip_vision_model":
-            raise ModelError(f"{name}: expected CLIP's image tower (clip_vision_model), got {kind}")
+            raise ModelError(
+                f"{name}: expected CLIP's image tower (clip_vision_model), found {kind}"
+            )
         side, patch = config.image_size, config.patch_size
         super().__init__(name, {"size": side})
         self._tower = tower
@@ -86,7 +88,7 @@ class HfClipViT(VisionBackbone):
         if tuple(pixels.shape[2:]) != self.default_size:
             raise InputError(
                 f"size: {self.name} takes {self.default_size[0]} x {self.default_size[1]} pixels"
-                f" only, got {pixels.shape[2]} x {pixels.shape[3]}; leave the size out"
+                f" only, found {pixels.shape[2]} x {pixels.shape[3]}; leave the size out"
             )
 
     def trunk(self, pixels: Tensor, *, without: int = 1) -> tuple[Tensor, tuple[int, int]]:

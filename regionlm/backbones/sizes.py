@@ -21,7 +21,7 @@ def grid_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, in
         if side < patch or side % patch or side > MAX_SIDE:
             near = min(max(round(side / patch), 1), MAX_SIDE // patch) * patch
             raise InputError(
-                f"size: expected multiples of the patch ({patch} pixels) up to {MAX_SIDE}, got"
+                f"size: expected multiples of the patch ({patch} pixels) up to {MAX_SIDE}, found"
                 f" {size[0]} x {size[1]}; the nearest for {side} is {near}"
             )
     return size[0] // patch_size[0], size[1] // patch_size[1]

@@ -333,7 +333,7 @@ class VisionBackbone(ABC):
     def _check_pixels(self, pixels: Tensor) -> tuple[int, int]:
         if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
             raise InputError(
-                f"pixels: expected normalised floats [B, 3, H, W], got {pixels.dtype}"
+                f"pixels: expected normalised floats [B, 3, H, W], found {pixels.dtype}"
                 f" {list(pixels.shape)}"
             )
         if not torch.isfinite(pixels).all():

@@ -33,6 +33,7 @@ from regionlm.cli.questions import (
 )
 from regionlm.cli.together import check_decoding, check_embedding, given, refuse
 from regionlm.errors import InputError
+from regionlm.inputs.texts import refuse_empty
 
 
 def caption(
@@ -120,8 +121,9 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
     Prints the texts with their probabilities, most likely first; for several regions, or those of a
     label map, a line for each, "region: text 80.0%, text 20.0%".
     """
-    if not output.text or not all(text.strip() for text in output.text):
-        raise InputError('no text given, or an empty one: add --text "a dog" --text "a cat"')
+    if not output.text:
+        raise InputError('no text given: add --text "a dog" --text "a cat"')
+    refuse_empty(output.text, "text")
     check_embedding(embedding)
     image, regions = read_question(query)
     encoder = load_encoder(model)

@@ -11,6 +11,7 @@ from regionlm.cli.questions import load_encoder, print_lines, read_question
 from regionlm.cli.together import refuse
 from regionlm.embedders.options import ROLLOUT, EmbedderOptions, check_embedder, finding_options
 from regionlm.errors import InputError
+from regionlm.inputs.texts import refuse_empty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,8 +78,7 @@ def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutpu
         raise InputError(
             'nothing to look for: add --text "a dog", --mask M.png or --box X0,Y0,X1,Y1'
         )
-    if not all(text.strip() for text in query.text):
-        raise InputError("--text: expected words, found an empty one")
+    refuse_empty(query.text, "text")
     if output.over_steps and query.text:
         raise InputError(
             "--over_steps shows how regions are found, and a text is not; leave one of them out"

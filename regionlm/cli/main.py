@@ -17,7 +17,7 @@ from regionlm.cli.commands import caption, doctor, embed, match
 from regionlm.cli.explain import explain
 from regionlm.cli.mcp import mcp
 from regionlm.cli.models import models
-from regionlm.cli.parser import Command, parse
+from regionlm.cli.parser import Command, naming_options, parse
 from regionlm.cli.printing import whole_output
 from regionlm.cli.serve import serve
 from regionlm.cli.tools import tools
@@ -81,14 +81,15 @@ def _run(argv: Sequence[str]) -> int:
     added = {} if argv and argv[0] in COMMANDS else added_commands(but=COMMANDS)
     if argv and argv[0] in added:
         return added[argv[0]].load()(argv[1:]) or 0
-    command, parts = parse(
-        COMMANDS,
-        argv,
-        description="Say what is in a region of an image, in words or as a vector.",
-        version=_version(),
-        others=summaries(added),
-    )
-    return command(*parts) or 0
+    with naming_options(COMMANDS.get(argv[0]) if argv else None):
+        command, parts = parse(
+            COMMANDS,
+            argv,
+            description="Say what is in a region of an image, in words or as a vector.",
+            version=_version(),
+            others=summaries(added),
+        )
+        return command(*parts) or 0
 
 
 def _complain(error: UserError) -> int:

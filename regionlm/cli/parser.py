@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
+from prefix_models.errors import UserError
 from regionlm.cli.added import docstring_summary
 from regionlm.cli.flags import UsageError, option_kinds, read_words
 
-__all__ = ["Command", "UsageError", "choose", "parse", "parse_settings"]
+__all__ = ["Command", "UsageError", "choose", "naming_options", "parse", "parse_settings"]
 
 Command = Callable[..., int | None]
 Settings = TypeVar("Settings")
@@ -45,6 +47,19 @@ def parse(
         _print_and_exit(f"{_PROGRAM} {version}\n")
     name, rest = choose(summaries, argv, prog=_PROGRAM, description=description)
     return commands[name], _parse_parts(name, commands[name], rest)
+
+
+@contextmanager
+def naming_options(command: Command | None) -> Iterator[None]:
+    """Let errors that begin with the name of an option begin with it as it is typed: `--size`."""
+    try:
+        yield
+    except UserError as error:
+        name, colon, why = str(error).partition(":")
+        if command is None or not colon or name not in _kinds(_parts(command)):
+            raise
+        typed = name if name in _POSITIONAL else f"--{name}"
+        raise type(error)(f"{typed}:{why}") from error
 
 
 def choose(
@@ -104,9 +119,8 @@ def parse_settings(
 
 
 def _parse_parts(name: str, command: Command, argv: Sequence[str]) -> list[Any]:
-    hints = {part: kind for part, kind in get_type_hints(command).items() if part != "return"}
-    parts = list(hints.values())
-    kinds = {option: kind for part in parts for option, kind in option_kinds(part).items()}
+    parts = _parts(command)
+    kinds = _kinds(parts)
     positional = next((name for name in _POSITIONAL if name in kinds), None)
     words = read_words(argv, kinds, positional)
     if words.help:
@@ -121,6 +135,15 @@ def _parse_parts(name: str, command: Command, argv: Sequence[str]) -> list[Any]:
     if lacking:
         raise UsageError(lack(lacking, positional))
     return [build(part, mine) for part, mine in zip(parts, own, strict=True)]
+
+
+def _parts(command: Command) -> list[Any]:
+    """The dataclasses that a command takes."""
+    return [kind for part, kind in get_type_hints(command).items() if part != "return"]
+
+
+def _kinds(parts: Sequence[Any]) -> dict[str, Any]:
+    return {option: kind for part in parts for option, kind in option_kinds(part).items()}
 
 
 def _print_help(prog: str, command: Command, parts: Sequence[Any], positional: str | None) -> None:

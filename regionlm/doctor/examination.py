@@ -36,7 +36,7 @@ def examine(
         InputError: unknown name of a device.
     """
     if not _DEVICES.fullmatch(device):
-        raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
+        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {device!r}")
 
     def tried() -> Iterator[Row]:
         from regionlm.doctor.model_check import examine_model  # its imports may fail

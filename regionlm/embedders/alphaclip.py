@@ -57,7 +57,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         wanted = [backbone.width, 1, *backbone.patch_size]
         if list(alpha_weight.shape) != wanted:
             raise ModelError(
-                f"{backbone.name}: expected an alpha convolution {wanted}, got"
+                f"{backbone.name}: expected an alpha convolution {wanted}, found"
                 f" {list(alpha_weight.shape)}"
             )
         if not torch.isfinite(alpha_weight).all():

@@ -88,7 +88,7 @@ class Embedder(ABC, Generic[Found]):
         """
         if len(images) != len(masks_per_image):
             raise InputError(
-                f"expected one set of masks per image, got {len(images)} images and"
+                f"expected one set of masks per image, found {len(images)} images and"
                 f" {len(masks_per_image)} sets of masks"
             )
         with self._exact():
@@ -149,7 +149,7 @@ class Embedder(ABC, Generic[Found]):
             return self.backbone.preprocess(image, self.size, self.resize)
         if not isinstance(image, Tensor) or image.ndim != 3:
             shape = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"image: expected a PIL image or pixels [3, H, W], got {shape}")
+            raise InputError(f"image: expected a PIL image or pixels [3, H, W], found {shape}")
         return image.to(self.backbone.device)
 
     def _placed(self, image: EmbedderImage) -> Placement:

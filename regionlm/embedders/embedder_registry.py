@@ -49,7 +49,7 @@ def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedd
     if name != "maskinversion" and not isinstance(backbone, ClipViT):
         raise InputError(
             f"embedder: expected maskinversion with {backbone.name}, which has no space of images"
-            f" and texts, got {name}; leave it out"
+            f" and texts, found {name}; leave it out"
         )
     return EMBEDDERS[name](backbone, **options)
 

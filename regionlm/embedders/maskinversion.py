@@ -84,7 +84,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.speed: Speed = used["speed"]
         if self.speed == "fast" and backbone.pooling == "attention":
             raise InputError(
-                f"speed: expected exact with {backbone.name}, got fast; it pools with attention,"
+                f"speed: expected exact with {backbone.name}, found fast; it pools with attention,"
                 " which has a single query, so leave speed out"
             )
 
@@ -102,13 +102,13 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         """
         if len(encoded) != len(masks_per_image):
             raise InputError(
-                f"expected one set of masks per image, got {len(encoded)} images and"
+                f"expected one set of masks per image, found {len(encoded)} images and"
                 f" {len(masks_per_image)} sets of masks"
             )
         layers = 1 + len(encoded.earlier)
         if layers != self.layers and not layers == len(self.backbone.blocks()) < self.layers:
             raise InputError(
-                f"layers: expected images encoded for {self.layers} layers, got {layers}; encode"
+                f"layers: expected images encoded for {self.layers} layers, found {layers}; encode"
                 " them so, or leave layers out"
             )
         with self._exact():

@@ -111,12 +111,12 @@ class MaskInversionOptions(EmbedderOptions):
         others = self.relevance not in (None, "legrad", ROLLOUT)  # explain says what rollout has
         if several and others:
             raise InputError(
-                f"layers: expected 1 with relevance {self.relevance}, got {self.layers}; only"
+                f"layers: expected 1 with relevance {self.relevance}, found {self.layers}; only"
                 " legrad sums the maps of several layers"
             )
         if self.speed == "fast" and others:
             raise InputError(
-                f"speed: expected exact with relevance {self.relevance}, got fast; fast is for"
+                f"speed: expected exact with relevance {self.relevance}, found fast; fast is for"
                 " legrad, leave one of them out"
             )
 

@@ -57,8 +57,8 @@ def as_picture(image: EmbedderImage) -> Image.Image:
         return image.image
     if not isinstance(image, Image.Image):
         raise InputError(
-            f"image: expected a PIL image, got {type(image).__name__}; this embedder cuts or paints"
-            " the image itself"
+            f"image: expected a PIL image, found {type(image).__name__}; this embedder cuts or"
+            " paints the image itself"
         )
     return as_image(image)
 

@@ -272,7 +272,7 @@ def test_embeddings_of_another_width_are_refused_with_both(kind: str) -> None:
     model = make(kind, encoder="ViT-X/ours")
     for call in (model.generate, model.stream, lambda given: model.loss(given, ["a cat"])):
         with pytest.raises(
-            PrefixModelError, match=r"\[M, 12\] of ViT-X/ours, got torch.float32 \[1, 20\]"
+            PrefixModelError, match=r"\[M, 12\] of ViT-X/ours, found torch.float32 \[1, 20\]"
         ):
             call(torch.zeros(1, 20))
 
@@ -288,9 +288,9 @@ def test_embeddings_that_are_not_finite_are_refused(
 
 
 def test_texts_must_match_the_embeddings(model: PrefixModel, embeddings: torch.Tensor) -> None:
-    with pytest.raises(PrefixModelError, match="one text for each of 2 embeddings, got 3"):
+    with pytest.raises(PrefixModelError, match="one text for each of 2 embeddings, found 3"):
         model.loss(embeddings[:2], TEXTS)
-    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, got 90 in 'cat cat"):
+    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, found 90 in 'cat cat"):
         model.loss(embeddings[:1], ["cat " * 90])
 
 

@@ -62,7 +62,7 @@ def test_no_images_no_captions(mini):
     assert mini.caption_batch([], []) == []
     with pytest.raises(InputError, match="steps"):
         mini.caption_batch([], [], steps=-1)
-    with pytest.raises(InputError, match="0 images, got 1 sets"):
+    with pytest.raises(InputError, match="0 images, found 1 sets"):
         mini.caption_batch([], [EXAMPLES / "sand-fox.png"])
 
 
@@ -88,6 +88,12 @@ def test_other_decodings(mini, decoding):
     arguments = (EXAMPLES / "snow.png", EXAMPLES / "snow-pineapple.png")
     first, again = (mini.caption(*arguments, decoding=decoding, seed=3)[0] for _ in range(2))
     assert first.text and first.text == again.text
+
+
+def test_an_empty_text_is_not_matched(mini):
+    for texts in ([""], ["a fox", " "]):
+        with pytest.raises(InputError, match="texts: expected words, found an empty text"):
+            mini.match(EXAMPLES / "sand.png", EXAMPLES / "sand-fox.png", texts)
 
 
 def test_match_prefers_the_right_text(mini):

@@ -12,16 +12,16 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert resolve_device("auto").type == "cpu"
-    for name, message in [("cuda", "0 CUDA devices"), ("mps", "none"), ("abacus", "must be auto")]:
+    for name, message in [("cuda", "0 CUDA devices"), ("mps", "none"), ("abacus", "expected auto")]:
         with pytest.raises(ModelError, match=message):
             resolve_device(name)
     for name in ("xpu", "vulkan", "meta", "cpu:0", "cpu:3", "cuda:-1", "cuda:99999999999", "mps:1"):
         with pytest.raises(
-            ModelError, match="must be auto, cpu, cuda, cuda:N or mps, got"
+            ModelError, match="expected auto, cpu, cuda, cuda:N or mps, found"
         ) as caught:
             resolve_device(name)
         assert name in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match="got 'meta'"):
+    with pytest.raises(ModelError, match="found 'meta'"):
         resolve_device(torch.device("meta"))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert resolve_device("mps").type == resolve_device(torch.device("mps:0")).type == "mps"

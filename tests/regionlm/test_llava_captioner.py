@@ -232,7 +232,7 @@ def test_a_folder_by_command_and_in_bulk(folder, picture, tmp_path, capsys):
     [
         (["--embedder", "crop"], "expected maskinversion"),
         (["--size", "64"], "leave the size out"),
-        (["--resize", "pad"], "a processor that resizes images, got pad"),
+        (["--resize", "pad"], "a processor that resizes images, found pad"),
         (["--prefix", "zero-shot"], "is a LLaVA, which has none"),
         (["--prompt", "<image> again"], "words only"),
         (["--prompt", " "], "not blank"),

@@ -118,5 +118,5 @@ def test_what_the_published_recipe_cuts_is_not_too_long(capsys):
 def test_a_prefix_model_itself_refuses_a_text_without_tokens():
     model = tiny_clipcap()
     for text in ("", " "):
-        with pytest.raises(PrefixModelError, match="1 to 44 tokens, got 0"):
+        with pytest.raises(PrefixModelError, match="1 to 44 tokens, found 0"):
             model.loss(torch.ones(2, DIM), ["a car", text])

@@ -224,6 +224,6 @@ def test_config_values_are_checked(saved: Path) -> None:
     edit(saved / "config.json", format_version=1, default_prefix="x")
     fails(saved, r"default_prefix 'x' is not among \['default'\]")
     edit(saved / "config.json", prefixes=["../../x"], default_prefix="../../x")
-    fails(saved, r"a prefix name consists of letters, digits, '-' and '_', got '\.\./\.\./x'")
+    fails(saved, r"prefix: expected a name of letters, digits, '-' and '_', found '\.\./\.\./x'")
     edit(saved / "config.json", prefixes=["default"], default_prefix="default", clipcap=[])
     fails(saved, "lacks the settings under 'clipcap'")

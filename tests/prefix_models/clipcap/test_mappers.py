@@ -136,7 +136,10 @@ def test_settings_reach_the_transformer(build: Callable[..., ClipCap]) -> None:
     [
         ({"mapper": "transformer", "mapper_heads": 3}, "width 16 .* cannot have 3 heads"),
         ({"mapper": "mlp", "clip_length": 4}, "clip_length is not a setting of the 'mlp' mapper"),
-        ({"mapper": "linear", "mapper_width": 4}, "mapper_width is not .* 'linear' mapper, got 4"),
+        (
+            {"mapper": "linear", "mapper_width": 4},
+            "mapper_width is not .* 'linear' mapper, found 4",
+        ),
         ({"mapper": "mlp", "mapper_heads": 8}, "mapper_heads is not a setting of the 'mlp'"),
         ({"mapper": "transformer", "mapper_layers": 0}, "mapper_layers: expected an integer >= 1"),
         ({"mapper": "transformer", "clip_length": 2.0}, "clip_length: expected .* found 2.0"),

@@ -145,16 +145,16 @@ def test_prefixes_share_the_language_model(model: ClipCap, embeddings: torch.Ten
     with pytest.raises(PrefixModelError, match="already a prefix named 'adapted'"):
         model.add_prefix("adapted")
     for name in ("../x", "a.b", "", "a/b"):
-        with pytest.raises(PrefixModelError, match="a prefix name consists of letters, digits"):
+        with pytest.raises(PrefixModelError, match="prefix: expected a name of letters, digits"):
             model.add_prefix(name)
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["a cat"], "one text for each of 2 embeddings, got 1"),
+        (["a cat"], "one text for each of 2 embeddings, found 1"),
         ("ab", "expected a list of texts"),
-        (["a cat", "cat " * 36], r"1 to 35 tokens, got 36 in 'cat cat"),
+        (["a cat", "cat " * 36], r"1 to 35 tokens, found 36 in 'cat cat"),
     ],
 )
 def test_bad_texts(
@@ -165,7 +165,7 @@ def test_bad_texts(
 
 
 def test_text_without_tokens(build: Callable[..., ClipCap], embeddings: torch.Tensor) -> None:
-    with pytest.raises(PrefixModelError, match="1 to 36 tokens, got 0 in ''"):
+    with pytest.raises(PrefixModelError, match="1 to 36 tokens, found 0 in ''"):
         build(stop="period").loss(embeddings[:2], ["a cat.", ""])
     with pytest.raises(PrefixModelError, match="at least one text"):
         build().loss(embeddings[:0], [])

@@ -320,7 +320,7 @@ def test_default_length_is_what_fits(
         ({"max_new_tokens": 2.5}, r"max_new_tokens: expected an integer >= 1, found 2\.5"),
         ({"max_new_tokens": 37}, r"4 positions .* 37 new tokens exceed .* 40 .* at most 36 new"),
         ({"decoding": "beam", "beam_size": 0}, "beam_size: expected an integer >= 1, found 0"),
-        ({"decoding": "beam", "beam_size": 99}, "at most the vocabulary's 19 tokens, got 99"),
+        ({"decoding": "beam", "beam_size": 99}, "at most the vocabulary's 19 tokens, found 99"),
         (
             {"temperature": -1.0},
             r"temperature: expected a number from 1e-06 to 1000000, found -1\.0",
@@ -339,7 +339,7 @@ def test_default_length_is_what_fits(
         ({"top_p": 1.5}, r"top_p: expected a number > 0 and <= 1, found 1\.5"),
         ({"decoding": "sample", "seed": -1}, "seed: expected an integer from 0 to .* found -1"),
         ({"decoding": "sample", "seed": "x"}, "seed: expected an integer from 0 to .* found 'x'"),
-        ({"decoding": "sample", "seed": [1, 2]}, "one for each embedding: got 2 for 5"),
+        ({"decoding": "sample", "seed": [1, 2]}, "one for each embedding, found 2 for 5"),
     ],
 )
 def test_bad_options(model: ClipCap, embeddings: torch.Tensor, options: dict, message: str) -> None:
@@ -369,12 +369,12 @@ def test_embeddings_must_be_finite(
 )
 def test_embeddings_must_have_the_shape(model: ClipCap, bad: object, found: str) -> None:
     for call in (model.generate, model.beams, model.stream, model.prefix):
-        with pytest.raises(PrefixModelError, match=rf"embeddings \[M, 12\], got {found}"):
+        with pytest.raises(PrefixModelError, match=rf"embeddings \[M, 12\], found {found}"):
             call(bad)
 
 
 def test_stream_refuses_at_the_call(model: ClipCap, embeddings: torch.Tensor) -> None:
     with pytest.raises(PrefixModelError, match="knows its text only at the end"):
         model.stream(embeddings[:1], decoding="beam")
-    with pytest.raises(PrefixModelError, match="takes one embedding, got 5"):
+    with pytest.raises(PrefixModelError, match="takes one embedding, found 5"):
         model.stream(embeddings)

@@ -65,7 +65,7 @@ def test_bad_options(
 
 
 def test_beams_are_beams(model: ClipCap, embeddings: torch.Tensor) -> None:
-    with pytest.raises(PrefixModelError, match="leave decoding out, got 'greedy'"):
+    with pytest.raises(PrefixModelError, match="leave decoding out, found 'greedy'"):
         model.beams(embeddings, decoding="greedy")
     assert model.beams(embeddings, decoding="beam") == model.beams(embeddings)
 

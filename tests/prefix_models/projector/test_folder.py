@@ -100,7 +100,7 @@ def test_only_what_has_a_source_can_be_named(tmp_path: Path) -> None:
     model = projector("llama")
     with pytest.raises(PrefixModelError, match="needs a language model that from_pretrained load"):
         model.save_pretrained(tmp_path / "m", language_model="reference")
-    with pytest.raises(PrefixModelError, match=r"one of \['store', 'reference'\], got 'copy'"):
+    with pytest.raises(PrefixModelError, match=r"one of \['store', 'reference'\], found 'copy'"):
         model.save_pretrained(tmp_path / "m", language_model="copy")
     assert not (tmp_path / "m").exists()
 

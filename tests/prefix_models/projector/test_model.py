@@ -231,9 +231,9 @@ def test_placeholders_and_embeddings_must_match(
     [
         (("<region>", [draw(1, DIM)]), "expected a list of prompts"),
         ((["<region>"], draw(1, DIM)), "expected a list of prompts, and a list with each"),
-        ((["<region>"] * 2, [draw(1, DIM)]), "regions for each of 2 prompts, got regions for 1"),
-        ((["<region>"], [draw(1, DIM)], draw(2, DIM)), "got regions for 1 and embeddings of 2 im"),
-        ((["<region>"], [draw(1, 9)]), r"\[M, 12\], got torch.float32 \[1, 9\]"),
+        ((["<region>"] * 2, [draw(1, DIM)]), "regions for each of 2 prompts, found regions for 1"),
+        ((["<region>"], [draw(1, DIM)], draw(2, DIM)), "found regions for 1 and embeddings of 2"),
+        ((["<region>"], [draw(1, 9)]), r"\[M, 12\], found torch.float32 \[1, 9\]"),
         ((["<region>"], [draw(1, DIM) * math.nan]), "must be finite"),
         ((["<region> " + "a " * 60], [draw(1, DIM)]), "exceed the language model's 64 positions"),
     ],
@@ -244,9 +244,9 @@ def test_bad_arguments(llama: ProjectorModel, arguments: tuple, message: str) ->
 
 
 def test_bad_answers(llama: ProjectorModel) -> None:
-    with pytest.raises(PrefixModelError, match="one answer for each of 2 prompts, got 1"):
+    with pytest.raises(PrefixModelError, match="one answer for each of 2 prompts, found 1"):
         llama.answer_loss(PROMPTS[:2], REGIONS[:2], ["a"])
-    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, got 80"):
+    with pytest.raises(PrefixModelError, match=r"1 to \d+ tokens, found 80"):
         llama.answer_loss(PROMPTS[:1], REGIONS[:1], ["a " * 80])
     with pytest.raises(PrefixModelError, match="max_length: not an option of decoding"):
         llama.answer(PROMPTS[:1], REGIONS[:1], max_length=3)
@@ -260,11 +260,11 @@ def test_bad_answers(llama: ProjectorModel) -> None:
         ({"normalize_input": 1}, "normalize_input: expected true or false, found 1"),
         ({"encoder": None}, "encoder: expected text, found None"),
         ({"projector": "mlp"}, r"projector: expected linear or mlp2x_gelu, found 'mlp'"),
-        ({"prompt": "describe"}, "prompt must contain <region> once and no other placeholder, got"),
+        ({"prompt": "describe"}, "prompt: expected <region> once and no other placeholder, found"),
         ({"prompt": "<region1> <region2>"}, "prompts about several regions go to"),
         ({"prompt": "<image> <region>"}, "no other placeholder"),
-        ({"template": "USER:"}, r"template must contain \{prompt\} once, got 'USER:'"),
-        ({"template": "<image> {prompt}"}, "template must not contain placeholders"),
+        ({"template": "USER:"}, r"template: expected \{prompt\} once, found 'USER:'"),
+        ({"template": "<image> {prompt}"}, "template: expected no placeholders"),
         ({"width": 3}, r"width: not an option of a projector"),
     ],
 )

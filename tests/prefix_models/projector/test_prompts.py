@@ -148,7 +148,7 @@ def test_placeholders() -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
-    [(3, "a prompt must be a text, got int"), ("a <|visual_token|> b", "it has a meaning here")],
+    [(3, "prompt: expected a text, found int"), ("a <|visual_token|> b", "it has a meaning here")],
 )
 def test_bad_prompts(prompt: Any, message: str) -> None:
     with pytest.raises(PrefixModelError, match=message):

@@ -96,7 +96,7 @@ def test_changed_weights_are_seen():
 
 
 def test_what_it_does_not_take():
-    with pytest.raises(InputError, match="takes 32 x 32 pixels only, got 48 x 32"):
+    with pytest.raises(InputError, match="takes 32 x 32 pixels only, found 48 x 32"):
         backbone(tower()).encode(torch.randn(1, 3, 48, 32))
     with pytest.raises(ModelError, match="expected GELU, QuickGELU or SiLU, found ReLU"):
         backbone(tower("relu"))

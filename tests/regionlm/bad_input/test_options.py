@@ -19,12 +19,12 @@ Refused = Callable[..., str]
         (["--lr", "0"], "lr"),
         (["--lr", "-1"], "lr"),
         (["--lr", "nan"], "--lr: expected a finite number, found 'nan'"),
-        (["--lr", ".nan"], "lr: expected a number > 0 and <= 1000000, found nan"),
+        (["--lr", ".nan"], "error: --lr: expected a number > 0 and <= 1000000, found nan"),
         (["--lr", ".inf"], "lr: expected a number > 0 and <= 1000000, found inf"),
         (["--alpha", "-1"], "alpha"),
         (["--size", "0"], "size"),
         (["--size", "-32"], "size"),
-        (["--size", "7"], "size"),
+        (["--size", "7"], "error: --size: expected multiples of the patch (8 pixels)"),
         (["--size", "1000000"], "size"),
         (["--size", "[32]"], "--size: expected int or tuple[int, int]"),
         (["--size", "large"], "--size: expected int or tuple[int, int], found 'large'"),
@@ -55,9 +55,9 @@ Refused = Callable[..., str]
         (["--caption-start", "zebra"], "caption_start: the tokenizer does not know all of 'zebra'"),
         (["--prefix", "nonsense"], "no prefix named 'nonsense'"),
         (["--device", "cuda:99"], "cuda:99"),
-        (["--device", "toaster"], "device must be"),
-        (["--device", "meta"], "device must be auto, cpu, cuda, cuda:N or mps, got 'meta'"),
-        (["--device", "cpu:3"], "device must be auto, cpu, cuda, cuda:N or mps, got 'cpu:3'"),
+        (["--device", "toaster"], "--device: expected auto"),
+        (["--device", "meta"], "device: expected auto, cpu, cuda, cuda:N or mps, found 'meta'"),
+        (["--device", "cpu:3"], "device: expected auto, cpu, cuda, cuda:N or mps, found 'cpu:3'"),
         (["--config", "none.yaml"], "none.yaml"),
         (["--no_such_option", "1"], "unrecognized arguments: --no_such_option"),
     ],
@@ -75,7 +75,7 @@ def test_bad_option(
         (["blip"], "--embedder: expected one of 'maskinversion', 'cls', 'crop'"),
         (
             ["maskinversion", "--relevance", "chefer", "--speed", "fast", "--model", "none"],
-            "speed: expected exact with relevance chefer, got fast; fast is for legrad, leave",
+            "error: --speed: expected exact with relevance chefer, found fast; fast is for",
         ),
         (["crop", "--speed", "fast"], "--speed is an option of maskinversion, not of crop"),
         (["maskinversion", "--speed", "quick"], "--speed: expected one of 'exact', 'fast'"),
@@ -165,7 +165,8 @@ def test_match_with_unknown_words(
 @pytest.mark.parametrize("texts", [[], [""], ["a dog", " "]])
 def test_match_without_text(texts: list[str], image: Path, refused: Refused) -> None:
     flags = [part for text in texts for part in ("--text", text)]
-    assert "add --text" in refused("match", image, "--box", "0,0,9,9", *flags)
+    wanted = "--text: expected words, found an empty text" if texts else "add --text"
+    assert wanted in refused("match", image, "--box", "0,0,9,9", *flags)
 
 
 @pytest.mark.parametrize("argv", [["caption", "none.png", "--box", "0,0,9,9"], ["caption"], ["x"]])

@@ -38,7 +38,7 @@ def test_images_encoded_for_other_layers_are_refused(tiny_clip, picture, masks):
     (found,) = all_layers.invert(backbone.encode(pixels, layers=99), [masks])
     assert found.embeddings.equal(all_layers(picture, masks).embeddings)
     for layers, encoded in ((2, 1), (1, 2), (2, 3), (99, 2)):
-        with pytest.raises(InputError, match=f"encoded for {layers} layers, got {encoded}"):
+        with pytest.raises(InputError, match=f"encoded for {layers} layers, found {encoded}"):
             MaskInversion(backbone, size=32, layers=layers).invert(
                 backbone.encode(pixels, layers=encoded), [masks]
             )
