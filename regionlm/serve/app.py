@@ -6,20 +6,23 @@ import os
 from typing import TYPE_CHECKING
 
 from prefix_models.errors import UserError
-from regionlm.errors import ModelError, NoCaptionsError
 from regionlm.extras import extra
-from regionlm.serve.errors import ServiceError, error_body
+from regionlm.serve.documentation import document
+from regionlm.serve.errors import ServiceError, error_body, is_our_fault, service_error
 from regionlm.serve.gate import Gate, Running, error_response
+from regionlm.serve.metrics import Metrics
 from regionlm.serve.native import native_router
 from regionlm.serve.net.guards import add_guards
 from regionlm.serve.net.log_lines import LogLines
 from regionlm.serve.net.tokens import read_tokens
+from regionlm.serve.operations import operations_router
 from regionlm.serve.settings import Settings
 
 with extra("serve"):
     from fastapi import FastAPI, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
+    from fastapi_offline import FastAPIOffline
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 
@@ -45,37 +48,34 @@ def create_app(
         InputError: tokens that can't be read, or no hosts or origins.
     """
     settings = settings or Settings()
-    app = FastAPI(title="regionlm", description="Say what is in a region of an image.")
+    app = FastAPIOffline(
+        title="regionlm",
+        description="Say what is in a region of an image, in words or as a vector.",
+        redoc_url=None,
+    )
     app.state.engine, app.state.settings = engine, settings
-    app.state.running = Running()
-    app.add_middleware(Gate, engine=engine, running=app.state.running)
+    app.state.running, metrics = Running(), Metrics(engine)
+    app.add_middleware(Gate, engine=engine, running=app.state.running, count=metrics.count)
     _add_error_handlers(app)
     app.include_router(native_router(engine))
+    app.include_router(operations_router(engine, metrics))
+    document(app)
     add_guards(
         app,
         tokens=read_tokens(settings.tokens, os.environ),
         origins=settings.cors_origins,
         log=log,
     )
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether the process is alive."""
-        return {"status": "ok"}
-
     return app
 
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ServiceError)
-    async def service_error(request: Request, error: ServiceError) -> JSONResponse:
-        return error_response(error)
-
     @app.exception_handler(UserError)
-    async def user_error(request: Request, error: UserError) -> JSONResponse:
-        if isinstance(error, ModelError) and not isinstance(error, NoCaptionsError):
-            raise error  # a fault of the service, not of the request
-        return JSONResponse(error_body(str(error), "invalid_request_error", None, None), 422)
+    async def known_error(request: Request, error: Exception) -> JSONResponse:
+        if is_our_fault(error):
+            raise error
+        return error_response(service_error(error))
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from regionlm.llava_captioner import LlavaCaptioner
     from regionlm.serve.blocking import BlockingEngine
 
-_log = logging.getLogger(__name__)
+
+@dataclass
+class Tally:
+    """What an engine has done so far, by the kind of question."""
+
+    answered: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    batches: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
 
 
 class Engine:
@@ -61,6 +69,7 @@ class Engine:
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closing = False
+        self.tally = Tally()
         self._pace = 0.05  # seconds that a question takes, as a moving mean
 
     @property
@@ -85,8 +94,10 @@ class Engine:
             name: how messages call it.
 
         Raises:
-            InputError: not an image, damaged, or with more pixels than the limit.
+            InputError: not an image, damaged, or with more pixels than the limit. QueueFullError,
+            ClosingError: a question about it would not be accepted, so it is not decoded.
         """
+        self.check_room()
         most = self.limits.max_pixels
         return self.views.view(data, lambda data: ImageView(open_image_bytes(data, name, most)))
 
@@ -109,7 +120,7 @@ class Engine:
         finally:
             question.leave()
 
-    async def stream(self, question: Question) -> AsyncIterator[Piece | list[Any]]:
+    async def stream(self, question: Question) -> AsyncGenerator[Piece | list[Any], None]:
         """The pieces of captions as they are written, and at last the answer, a list.
 
         Closing the iterator stops the work. Raises as `ask`, at the first step or later.
@@ -143,9 +154,7 @@ class Engine:
         if question.deadline is None:
             question.deadline = time.monotonic() + self.limits.timeout
         with self._changed:
-            if self._closing:
-                raise ClosingError("the service is stopping; ask another one, or try again later")
-            self._check_room(question)
+            self.check_room(question.nbytes)
             if self._worker is None:
                 self._worker = threading.Thread(target=self._run, name="engine", daemon=True)
                 self._worker.start()
@@ -154,10 +163,19 @@ class Engine:
         question.future.add_done_callback(lambda _: self._forget(question))
         return question.future
 
-    def _check_room(self, question: Question) -> None:
-        count = len(self._waiting)
-        held = sum(one.nbytes for one in self._waiting) + question.nbytes
-        if count < self.limits.max_queue and (not count or held <= self.limits.queue_mib * 2**20):
+    def check_room(self, nbytes: int = 0) -> None:
+        """Return if a question about an image and masks of so many bytes would be accepted now.
+
+        Raises:
+            QueueFullError, ClosingError: it would not.
+        """
+        with self._changed:
+            if self._closing:
+                raise ClosingError("the service is stopping; ask another one, or try again later")
+            count = len(self._waiting)
+            held = sum(one.nbytes for one in self._waiting) + nbytes
+        has_memory = not count or held <= self.limits.queue_mib * 2**20
+        if count < self.limits.max_queue and has_memory:
             return
         after = max(1, math.ceil(count * self._pace))
         raise QueueFullError(
@@ -206,10 +224,13 @@ class Engine:
 
     def _run(self) -> None:
         while group := self._next_group():
-            begun = time.monotonic()
+            kind, begun = group[0].kind, time.monotonic()
             self._work(group)
             self.views.settle(question.view for question in group)
-            self._pace += 0.1 * ((time.monotonic() - begun) / len(group) - self._pace)
+            seconds = time.monotonic() - begun
+            self.tally.batches[kind] += 1
+            self.tally.seconds[kind] += seconds  # type: ignore[assignment]  # not whole ones
+            self._pace += 0.1 * (seconds / len(group) - self._pace)
 
     def _next_group(self) -> list[Question]:
         """The question that waits longest, and others that can be worked with it; none: the end."""
@@ -245,9 +266,11 @@ class Engine:
         except Exception as error:
             for one in group:
                 if len(group) == 1 or one.has_spoken or one.is_gone:
+                    self.tally.failed[one.kind] += 1
                     one.future.set_exception(error)
                 else:
                     self._work([one])
             return
         for question, found in zip(group, answers, strict=True):
+            self.tally.answered[question.kind] += 1
             question.future.set_result(found)

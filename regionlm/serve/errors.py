@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from prefix_models.errors import UserError
+from regionlm.errors import ModelError, NoCaptionsError
+
 
 class ServiceError(Exception):
     """A request that gets no answer; the message is one line that a client may read.
@@ -78,3 +81,19 @@ def error_body(message: str, kind: str, param: str | None, code: str | None) -> 
     """``{"error": {"message", "type", "param", "code"}}``, the message in one line."""
     line = " ".join(message.split())
     return {"error": {"message": line, "type": kind, "param": param, "code": code}}
+
+
+def is_our_fault(error: Exception) -> bool:
+    """Whether an error says nothing about the request, and its message nothing to the client."""
+    if isinstance(error, UserError):
+        return isinstance(error, ModelError) and not isinstance(error, NoCaptionsError)
+    return not isinstance(error, ServiceError)
+
+
+def service_error(error: Exception) -> ServiceError:
+    """What a client may know of an error: all of what it caused itself, nothing of others."""
+    if isinstance(error, ServiceError):
+        return error
+    if is_our_fault(error):
+        return ServiceError("the service failed to answer this; its log says why")
+    return UnusableError(str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from regionlm.extras import extra
@@ -28,6 +29,9 @@ def error_response(error: ServiceError) -> JSONResponse:
     return JSONResponse(error.to_dict(), error.status, headers)
 
 
+Counted = Callable[[str, int, float], None]
+
+
 class Running:
     """How many requests are being answered."""
 
@@ -41,11 +45,12 @@ class Gate:
     Args:
         app: what is behind it.
         engine: whose limits hold.
-        running: counts the requests.
+        running: how many requests there are now.
+        count: called for each request with the path of its route, the status and the seconds.
     """
 
-    def __init__(self, app: ASGIApp, engine: Engine, running: Running) -> None:
-        self._app, self._engine, self._running = app, engine, running
+    def __init__(self, app: ASGIApp, engine: Engine, running: Running, count: Counted) -> None:
+        self._app, self._engine, self._running, self._count = app, engine, running, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -56,11 +61,15 @@ class Gate:
             closing = ClosingError("the service is stopping; ask another one, or try again later")
             await error_response(closing)(scope, receive, send)
             return
+        arrived = scope.setdefault("state", {})["arrived"] = time.monotonic()
         self._running.count += 1
+        guarded = _Guarded(self._app, self._engine, receive, send)
         try:
-            await _Guarded(self._app, self._engine, receive, send).run(scope)
+            await guarded.run(scope)
         finally:
             self._running.count -= 1
+            path = getattr(scope.get("route"), "path", "other")
+            self._count(path, guarded.status, time.monotonic() - arrived)
 
 
 class _Guarded:
@@ -73,6 +82,7 @@ class _Guarded:
         self._deadline = time.monotonic() + engine.limits.timeout
         self._size = 0
         self._is_whole = self._has_begun = False
+        self.status = 499  # until a reply begins: the client has gone
         self._refusal: ServiceError | None = None
 
     async def run(self, scope: Scope) -> None:
@@ -87,6 +97,7 @@ class _Guarded:
                 if self._refusal is None:
                     raise
         if self._refusal is not None and not self._has_begun:
+            self.status = self._refusal.status
             await error_response(self._refusal)(scope, self._receive, self._send)
 
     async def receive(self) -> Message:
@@ -111,6 +122,7 @@ class _Guarded:
         """Send a part of the reply, unless the request is refused."""
         if self._refusal is None or self._has_begun:
             self._has_begun = True
+            self.status = message.get("status", self.status)
             await self._send(message)
 
     def _too_large(self) -> TooLargeError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from prefix_models.errors import first_line
 from regionlm.errors import InputError
 from regionlm.extras import extra
+from regionlm.serve.readiness import self_check
 from regionlm.serve.settings import Settings
 
 with extra("serve"):
@@ -50,12 +51,20 @@ def run(app: FastAPI, engine: Engine, settings: Settings) -> None:
     Raises:
         InputError: the address or the port can't be used.
     """
+    if settings.warmup:
+        warm_up(engine)
     with listen(settings) as listening:
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"regionlm: serving {engine.name} on http://{shown}:{port}", flush=True)
         asyncio.run(_serve(app, engine, listening))
     engine.close(_LAST_WORDS)
+
+
+def warm_up(engine: Engine) -> None:
+    """Have one question answered, then as many together as may be. Raises as `Engine.ask`."""
+    for count in (1, min(engine.limits.max_batch, engine.limits.max_queue)):
+        asyncio.run(self_check(engine, count))
 
 
 async def _serve(app: FastAPI, engine: Engine, listening: socket.socket) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prefix_models.decoding.options import DecodeOptions
-from regionlm.embedders.options import EMBEDDER_OPTIONS
+from regionlm.embedders.options import (
+    EMBEDDER_OPTIONS,
+    ROLLOUT,
+    MaskInversionOptions,
+    RelevanceName,
+)
 from regionlm.extras import extra
 from regionlm.serve.option_models import Form, options_model
 
@@ -27,6 +32,18 @@ EmbeddingOptions = options_model("EmbeddingOptions", _EMBEDDING, more=_EMBEDDER)
 """Options of `match` and `embed`."""
 CaptionOptions = options_model("CaptionOptions", [*_EMBEDDING, DecodeOptions], more=_EMBEDDER)
 """Options of `caption`: of embedders, and of decoding."""
+
+ExplainOptions = options_model(
+    "ExplainOptions",
+    [MaskInversionOptions],
+    more={
+        "relevance": (
+            Literal[RelevanceName, ROLLOUT] | None,  # type: ignore[valid-type]
+            Field(default=None, description="Method whose map is shown."),
+        )
+    },
+)
+"""Options of `explain`: of maskinversion, the only embedder with maps."""
 
 
 class RegionForm(Form):
@@ -55,15 +72,157 @@ class RegionForm(Form):
 class Asking(Form):
     """What all requests have."""
 
-    image: str = Field(description="Base64 or data: URI of an image file.", min_length=1)
+    image: str | None = Field(
+        None, description="Base64 or data: URI of an image file.", min_length=1
+    )
+    regions: list[RegionForm] = Field([], description="Regions of the image.")
+    options: Any = None
 
 
 class CaptionRequest(Asking):
     """Say in words what is in each region of an image."""
 
-    regions: list[RegionForm] = Field(min_length=1)
     options: CaptionOptions = Field(  # type: ignore[valid-type]
         default_factory=CaptionOptions
     )
     heatmap: bool = Field(False, description="Also send each region's relevance as a picture.")
     stream: bool = Field(False, description="Send server-sent events as the text is written.")
+
+
+class MatchRequest(Asking):
+    """Say which of several texts fits each region of an image."""
+
+    texts: list[str] = Field(description="What to compare each region with.", min_length=1)
+    options: EmbeddingOptions = Field(  # type: ignore[valid-type]
+        default_factory=EmbeddingOptions
+    )
+
+
+class EmbedRequest(Asking):
+    """Turn each region of an image into a vector."""
+
+    options: EmbeddingOptions = Field(  # type: ignore[valid-type]
+        default_factory=EmbeddingOptions
+    )
+    encoding_format: Literal["float", "base64"] = Field(
+        "float", description="base64: the vector's bytes, float32, little end first."
+    )
+    format: Literal["openai", "raw"] = Field(
+        "openai", description="raw: a safetensors file, as `regionlm embed` writes it."
+    )
+
+
+class ExplainRequest(Asking):
+    """Show where an image is relevant to texts, or to the embeddings of regions."""
+
+    texts: list[str] = Field([], description="What to look for.")
+    options: ExplainOptions = Field(  # type: ignore[valid-type]
+        default_factory=ExplainOptions
+    )
+
+
+class Trust(Form):
+    """How far to trust what is said of a region."""
+
+    dice: float | None = Field(description="How well the map matches the region, 0 to 1.")
+    iou: float | None = Field(description="The same, of the map cut at 0.5.")
+
+
+class CaptionRow(Trust):
+    """What a region shows."""
+
+    region: str
+    caption: str
+    logprob: float = Field(description="Natural-log probability of the caption.")
+    cosine_to_image: float = Field(description="How like the whole image, -1 to 1.")
+    heatmap: str | None = Field(None, description="data: URI of a greyscale PNG, if asked for.")
+
+
+class Reply(Form):
+    """What all replies say."""
+
+    id: str = Field(description="The request's id, as in the header X-Request-ID.")
+    model: str
+    embedder: str | None = Field(None, description="Unless it is maskinversion.")
+    speed: str | None = Field(None, description="Unless it is exact.")
+
+
+class CaptionReply(Reply):
+    """Captions of all regions."""
+
+    regions: list[CaptionRow]
+
+
+class MatchRow(Form):
+    """How well each text fits a region."""
+
+    region: str
+    probabilities: list[float] = Field(description="Softmax of the similarities; sums to 1.")
+    similarities: list[float] = Field(description="Cosines.")
+
+
+class MatchReply(Reply):
+    """How well the texts fit all regions."""
+
+    texts: list[str]
+    regions: list[MatchRow]
+
+
+class EmbeddingRow(Trust):
+    """A region's vector."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+    region: str
+    cosine_to_image: float
+
+
+class EmbedReply(Form):
+    """Vectors of all regions, in OpenAI's form."""
+
+    object: Literal["list"]
+    data: list[EmbeddingRow]
+    model: str
+    embedder: str | None = None
+    speed: str | None = None
+    usage: dict[str, int]
+
+
+class Pointing(Form):
+    """How a text's map points at a region."""
+
+    region: str
+    peak_inside: bool
+    share_inside: float
+
+
+class Map(Trust):
+    """Where an image is relevant to a text or a region."""
+
+    name: str
+    kind: Literal["text", "region"]
+    peak: list[int] = Field(description="[x, y] of the most relevant pixel.")
+    heatmap: str = Field(description="data: URI of a greyscale PNG of the image's size.")
+    pointing: list[Pointing] | None = Field(None, description="Of a text: at each region.")
+
+
+class ExplainReply(Reply):
+    """Maps of the texts, then of the regions."""
+
+    maps: list[Map]
+
+
+class ErrorDetail(Form):
+    """Why there is no answer."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(Form):
+    """What every error looks like."""
+
+    error: ErrorDetail

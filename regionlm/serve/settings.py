@@ -26,6 +26,8 @@ class Settings(Checked):
         cors_origins: Origins of web pages that may use the service, such as https://example.org;
             none by default.
         log: File for a JSON line for each request; null takes standard error.
+        warmup: Ask the model some questions before the port is opened, so that the first client
+            does not wait for what happens only once.
 
     Raises:
         InputError: a setting out of range.
@@ -35,6 +37,7 @@ class Settings(Checked):
 
     host: Host = "127.0.0.1"
     port: Port = 8000
+    warmup: bool = False
     tokens: str | None = None
     allow_url_hosts: list[str] = field(default_factory=list)
     cors_origins: list[str] = field(default_factory=list)

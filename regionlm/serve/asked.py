@@ -1,0 +1,156 @@
+"""The body of a request: JSON, or multipart with the files as parts of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from regionlm.errors import InputError
+from regionlm.extras import extra
+from regionlm.inputs.masks import Region
+from regionlm.inputs.views import ImageView
+from regionlm.serve.engine import Engine
+from regionlm.serve.errors import UnusableError
+from regionlm.serve.question import Kind, Question
+from regionlm.serve.reading import (
+    check_count,
+    file_bytes,
+    given_options,
+    mask_regions,
+    parse,
+    read_regions,
+)
+from regionlm.serve.schemas import Asking
+
+with extra("serve"):
+    from starlette.datastructures import UploadFile
+    from starlette.requests import ClientDisconnect, Request
+
+Result = TypeVar("Result")
+AnyAsking = TypeVar("AnyAsking", bound=Asking)
+
+_THREADS = ThreadPoolExecutor(4, "reader")  # few: each may hold a large image
+
+
+@dataclass
+class Asked(Generic[AnyAsking]):
+    """What a request says, and the files that came with it."""
+
+    form: AnyAsking
+    image: bytes | None = None
+    masks: list[tuple[str, bytes]] = field(default_factory=list)
+    """Names and bytes of mask files, after the regions of the form."""
+
+    def question(
+        self, engine: Engine, kind: Kind, deadline: float, *, needs_region: bool = True
+    ) -> Question:
+        """What the engine is to answer. It takes the time of decoding, so not for the event loop.
+
+        Raises:
+            InputError: an image or region that can't be used. QueueFullError: no room.
+        """
+        form, limits = self.form, engine.limits
+        check_count(len(form.regions) + len(self.masks), limits)
+        if needs_region and not form.regions and not self.masks:
+            raise UnusableError("regions: expected at least one, found none", param="regions")
+        view = engine.view(self._image_bytes())
+        forms = [one.model_dump(exclude_unset=True) for one in form.regions]
+        regions = read_regions(forms, view, limits) + self._mask_regions(view, engine)
+        check_count(len(regions), limits)
+        texts, options = list(getattr(form, "texts", ())), given_options(form.options)
+        return Question(kind, view, regions, texts, options, deadline=deadline)
+
+    def _image_bytes(self) -> bytes:
+        if self.image is not None and self.form.image is not None:
+            raise InputError(
+                "image: found one in the JSON and one as a file; leave one of them out"
+            )
+        if self.image is not None:
+            return self.image
+        if self.form.image is None:
+            raise UnusableError("image: expected base64 or a data: URI, found none", param="image")
+        return file_bytes(self.form.image, "image")
+
+    def _mask_regions(self, view: ImageView, engine: Engine) -> list[Region]:
+        return [
+            region
+            for name, data in self.masks
+            for region in mask_regions(data, name, view, engine.limits)
+        ]
+
+
+async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAsking]:
+    """The form of a request and its files.
+
+    Raises:
+        MalformedError: not JSON. UnusableError: JSON of another form.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        body = await request.body()
+        return Asked(await off_loop(lambda: parse(form, body)))
+    limits = request.app.state.engine.limits
+    most = int(limits.max_body_mib * 2**20)
+    async with request.form(
+        max_files=limits.max_regions + 1, max_fields=1, max_part_size=most
+    ) as parts:
+        asked = Asked(parse(form, await _bytes_of(parts.get("request", "{}"))))
+        for key, part in parts.multi_items():
+            if key == "image" and asked.image is None:
+                asked.image = await _bytes_of(part)
+            elif key == "mask":
+                name = getattr(part, "filename", None) or f"mask {len(asked.masks)}"
+                asked.masks.append((name, await _bytes_of(part)))
+            elif key != "request":
+                raise UnusableError(
+                    f"{key}: expected one part image, any number of parts mask and one part request"
+                )
+    return asked
+
+
+async def _bytes_of(part: UploadFile | str) -> bytes:
+    return await part.read() if isinstance(part, UploadFile) else part.encode()
+
+
+def deadline_of(request: Request) -> float:
+    """When a request's answer is too late, by `time.monotonic`: it counts from the arrival."""
+    arrived: float = getattr(request.state, "arrived", None) or time.monotonic()
+    limit: float = request.app.state.engine.limits.timeout
+    return arrived + limit
+
+
+def request_id(request: Request) -> str:
+    """The request's id: ``request.state.request_id`` if something has set it, or a new one."""
+    return getattr(request.state, "request_id", None) or uuid.uuid4().hex
+
+
+async def off_loop(work: Callable[[], Result]) -> Result:
+    """Do what takes time, such as decoding images, on a thread."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
+
+
+async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """Wait for work, and cancel it when the client goes. For requests whose body has been read.
+
+    Raises:
+        ClientDisconnect: nobody waits for the answer any more.
+    """
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    message: Any = {}
+    while message.get("type") != "http.disconnect":
+        message = await request.receive()

@@ -1,0 +1,84 @@
+"""What /docs and /openapi.json say of the native API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regionlm.extras import extra
+from regionlm.serve.schemas import (
+    Asking,
+    CaptionRequest,
+    EmbedRequest,
+    ErrorReply,
+    ExplainRequest,
+    MatchRequest,
+)
+
+with extra("serve"):
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+_REF = "#/components/schemas/{model}"
+_ERRORS = {
+    400: "Not JSON, or not multipart.",
+    408: "The body came too slowly.",
+    413: "The body is too large.",
+    422: "A value can't be used; the message says which.",
+    429: "Too many questions wait; Retry-After says when to try again.",
+    503: "The service is stopping.",
+    504: "No answer in time.",
+}
+
+_REQUIRED: dict[type[Asking], list[str]] = {
+    CaptionRequest: ["image", "regions"],
+    MatchRequest: ["image", "regions", "texts"],
+    EmbedRequest: ["image", "regions"],
+    ExplainRequest: ["image"],
+}
+"""What JSON must have, where in a multipart request a file may take its place."""
+
+
+def documented(
+    form: type[Asking], reply: type[BaseModel], *, streams: bool = False
+) -> dict[str, Any]:
+    """Keyword arguments for a route whose request is read by `read_request`."""
+    errors = {status: {"model": ErrorReply, "description": why} for status, why in _ERRORS.items()}
+    answer: dict[str, Any] = {"model": reply, "description": "The answer."}
+    if streams:
+        answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    parts = {
+        "image": {"type": "string", "format": "binary"},
+        "mask": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "request": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The rest, as JSON.",
+        },
+    }
+    content = {
+        "application/json": {"schema": {"$ref": _REF.format(model=form.__name__)}},
+        "multipart/form-data": {
+            "schema": {"type": "object", "properties": parts, "required": ["image"]}
+        },
+    }
+    return {
+        "responses": {200: answer, **errors},
+        "response_model": None,
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+    }
+
+
+def document(app: FastAPI) -> None:
+    """Let /openapi.json have the schemas of requests that `read_request` reads."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = plain()["components"]["schemas"]
+            for form, required in _REQUIRED.items():
+                schema = form.model_json_schema(ref_template=_REF)
+                schemas |= schema.pop("$defs", {})
+                schemas[form.__name__] = {**schema, "required": required}
+        return plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
