@@ -12,6 +12,7 @@ from regionlm.serve.errors import ServiceError, error_body, is_our_fault, servic
 from regionlm.serve.gate import Gate, Running, error_response
 from regionlm.serve.metrics import Metrics
 from regionlm.serve.native import native_router
+from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.guards import add_guards
 from regionlm.serve.net.log_lines import LogLines
 from regionlm.serve.net.tokens import read_tokens
@@ -36,8 +37,9 @@ def create_app(
     """The service in front of an engine. Whoever made the engine closes it.
 
     Routers get the engine and the settings; in a request they are ``request.app.state.engine`` and
-    ``request.app.state.settings``. A route raises `ServiceError` or a `UserError`; all errors are
-    sent in OpenAI's form. What no route expected becomes 500 in `regionlm.serve.net.requests`.
+    ``request.app.state.settings``; ``request.app.state.fetcher`` fetches images by their addresses.
+    A route raises `ServiceError` or a `UserError`; all errors are sent in OpenAI's form. What no
+    route expected becomes 500 in `regionlm.serve.net.requests`.
 
     Args:
         engine: that answers.
@@ -54,6 +56,9 @@ def create_app(
         redoc_url=None,
     )
     app.state.engine, app.state.settings = engine, settings
+    app.state.fetcher = UrlFetcher(
+        settings.allow_url_hosts, most_bytes=int(engine.limits.max_body_mib * 2**20)
+    )
     app.state.running, metrics = Running(), Metrics(engine)
     app.add_middleware(Gate, engine=engine, running=app.state.running, count=metrics.count)
     _add_error_handlers(app)

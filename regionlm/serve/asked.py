@@ -88,11 +88,12 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
     """The form of a request and its files.
 
     Raises:
-        MalformedError: not JSON. UnusableError: JSON of another form.
+        MalformedError: not JSON. UnusableError: JSON of another form. InputError: an image at an
+        address that is not fetched.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         body = await request.body()
-        return Asked(await off_loop(lambda: parse(form, body)))
+        return await _fetched(request, Asked(await off_loop(lambda: parse(form, body))))
     limits = request.app.state.engine.limits
     most = int(limits.max_body_mib * 2**20)
     async with request.form(
@@ -109,6 +110,15 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
                 raise UnusableError(
                     f"{key}: expected one part image, any number of parts mask and one part request"
                 )
+    return await _fetched(request, asked)
+
+
+async def _fetched(request: Request, asked: Asked[AnyAsking]) -> Asked[AnyAsking]:
+    """The image's bytes in place of its address, if that is what the form has."""
+    address = asked.form.image or ""
+    if address[:8].lower().startswith(("http://", "https://")):
+        data = await request.app.state.fetcher.fetch(address)
+        asked.form.image, asked.image = None, data
     return asked
 
 
