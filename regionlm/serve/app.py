@@ -16,6 +16,7 @@ from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.guards import add_guards
 from regionlm.serve.net.log_lines import LogLines
 from regionlm.serve.net.tokens import read_tokens
+from regionlm.serve.openai.routes import openai_router
 from regionlm.serve.operations import operations_router
 from regionlm.serve.settings import Settings
 
@@ -63,6 +64,7 @@ def create_app(
     app.add_middleware(Gate, engine=engine, running=app.state.running, count=metrics.count)
     _add_error_handlers(app)
     app.include_router(native_router(engine))
+    app.include_router(openai_router(engine, dam_stream=settings.dam_stream))
     app.include_router(operations_router(engine, metrics))
     document(app)
     add_guards(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from regionlm.extras import extra
+from regionlm.serve.openai.schemas import ChatRequest
+from regionlm.serve.option_models import Form
 from regionlm.serve.schemas import (
-    Asking,
     CaptionRequest,
     EmbedRequest,
     ErrorReply,
@@ -29,7 +30,8 @@ _ERRORS = {
     504: "No answer in time.",
 }
 
-_REQUIRED: dict[type[Asking], list[str]] = {
+_REQUIRED: dict[type[Form], list[str]] = {
+    ChatRequest: ["model", "messages"],
     CaptionRequest: ["image", "regions"],
     MatchRequest: ["image", "regions", "texts"],
     EmbedRequest: ["image", "regions"],
@@ -39,11 +41,14 @@ _REQUIRED: dict[type[Asking], list[str]] = {
 
 
 def documented(
-    form: type[Asking], reply: type[BaseModel], *, streams: bool = False
+    form: type[Form], reply: type[BaseModel] | None, *, streams: bool = False, files: bool = True
 ) -> dict[str, Any]:
-    """Keyword arguments for a route whose request is read by `read_request`."""
+    """Keyword arguments for a route whose request is read by `read_request`.
+
+    reply: None where it has no schema. files: whether the request may be multipart.
+    """
     errors = {status: {"model": ErrorReply, "description": why} for status, why in _ERRORS.items()}
-    answer: dict[str, Any] = {"model": reply, "description": "The answer."}
+    answer: dict[str, Any] = {"description": "The answer."} | ({"model": reply} if reply else {})
     if streams:
         answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     parts = {
@@ -55,12 +60,12 @@ def documented(
             "description": "The rest, as JSON.",
         },
     }
-    content = {
-        "application/json": {"schema": {"$ref": _REF.format(model=form.__name__)}},
-        "multipart/form-data": {
-            "schema": {"type": "object", "properties": parts, "required": ["image"]}
-        },
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": _REF.format(model=form.__name__)}}
     }
+    if files:
+        schema = {"type": "object", "properties": parts, "required": ["image"]}
+        content["multipart/form-data"] = {"schema": schema}
     return {
         "responses": {200: answer, **errors},
         "response_model": None,

@@ -79,8 +79,14 @@ class UnusableError(ServiceError):
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
     """``{"error": {"message", "type", "param", "code"}}``, the message in one line."""
-    line = " ".join(message.split())
-    return {"error": {"message": line, "type": kind, "param": param, "code": code}}
+    line = _encodable(" ".join(message.split()))
+    name = None if param is None else _encodable(param)
+    return {"error": {"message": line, "type": kind, "param": name, "code": code}}
+
+
+def _encodable(text: str) -> str:
+    """JSON may hold halves of characters, which no reply can: question marks instead."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def is_our_fault(error: Exception) -> bool:

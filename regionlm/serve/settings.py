@@ -25,6 +25,8 @@ class Settings(Checked):
             none by default.
         cors_origins: Origins of web pages that may use the service, such as https://example.org;
             none by default.
+        dam_stream: Stream chat completions as Describe Anything's own server does, for its clients;
+            all others need it off.
         log: File for a JSON line for each request; null takes standard error.
         warmup: Ask the model some questions before the port is opened, so that the first client
             does not wait for what happens only once.
@@ -41,4 +43,5 @@ class Settings(Checked):
     tokens: str | None = None
     allow_url_hosts: list[str] = field(default_factory=list)
     cors_origins: list[str] = field(default_factory=list)
+    dam_stream: bool = False
     log: str | None = None

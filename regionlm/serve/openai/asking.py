@@ -1,0 +1,140 @@
+"""From a chat request to questions for the engine, and from its answers to the text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prefix_models.errors import within
+from regionlm.errors import InputError
+from regionlm.serve.asked import off_loop
+from regionlm.serve.net.fetching import UrlFetcher
+from regionlm.serve.openai.pictures import Place, Shown, last_question, read_pictures
+from regionlm.serve.openai.replies import Answered, line_start, most_new_tokens, one_line
+from regionlm.serve.openai.schemas import ChatRequest, read_request
+from regionlm.serve.openai.stop_words import CutStream, cut
+from regionlm.serve.question import Piece, Question
+from regionlm.serve.reading import file_bytes
+
+if TYPE_CHECKING:
+    from regionlm.serve.engine import Engine
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat request, understood.
+
+    questions: one for each image, with its regions.
+    """
+
+    request: ChatRequest
+    engine: Engine
+    questions: Sequence[Question]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether each line of the text begins with its region's name."""
+        names = [region.name for one in self.questions for region in one.regions]
+        return len(names) > 1 or "#" in names[0]
+
+    async def answer(self) -> Answered:
+        """All captions. Raises as `Engine.ask`."""
+        tasks = [asyncio.create_task(self.engine.ask(one)) for one in self.questions]
+        try:
+            return self._answered(await asyncio.gather(*tasks))
+        finally:
+            _cancel(tasks)
+
+    async def pieces(self) -> AsyncGenerator[str | Answered, None]:
+        """The text as it is written, some pieces empty, and at last all captions.
+
+        Raises as `Engine.stream`.
+
+        Regions are written at the same time, so it is the first one's text that grows; the others'
+        follow whole.
+        """
+        first, *others = self.questions
+        tasks = [asyncio.create_task(self.engine.ask(one)) for one in others]
+        try:
+            found: list[list[Any]] = []
+            growing = CutStream(self.request.stop)
+            start = line_start(0, first.regions[0].name, self.is_named)
+            async for heard in self.engine.stream(first):
+                if not isinstance(heard, Piece):
+                    found.append(heard)
+                elif heard.index == 0:
+                    yield start + one_line(growing.add(heard.text), self.is_named)
+                    start = ""
+            yield start + one_line(growing.rest(), self.is_named)
+            found += await asyncio.gather(*tasks)
+        finally:
+            _cancel(tasks)
+        answered = self._answered(found)
+        for index, one in enumerate(answered.captions[1:], 1):
+            text = cut(one.text, self.request.stop)[0]
+            yield line_start(index, one.region, self.is_named) + one_line(text, self.is_named)
+        yield answered
+
+    def _answered(self, found: Sequence[list[Any]]) -> Answered:
+        return Answered(
+            [caption for captions in found for caption in captions],
+            self.is_named,
+            self.request.stop,
+            self.engine.model,
+            self.questions[0].options.get("max_new_tokens"),
+        )
+
+
+async def read_chat(engine: Engine, fetcher: UrlFetcher, body: bytes, deadline: float) -> Chat:
+    """What a request asks.
+
+    Args:
+        engine: that will be asked.
+        fetcher: of images whose URLs are addresses.
+        body: JSON.
+        deadline: of the questions, by `time.monotonic`.
+
+    Raises:
+        ServiceError, InputError: something in it can't be used.
+    """
+    request = await off_loop(lambda: read_request(body, engine.name))
+    places, text = last_question(request.messages)
+    most = 2 * engine.limits.max_regions  # an image and a mask for each
+    if len(places) > most:
+        raise InputError(f"messages: expected at most {most} images, found {len(places)}")
+    if not hasattr(engine.model, "caption"):
+        raise InputError(f"model: {engine.name} writes no captions; ask another model")
+    files = [(place.name, await _file(place, fetcher)) for place in places]
+    shown = await off_loop(lambda: read_pictures(engine, files))
+    options = _options(engine, request, text)
+    return Chat(request, engine, [_question(one, options, deadline) for one in shown])
+
+
+async def _file(place: Place, fetcher: UrlFetcher) -> bytes:
+    if place.url[:8].lower().startswith(("http://", "https://")):
+        with within(place.name):
+            return await fetcher.fetch(place.url)
+    return await off_loop(lambda: file_bytes(place.url, place.name))
+
+
+def _question(shown: Shown, options: dict[str, Any], deadline: float) -> Question:
+    return Question("caption", shown.view, shown.regions, options=options, deadline=deadline)
+
+
+def _options(engine: Engine, request: ChatRequest, text: str) -> dict[str, Any]:
+    options = request.decoding(engine.limits.max_tokens)
+    if "max_new_tokens" in options:
+        options["max_new_tokens"] = most_new_tokens(engine.model, options["max_new_tokens"])
+    if text and hasattr(engine.model, "prompt"):  # a LLaVA; others know one question only
+        most = engine.limits.max_text_length
+        if len(text) > most:
+            raise InputError(f"messages: expected a text of at most {most} characters")
+        options["prompt"] = text
+    return options
+
+
+def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()

@@ -1,0 +1,128 @@
+"""Chat requests that OpenAI's client would not send, and what goes wrong on the way."""
+
+import asyncio
+import json
+
+import pytest
+
+from prefix_models.llava import LlavaReader
+from regionlm.llava_captioner import LlavaCaptioner
+from regionlm.serve.engine import Engine
+from regionlm.serve.errors import TooLateError
+from regionlm.serve.net.urls import UrlError
+from regionlm.serve.openai.asking import read_chat
+from tests.regionlm.serve.openai.chats import LEFT, asking, box_mask, cut_out
+from tests.regionlm.serve.pictures import picture, png
+from tests.tiny_llava import tiny_llava
+
+PATH = "/v1/chat/completions"
+CUT_OUT = cut_out(picture(1), box_mask(picture(1), LEFT))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b'{"model": NaN', b"[" * 100_000, b'"\\ud800" x']
+)
+def test_what_is_not_json_is_malformed(client, body):
+    reply = client.post(PATH, content=body)
+    assert reply.status_code == 400 and reply.json()["error"]["code"] == "malformed"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *([], 3, None, {}, {"model": "mini"}, {"model": "mini", "messages": []}),
+        {"model": "mini", "messages": [{"role": "tool", "content": "x"}]},
+        {"model": "mini", "messages": [{"role": "user", "content": "no image"}]},
+        {"model": "mini", "messages": asking(CUT_OUT), "temperature": float("nan")},
+        {"model": "mini", "messages": asking(CUT_OUT), "temperature": float("inf")},
+        {"model": "mini", "messages": asking(CUT_OUT), "\ud800": 1},
+    ],
+)
+def test_other_json_is_refused(client, body):
+    reply = client.post(PATH, content=json.dumps(body))
+    error = reply.json()["error"]
+    assert reply.status_code == 422 and error["type"] == "invalid_request_error"
+    assert error["message"] and "\n" not in error["message"]
+
+
+def test_the_next_request_is_fine(client):
+    client.post(PATH, content=b"{")
+    assert client.post(PATH, json={"model": "mini", "messages": asking(CUT_OUT)}).status_code == 200
+
+
+class BrokenEngine(Engine):
+    """Fails in the midst of an answer."""
+
+    error: Exception
+
+    async def stream(self, question):
+        from regionlm.serve.question import Piece
+
+        yield Piece(0, "image 1", "a ")
+        raise self.error
+
+    async def ask(self, question):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error, message, kind",
+    [
+        (TooLateError("no answer within 1 s"), "no answer within 1 s", "timeout_error"),
+        (RuntimeError("secret of /etc"), None, "server_error"),
+    ],
+)
+def test_an_error_in_the_midst_of_a_stream_is_its_last_event(mini, error, message, kind):
+    from fastapi.testclient import TestClient
+
+    from regionlm.serve.app import create_app
+
+    engine = BrokenEngine(mini)
+    engine.error = error
+    body = {"model": "mini", "messages": asking(CUT_OUT)}
+    with TestClient(create_app(engine)) as client:
+        events = client.post(PATH, json={**body, "stream": True}).text.split("\n\n")
+        whole = client.post(PATH, json=body)
+    told = json.loads(events[-2].removeprefix("data: "))["error"]
+    assert told["type"] == kind and "secret" not in str(events)
+    assert message is None or told["message"] == message
+    assert whole.json()["error"]["type"] == kind and "secret" not in whole.text
+    engine.close()
+
+
+class Fetcher:
+    """Knows one address."""
+
+    async def fetch(self, url):
+        if url != "https://images.example.org/a.png":
+            raise UrlError("url: no")
+        return png(CUT_OUT)
+
+
+def read(engine, url, **more):
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what?"}]
+    body = {"model": engine.name, "messages": [{"role": "user", "content": content}], **more}
+    return asyncio.run(read_chat(engine, Fetcher(), json.dumps(body).encode(), 0.0))
+
+
+def test_an_image_may_be_fetched(engine):
+    (question,) = read(engine, "https://images.example.org/a.png").questions
+    assert question.regions[0].mask.sum() == 15 * 30
+    with pytest.raises(UrlError, match=r"messages\.0\.content\.0\.image_url: url: no"):
+        read(engine, "HTTPS://other.example.org/a.png")
+
+
+def test_a_llava_is_asked_the_text_and_mini_is_not(engine):
+    url = "https://images.example.org/a.png"
+    llava = Engine(LlavaCaptioner(LlavaReader(*tiny_llava())))
+    assert read(llava, url).questions[0].options["prompt"] == "what?"
+    assert "prompt" not in read(engine, url).questions[0].options
+
+
+def test_a_llava_answers(mini):
+    engine = Engine(LlavaCaptioner(LlavaReader(*tiny_llava())))
+    chat = read(engine, "https://images.example.org/a.png", max_tokens=5)
+    chat.questions[0].deadline = None
+    answered = asyncio.run(chat.answer())
+    assert answered.usage()["completion_tokens"] <= 5 and answered.finish() in ("stop", "length")
+    engine.close()
