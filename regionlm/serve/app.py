@@ -10,6 +10,7 @@ from regionlm.extras import extra
 from regionlm.serve.documentation import document
 from regionlm.serve.errors import ServiceError, error_body, is_our_fault, service_error
 from regionlm.serve.gate import Gate, Running, error_response
+from regionlm.serve.mcp_face import mount_mcp
 from regionlm.serve.metrics import Metrics
 from regionlm.serve.native import native_router
 from regionlm.serve.net.fetching import UrlFetcher
@@ -67,9 +68,11 @@ def create_app(
     app.include_router(openai_router(engine, dam_stream=settings.dam_stream))
     app.include_router(operations_router(engine, metrics))
     document(app)
+    tokens = read_tokens(settings.tokens, os.environ)
+    mount_mcp(app, engine, settings, has_tokens=bool(tokens))
     add_guards(
         app,
-        tokens=read_tokens(settings.tokens, os.environ),
+        tokens=tokens,
         origins=settings.cors_origins,
         log=log,
     )

@@ -34,7 +34,12 @@ _log = logging.getLogger(__name__)
 
 
 def make_server(
-    captioner: Any, workspace: Workspace, *, model: Any = None, at_once: int = 1
+    captioner: Any,
+    workspace: Workspace,
+    *,
+    model: Any = None,
+    at_once: int = 1,
+    refusals: tuple[type[Exception], ...] = (UserError,),
 ) -> Server[Any]:
     """A server of the tools that a captioner can answer.
 
@@ -43,6 +48,7 @@ def make_server(
         workspace: where pictures come from; all clients of the server share its ids.
         model: what answers in the end, which decides on the tools; None: the captioner.
         at_once: how many calls may run at once, in threads; 1 unless the captioner allows more.
+        refusals: errors whose messages agents may read; others are logged.
     """
     limiter = anyio.CapacityLimiter(at_once)
     listed = types.ListToolsResult(
@@ -62,7 +68,7 @@ def make_server(
         )
         try:
             return _result(await anyio.to_thread.run_sync(work, limiter=limiter))
-        except UserError as error:
+        except refusals as error:
             return _refusal(" ".join(str(error).split()))
         except Exception:
             _log.exception("tool %s", asked.name)

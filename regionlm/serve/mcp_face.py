@@ -1,0 +1,127 @@
+"""The tools for agents at /mcp: MCP over streamable HTTP, answered by the engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from prefix_models.errors import PrefixModelError
+from regionlm.errors import InputError
+from regionlm.extras import extra
+from regionlm.serve.errors import ServiceError
+from regionlm.tools import Bounds, Workspace
+
+with extra("serve"):
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from mcp.server import Server
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    from regionlm.serve.engine import Engine
+    from regionlm.serve.limits import Limits
+    from regionlm.serve.settings import Settings
+
+PATH = "/mcp"
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def mount_mcp(
+    app: Starlette, engine: Engine, settings: Settings, *, has_tokens: bool = False
+) -> None:
+    """Serve the tools at /mcp, if the extra `mcp` is installed.
+
+    Images come as data: URIs or by the id of an earlier answer; no file of this machine is read.
+    Where the service listens on loopback alone, and needs no token, requests for other hosts are
+    refused: a page in a browser of this machine could otherwise reach it under a name of its own.
+
+    Args:
+        app: in whose lifespan it runs.
+        engine: that answers; its limits hold.
+        settings: how the service is reached.
+        has_tokens: whether clients need one, which such a page does not have.
+    """
+    if find_spec("mcp") is None:
+        return
+    face = _Face(_server(engine), engine.limits, guard(settings, has_tokens))
+    app.router.routes.append(Route(PATH, endpoint=face, methods=["POST"]))
+    before = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with before(app) as state, face.running():
+            yield state
+
+    app.router.lifespan_context = lifespan
+
+
+def guard(settings: Settings, has_tokens: bool) -> TransportSecuritySettings:
+    """Which hosts and origins requests may name: see `mount_mcp`."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    loopback = settings.host in ("127.0.0.1", "localhost", "::1")
+    if not loopback or has_tokens or "*" in settings.cors_origins:
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    hosts = [*_LOOPBACK, *(f"{one}:*" for one in _LOOPBACK)]
+    origins = [f"{scheme}://{one}" for scheme in ("http", "https") for one in hosts]
+    return TransportSecuritySettings(
+        allowed_hosts=hosts, allowed_origins=[*origins, *settings.cors_origins]
+    )
+
+
+def bounds(limits: Limits) -> Bounds:
+    """The limits of a service, as those of a tool's call."""
+    return Bounds(
+        pixels=limits.max_pixels,
+        regions=limits.max_regions,
+        texts=limits.max_texts,
+        file_mib=math.ceil(limits.max_body_mib),
+        kept_mib=math.ceil(limits.cache_mib),
+    )
+
+
+def _server(engine: Engine) -> Server[Any]:
+    from regionlm.tools.mcp_server import make_server
+
+    limits = engine.limits
+    return make_server(
+        engine.blocking,
+        Workspace(None, bounds(limits), engine.view),
+        model=engine.model,
+        # More calls than the engine takes, so that it is the engine that refuses.
+        at_once=limits.max_queue + limits.max_batch,
+        refusals=(InputError, PrefixModelError, ServiceError),
+    )
+
+
+class _Face:
+    """The transport, made anew whenever the app starts: the SDK's runs only once."""
+
+    def __init__(
+        self, server: Server[Any], limits: Limits, security: TransportSecuritySettings
+    ) -> None:
+        self._server, self._limits, self._security = server, limits, security
+        self._app: ASGIApp | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        app = self._server.streamable_http_app(
+            streamable_http_path=PATH,
+            json_response=True,
+            stateless_http=True,  # any process can answer any request
+            max_request_body_size=int(self._limits.max_body_mib * 2**20),
+            transport_security=self._security,
+        )
+        async with app.router.lifespan_context(app):
+            self._app = app
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            raise RuntimeError("the app's lifespan has not begun")
+        await self._app(scope, receive, send)
