@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from prefix_models.errors import PrefixModelError
-from regionlm.errors import InputError
 from regionlm.extras import extra
-from regionlm.serve.errors import ServiceError
+from regionlm.serve.errors import is_our_fault
 from regionlm.tools import Bounds, Workspace
 
 with extra("serve"):
@@ -95,7 +93,7 @@ def _server(engine: Engine) -> Server[Any]:
         model=engine.model,
         # More calls than the engine takes, so that it is the engine that refuses.
         at_once=limits.max_queue + limits.max_batch,
-        refusals=(InputError, PrefixModelError, ServiceError),
+        is_fault=is_our_fault,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -33,13 +34,17 @@ INSTRUCTIONS = (
 _log = logging.getLogger(__name__)
 
 
+def _is_fault(error: Exception) -> bool:
+    return not isinstance(error, UserError)
+
+
 def make_server(
     captioner: Any,
     workspace: Workspace,
     *,
     model: Any = None,
     at_once: int = 1,
-    refusals: tuple[type[Exception], ...] = (UserError,),
+    is_fault: Callable[[Exception], bool] = _is_fault,
 ) -> Server[Any]:
     """A server of the tools that a captioner can answer.
 
@@ -48,7 +53,7 @@ def make_server(
         workspace: where pictures come from; all clients of the server share its ids.
         model: what answers in the end, which decides on the tools; None: the captioner.
         at_once: how many calls may run at once, in threads; 1 unless the captioner allows more.
-        refusals: errors whose messages agents may read; others are logged.
+        is_fault: whether an error is the server's own, which is logged and not shown.
     """
     limiter = anyio.CapacityLimiter(at_once)
     listed = types.ListToolsResult(
@@ -68,9 +73,9 @@ def make_server(
         )
         try:
             return _result(await anyio.to_thread.run_sync(work, limiter=limiter))
-        except refusals as error:
-            return _refusal(" ".join(str(error).split()))
-        except Exception:
+        except Exception as error:
+            if not is_fault(error):
+                return _refusal(" ".join(str(error).split()))
             _log.exception("tool %s", asked.name)
             return _refusal(f"{asked.name} failed: a fault of the server, whose log says more")
 

@@ -66,16 +66,17 @@ def _inside(given: str, root: Path) -> Path:
     if "\0" in given:
         raise outside
     base = root.resolve()
+    # A path below the folder as the user wrote it (say, with a link on the way to it) is fine.
+    absolute = Path(given) if Path(given).is_absolute() else base / given
+    if absolute.is_relative_to(root.absolute()):
+        absolute = base / absolute.relative_to(root.absolute())
     try:
-        # A path below the folder as the user wrote it (say, with a link on the way to it) is fine.
-        absolute = Path(given) if Path(given).is_absolute() else base / given
-        if absolute.is_relative_to(root.absolute()):
-            absolute = base / absolute.relative_to(root.absolute())
-        # A path with a link or a .. in it is not the one that it resolves to.
-        if absolute.resolve() != absolute or not absolute.is_relative_to(base):
-            raise outside
+        resolved = absolute.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name no file has
         raise outside from error
+    # A path with a link or a .. in it is not the one that it resolves to.
+    if resolved != absolute or not absolute.is_relative_to(base):
+        raise outside
     return absolute
 
 
