@@ -16,9 +16,10 @@ from regionlm.serve.native import native_router
 from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.guards import add_guards
 from regionlm.serve.net.log_lines import LogLines
-from regionlm.serve.net.tokens import read_tokens
+from regionlm.serve.net.tokens import OPEN_PATHS, read_tokens
 from regionlm.serve.openai.routes import openai_router
 from regionlm.serve.operations import operations_router
+from regionlm.serve.page.router import PAGE_PATHS, page_router
 from regionlm.serve.settings import Settings
 
 with extra("serve"):
@@ -67,12 +68,14 @@ def create_app(
     app.include_router(native_router(engine))
     app.include_router(openai_router(engine, dam_stream=settings.dam_stream))
     app.include_router(operations_router(engine, metrics))
+    app.include_router(page_router())
     document(app)
     tokens = read_tokens(settings.tokens, os.environ)
     mount_mcp(app, engine, settings, has_tokens=bool(tokens))
     add_guards(
         app,
         tokens=tokens,
+        open_paths=(*OPEN_PATHS, *PAGE_PATHS),
         origins=settings.cors_origins,
         log=log,
     )

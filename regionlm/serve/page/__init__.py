@@ -1,0 +1,1 @@
+"""The web page at /: our own files, no others, under a strict Content-Security-Policy."""
