@@ -18,6 +18,7 @@ from tests.documents import (
     run_command,
     run_snippet,
 )
+from tests.scripted_model import ScriptedModel
 
 PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 OTHERS = [
@@ -53,7 +54,8 @@ def test_the_manifest_is_answered_rightly(in_checkout):
 
 
 @pytest.mark.parametrize("name", SNIPPETS)
-def test_snippet(name, in_checkout, capsys):
+def test_snippet(name, in_checkout, capsys, monkeypatch):
+    monkeypatch.setattr("openai.OpenAI", ScriptedModel)
     assert run_snippet(SNIPPETS[name], name, capsys).strip()
 
 
