@@ -39,7 +39,7 @@ class ImageView:
     def nbytes(self) -> int:
         """Memory of the picture, and of what has been computed from it."""
         width, height = self.size
-        return 3 * width * height + sum(_nbytes(seen) for seen in list(self._seen.values()))
+        return 3 * width * height + sum(map(nbytes_of, list(self._seen.values())))
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._seen
@@ -78,9 +78,10 @@ def _alone(seen: Any) -> Any:
     return tuple(map(_alone, seen)) if isinstance(seen, tuple) else seen
 
 
-def _nbytes(seen: Any) -> int:
+def nbytes_of(seen: Any) -> int:
+    """Memory of a tensor, or of all in a dataclass, list or tuple; 0 for anything else."""
     if isinstance(seen, Tensor):
         return seen.nbytes
     if is_dataclass(seen) and not isinstance(seen, type):
-        return sum(_nbytes(getattr(seen, one.name)) for one in fields(seen))
-    return sum(map(_nbytes, seen)) if isinstance(seen, tuple) else 0
+        return sum(nbytes_of(getattr(seen, one.name)) for one in fields(seen))
+    return sum(map(nbytes_of, seen)) if isinstance(seen, list | tuple) else 0

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.inputs.images import open_image_bytes
 from regionlm.inputs.views import ImageView
+from regionlm.serve.answers import AnswersCache
 from regionlm.serve.checks import check_question
 from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
 from regionlm.serve.limits import Limits
 from regionlm.serve.question import Piece, Question
 from regionlm.serve.views_cache import ViewsCache
-from regionlm.serve.work import answer
+from regionlm.serve.work import answer, say_again
 
 if TYPE_CHECKING:
     from regionlm.captioner import RegionCaptioner
@@ -43,7 +44,8 @@ class Engine:
     """Answers questions about images with one model, on a thread of its own.
 
     Questions that wait together, of one kind and with the same options, are worked together; each
-    gets its answer, the same as the Python API's, or its error. A question whose asker has gone
+    gets its answer, the same as the Python API's, or its error. A question that was answered before
+    gets that answer at once, unless it is one about chance. A question whose asker has gone
     leaves the queue. All methods may be called from any thread.
 
     ```
@@ -65,6 +67,7 @@ class Engine:
     ) -> None:
         self.model, self.limits = model, limits or Limits()
         self.views = ViewsCache(self.limits.cache_mib)
+        self.answers = AnswersCache(self.limits.cache_mib / 4)
         self._waiting: deque[Question] = deque()
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
@@ -153,6 +156,11 @@ class Engine:
         check_question(question, self.model, self.limits)
         if question.deadline is None:
             question.deadline = time.monotonic() + self.limits.timeout
+        known = question.identity and self.answers.get(question.identity, question.view)
+        if known is not None:
+            say_again(question, known)
+            question.future.set_result(known)
+            return question.future
         with self._changed:
             self.check_room(question.nbytes)
             if self._worker is None:
@@ -248,7 +256,7 @@ class Engine:
                         group.append(one)
                         regions += len(one.regions)
                 if begun := [one for one in group if self._begins(one)]:
-                    return begun
+                    return sorted(begun, key=lambda one: one.view.size)  # neighbours share forwards
 
     def _begins(self, question: Question) -> bool:
         """Whether somebody still waits for a question that is taken out of the queue."""
@@ -273,4 +281,6 @@ class Engine:
             return
         for question, found in zip(group, answers, strict=True):
             self.tally.answered[question.kind] += 1
+            if question.identity:
+                self.answers.keep(question.identity, question.view, found)
             question.future.set_result(found)

@@ -31,7 +31,7 @@ class Limits(Checked):
         max_batch: Most questions that are worked together.
         timeout: Seconds from a request's arrival to its answer (504).
         cache_mib: Memory for images that were seen before, with what the model has computed of
-            them, MiB.
+            them, MiB; and a quarter of it for answers given before.
 
     Raises:
         InputError: a limit out of range.

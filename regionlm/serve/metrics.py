@@ -68,5 +68,7 @@ class _EngineFigures(Collector):
             yield family
         yield CounterMetricFamily("regionlm_view_hits", "Images seen before.", views.hits)
         yield CounterMetricFamily("regionlm_view_misses", "Images not seen before.", views.misses)
+        hits = engine.answers.hits
+        yield CounterMetricFamily("regionlm_answer_hits", "Questions asked before.", hits)
         yield GaugeMetricFamily("regionlm_view_bytes", "Memory of images kept.", views.nbytes)
         yield GaugeMetricFamily("regionlm_waiting", "Questions that wait.", engine.waiting)

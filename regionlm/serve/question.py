@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from regionlm.inputs.masks import Region
 from regionlm.inputs.views import ImageView
@@ -53,6 +56,11 @@ class Question:
     """Nobody waits for the answer any more."""
     has_spoken: bool = False
     """Pieces were heard, so it can't be begun again."""
+    identity: str | None = field(init=False)
+    """Equal for questions with the same answer; None: asked again, it may have another one."""
+
+    def __post_init__(self) -> None:
+        self.identity = _identity(self)
 
     @property
     def key(self) -> str:
@@ -81,3 +89,20 @@ class Question:
         """Give up waiting: it leaves the queue, or its pieces are written no further."""
         self.is_gone = True
         self.future.cancel()
+
+
+def _identity(question: Question) -> str | None:
+    """A digest of all that decides an answer, but for what is in the view."""
+    options = question.options
+    is_random = options.get("decoding") == "sample" and options.get("seed") is None
+    if is_random or question.kind == "encode":
+        return None
+    names = [region.name for region in question.regions]
+    asked = [question.kind, id(question.view), names, list(question.texts), dict(options)]
+    try:
+        found = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    except TypeError:  # an embedder that is no name, or numbers of NumPy's
+        return None
+    for region in question.regions:
+        found.update(np.packbits(region.mask).tobytes())
+    return found.hexdigest()

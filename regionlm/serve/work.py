@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefix_models.generation import Heard
+from regionlm.embedders.options import ROLLOUT
 from regionlm.inputs.views import ImageView
 from regionlm.serve.question import Question
 
@@ -35,6 +36,13 @@ def _caption(model: Any, questions: Sequence[Question]) -> list[Any]:
     return found
 
 
+def say_again(question: Question, found: Any) -> None:
+    """Let captions that are known already be heard."""
+    for index, caption in enumerate(found if question.kind == "caption" else ()):
+        if caption.text:
+            question.say(index, caption.text)
+
+
 def _listeners(questions: Sequence[Question]) -> Heard | None:
     """What tells each question the pieces of its captions, given the regions of all in order."""
     if not any(question.heard for question in questions):
@@ -50,15 +58,25 @@ def _listeners(questions: Sequence[Question]) -> Heard | None:
     return heard
 
 
+def _encode_together(model: Any, questions: Sequence[Question]) -> None:
+    """Run the model once on all images; the methods find that in the views."""
+    options = questions[0].options
+    if len(questions) > 1 and options.get("relevance") != ROLLOUT:
+        model.encode_batch(list({id(one.view): one.view for one in questions}.values()), **options)
+
+
 def _match(model: Any, questions: Sequence[Question]) -> list[Any]:
+    _encode_together(model, questions)
     return [model.match(one.view, one.regions, one.texts, **one.options) for one in questions]
 
 
 def _embed(model: Any, questions: Sequence[Question]) -> list[Any]:
+    _encode_together(model, questions)
     return [model.embed(one.view, one.regions, **one.options) for one in questions]
 
 
 def _explain(model: Any, questions: Sequence[Question]) -> list[Any]:
+    _encode_together(model, questions)
     return [
         model.explain(one.view, list(one.regions) or None, texts=one.texts, **one.options)
         for one in questions

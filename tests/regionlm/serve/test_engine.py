@@ -1,0 +1,242 @@
+"""The engine: batches, errors of one question only, limits, and questions whose asker has gone."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from prefix_models.errors import PrefixModelError
+from regionlm.errors import InputError
+from regionlm.inputs.masks import box_region
+from regionlm.inputs.views import ImageView
+from regionlm.serve.engine import Engine
+from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
+from regionlm.serve.limits import Limits
+from regionlm.serve.question import Piece, Question
+from tests.regionlm.serve.pictures import picture, png
+
+WAIT = 60  # seconds; only a failing test waits so long
+
+
+def question(seed=0, kind="caption", size=(40, 30), count=1, **more):
+    view = ImageView(picture(seed, size))
+    regions = [box_region([i, 0, i + 9, 9], view.size) for i in range(count)]
+    return Question(kind, view, regions, **more)
+
+
+@pytest.fixture
+def held(engine, monkeypatch):
+    """The engine at work on a question that ends when the fixture's event is set."""
+    released, begun, plain = threading.Event(), threading.Event(), engine.model.caption_batch
+
+    def slow(*args, **options):
+        begun.set()
+        released.wait(WAIT)
+        return plain(*args, **options)
+
+    monkeypatch.setattr(engine.model, "caption_batch", slow)
+    engine.submit(question(99))
+    assert begun.wait(WAIT)
+    yield released
+    released.set()
+
+
+def test_questions_that_wait_together_are_worked_together_with_the_same_answers(
+    engine, held, mini, monkeypatch
+):
+    asked = [question(i, size=(40 + 8 * (i % 2), 30), count=1 + i % 3) for i in range(6)]
+    futures = [engine.submit(one) for one in asked]
+    held.set()
+    found = [future.result(WAIT) for future in futures]
+    assert engine.tally.batches["caption"] == 2  # the one that held it, and all others
+    monkeypatch.undo()
+    for one, captions in zip(asked, found, strict=True):
+        expected = mini.caption(one.view.image, one.regions)
+        assert [c.text for c in captions] == [c.text for c in expected]
+        assert [c.logprob for c in captions] == pytest.approx(
+            [c.logprob for c in expected], abs=1e-3
+        )
+
+
+def test_other_options_and_seeds_of_their_own_are_worked_apart(engine, held):
+    seeds = {"decoding": "sample", "seed": [1, 2]}
+    asked = [
+        question(1), question(2, options={"steps": 1}), question(3, options={"steps": 1}),
+        question(4, count=2, options=seeds), question(5, count=2, options=seeds),
+    ]  # fmt: skip
+    futures = [engine.submit(one) for one in asked]
+    held.set()
+    for future in futures:
+        future.result(WAIT)
+    assert engine.tally.batches["caption"] == 1 + 1 + 1 + 2
+
+
+def test_a_bad_question_spoils_none_of_its_batch(engine, held):
+    bad = question(2)
+    bad.regions[0].mask[:] = False
+    bad.regions = [box_region([0, 0, 9, 9], (99, 99))]  # of another image
+    futures = [engine.submit(one) for one in (question(1), bad, question(3))]
+    held.set()
+    assert futures[0].result(WAIT) and futures[2].result(WAIT)
+    with pytest.raises(InputError, match="99 x 99"):
+        futures[1].result(WAIT)
+    assert engine.tally.failed["caption"] == 1
+
+
+def test_a_question_whose_asker_has_gone_leaves_the_queue(engine, held):
+    async def ask_and_go():
+        asking = asyncio.create_task(engine.ask(question(1)))
+        while not engine.waiting:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(ask_and_go())
+    assert engine.waiting == 0
+    other = engine.submit(question(2))
+    held.set()
+    other.result(WAIT)
+    assert engine.tally.answered["caption"] == 2  # the one that held it, and the other
+
+
+def test_a_full_queue_says_when_to_try_again(mini):
+    engine = Engine(mini, Limits(max_queue=2))
+    with engine._changed:  # the engine's thread can take nothing meanwhile
+        for seed in range(2):
+            engine.submit(question(seed))
+        with pytest.raises(QueueFullError, match="2 questions") as caught:
+            engine.submit(question(3))
+        assert caught.value.retry_after >= 1
+        with pytest.raises(QueueFullError):
+            engine.view(png(picture(3)))  # not even decoded
+    engine.close()
+    assert engine.tally.answered["caption"] == 2
+
+
+def test_large_images_fill_the_queue_sooner(mini):
+    engine = Engine(mini, Limits(queue_mib=0.01))
+    with engine._changed:
+        engine.submit(question(0, size=(60, 40)))
+        with pytest.raises(QueueFullError):
+            engine.submit(question(1, size=(60, 40)))
+    engine.close()
+
+
+def test_an_answer_that_comes_too_late_is_not_waited_for(mini, engine, held, monkeypatch):
+    async def ask():
+        with pytest.raises(TooLateError):
+            await engine.ask(question(1, deadline=0.0))
+
+    asyncio.run(ask())
+    with pytest.raises(TooLateError):
+        engine.blocking._wait(question(1, deadline=0.0))
+    late = engine.submit(question(2, deadline=0.0))
+    held.set()
+    with pytest.raises(TooLateError):
+        late.result(WAIT)
+
+
+def test_an_engine_that_closes_answers_what_waits_and_takes_nothing_new(engine, held):
+    waiting = engine.submit(question(1))
+    engine.refuse()
+    with pytest.raises(ClosingError):
+        engine.submit(question(2))
+    held.set()
+    engine.close()
+    assert waiting.result(0)
+
+
+def test_pieces_are_heard_as_a_caption_is_written(engine, mini):
+    async def listen():
+        return [part async for part in engine.stream(question(1, count=2))]
+
+    *pieces, found = asyncio.run(listen())
+    assert all(isinstance(piece, Piece) for piece in pieces)
+    for index, caption in enumerate(found):
+        own = [piece.text for piece in pieces if piece.index == index]
+        assert "".join(own) == caption.text
+
+
+def test_who_stops_listening_stops_the_work(engine, monkeypatch):
+    ended = threading.Event()
+    plain = engine.model.caption_batch
+
+    def watched(*args, **options):
+        try:
+            return plain(*args, **options)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(engine.model, "caption_batch", watched)
+    options = {"min_new_tokens": 20, "max_new_tokens": 20}
+
+    async def listen_once():
+        parts = engine.stream(question(1, options=options))
+        await anext(parts)
+        await parts.aclose()
+
+    asyncio.run(listen_once())
+    assert ended.wait(WAIT)
+    engine.close()
+    assert engine.tally.answered["caption"] + engine.tally.failed["caption"] == 1
+
+
+def test_a_question_asked_again_has_its_answer_at_once(engine):
+    view = engine.view(png(picture(1)))
+    regions = [box_region([0, 0, 9, 9], view.size)]
+    (first,) = engine.submit(Question("caption", view, regions)).result(WAIT)
+    again = engine.submit(Question("caption", view, regions))
+    assert again.done() and again.result()[0].text == first.text
+    assert engine.tally.answered["caption"] == 1
+    (other,) = engine.submit(Question("caption", view, regions, options={"steps": 1})).result(WAIT)
+    assert engine.tally.answered["caption"] == 2 and other.logprob != first.logprob
+    again.result()[0].heatmap()
+    assert "heatmap" not in vars(first.explanation)  # nobody's copy holds another's picture
+
+
+def test_what_chance_decides_is_asked_again(engine):
+    view = engine.view(png(picture(1)))
+    regions = [box_region([0, 0, 9, 9], view.size)]
+    for options in ({"decoding": "sample"}, {"decoding": "sample", "seed": 3}):
+        for _ in range(2):
+            engine.submit(Question("caption", view, regions, options=options)).result(WAIT)
+    assert engine.tally.answered["caption"] == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "more", "said"),
+    [
+        ({"max_regions": 1}, {"count": 2}, "regions"),
+        ({"max_texts": 1}, {"kind": "match", "texts": ["a", "b"]}, "texts"),
+        ({"max_text_length": 3}, {"kind": "match", "texts": ["four"]}, "characters"),
+        ({"max_tokens": 5}, {"options": {"max_new_tokens": 6}}, "max_new_tokens"),
+        ({"max_steps": 5}, {"options": {"steps": 6}}, "steps"),
+        ({"max_beams": 2}, {"options": {"decoding": "beam", "beam_size": 3}}, "beam_size"),
+        ({"max_size": 64}, {"options": {"size": [64, 128]}}, "size"),
+    ],
+)
+def test_a_question_beyond_a_limit_is_refused(mini, limits, more, said):
+    engine = Engine(mini, Limits(**limits))
+    with pytest.raises(InputError, match=said):
+        engine.submit(question(**more))
+    engine.close()
+
+
+def test_the_facade_is_the_python_api(engine, mini):
+    image, mask = picture(5), np.zeros((30, 40), bool)
+    mask[3:20, 3:20] = True
+    facade = engine.blocking
+    (one,), (other,) = facade.caption(image, mask), mini.caption(image, mask)
+    assert (one.text, one.region) == (other.text, other.region)
+    assert "".join(facade.stream(image, mask)) == other.text
+    texts = ["a dog", "a cat"]
+    found, expected = facade.match(image, mask, texts), mini.match(image, mask, texts)
+    assert found[0].probabilities == pytest.approx(expected[0].probabilities, abs=1e-4)
+    assert facade.embed(image, mask).embeddings.shape == (1, mini.backbone.dim)
+    assert [one.name for one in facade.explain(image, texts=texts)] == texts
+    view = facade.encode(image)
+    assert facade.caption(view, mask)[0].text == other.text
+    with pytest.raises(PrefixModelError, match="beam"):
+        list(facade.stream(image, mask, decoding="beam"))
