@@ -71,6 +71,7 @@ with tempfile.TemporaryDirectory() as folder:
         ("match", IMAGE, "--mask", MASK, "--text", "a fox", "--text", "a fish"),
         ("embed", IMAGE, "--mask", MASK, "--output", output),
         ("doctor",),
+        ("tools", "--format", "openai"),
     ):
         done = run(*arguments)
         print(f"{arguments[0]}: {(done.stdout.strip().splitlines() or [''])[-1]}")
@@ -82,6 +83,9 @@ with tempfile.TemporaryDirectory() as folder:
         ("caption", "--manifest", manifest, "--output", f"{folder}/out.jsonl"),
         ("train", "fit", "--config", str(CONFIGS / "train/first_hour.yaml")),
         ("eval", "--config", str(CONFIGS / "eval/mini.yaml"), "--output", f"{folder}/run"),
+        ("serve",),
+        ("mcp",),
+        ("caption", IMAGE, "--points", "10,10"),
     ):
         done = run(*arguments)
         said = done.stderr.strip()
