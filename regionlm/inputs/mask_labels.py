@@ -20,6 +20,8 @@ colours are refused. Transparency that varies is the mask, whatever the colours:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from PIL import Image
 
@@ -35,12 +37,12 @@ _FLAT_SHARE = 0.01
 Labelled = tuple[int | None, np.ndarray]
 
 
-def split_picture(picture: Image.Image, name: str) -> list[Labelled]:
+def split_picture(picture: Image.Image, name: str) -> Iterable[Labelled]:
     """Find the regions of a mask picture of any PIL mode, labels ascending.
 
     name: how messages call the picture. Returns (label or None, bool [H, W]) pairs; a single
     unlabelled mask may be empty, the caller checks. Raises InputError where the values are
-    ambiguous.
+    ambiguous; masks are made as they are taken.
     """
     if picture.mode == "1":
         return [(None, np.asarray(picture))]
@@ -68,7 +70,7 @@ def split_picture(picture: Image.Image, name: str) -> list[Labelled]:
     return _split_colours(np.asarray(rgb), name)
 
 
-def _split_palette(picture: Image.Image, name: str) -> list[Labelled]:
+def _split_palette(picture: Image.Image, name: str) -> Iterable[Labelled]:
     """Read indices as labels, unless the palette merely spells a greyscale picture."""
     indices = np.asarray(picture)
     palette = np.asarray((picture.getpalette() or []) + [0] * 768, dtype=np.uint8)[:768]
@@ -83,7 +85,7 @@ def _split_palette(picture: Image.Image, name: str) -> list[Labelled]:
     return _label_regions(indices, used, void=255)
 
 
-def _split_colours(rgb: np.ndarray, name: str) -> list[Labelled]:
+def _split_colours(rgb: np.ndarray, name: str) -> Iterable[Labelled]:
     if (rgb == rgb[..., :1]).all():
         return _split_values(rgb[..., 0], name)
     codes = rgb.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
@@ -98,7 +100,7 @@ def _split_colours(rgb: np.ndarray, name: str) -> list[Labelled]:
     )
 
 
-def _split_values(values: np.ndarray, name: str) -> list[Labelled]:
+def _split_values(values: np.ndarray, name: str) -> Iterable[Labelled]:
     """Apply the rule at the top of this module to one channel [H, W]."""
     wide = values.dtype != np.uint8
     white = 65535 if wide else 255
@@ -148,13 +150,15 @@ def _is_smoothed(values: np.ndarray, white: int) -> bool:
     return bool(flat.sum() <= _FLAT_SHARE * grey.sum())
 
 
-def _label_regions(values: np.ndarray, distinct: np.ndarray, void: int | None) -> list[Labelled]:
+def _label_regions(
+    values: np.ndarray, distinct: np.ndarray, void: int | None
+) -> Iterable[Labelled]:
     """Give one region per non-zero label; void is a label only where it is the only one."""
     labels = [int(v) for v in distinct if v != 0]
     kept = [v for v in labels if v != void] or labels
     if not kept:
         return [(None, np.zeros(values.shape, dtype=bool))]
-    return [(label, values == label) for label in kept]
+    return ((label, values == label) for label in kept)
 
 
 def _unclear(values: np.ndarray, distinct: np.ndarray, name: str) -> str:

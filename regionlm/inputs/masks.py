@@ -44,18 +44,27 @@ def read_regions(path: str | Path, image_size: tuple[int, int]) -> list[Region]:
 
 
 def regions_of_bytes(
-    data: bytes, name: str, image_size: tuple[int, int], most: int = MAX_PIXELS
+    data: bytes,
+    name: str,
+    image_size: tuple[int, int],
+    *,
+    most: int = MAX_PIXELS,
+    most_regions: int | None = None,
 ) -> list[Region]:
     """Read the regions that the bytes of a mask file hold, as `read_regions` does.
 
-    name: how the regions and messages call it. most: pixels that it may have.
+    name: how the regions and messages call it. most: pixels that it may have. most_regions: labels
+    that it may have; no mask is made of further ones, which could fill the memory.
     """
-    return _read_picture(open_picture_bytes(data, f"mask {name}", most), name, image_size)
+    picture = open_picture_bytes(data, f"mask {name}", most)
+    return _read_picture(picture, name, image_size, most_regions)
 
 
-def _read_picture(picture: Image.Image, name: str, image_size: tuple[int, int]) -> list[Region]:
+def _read_picture(
+    picture: Image.Image, name: str, image_size: tuple[int, int], most_regions: int | None = None
+) -> list[Region]:
     _check_size(picture.size, image_size, f"mask {name}")
-    return _regions(split_picture(picture, f"mask {name}"), name)
+    return _regions(split_picture(picture, f"mask {name}"), name, most_regions)
 
 
 def box_region(box: Sequence[float] | str, image_size: tuple[int, int]) -> Region:
@@ -182,9 +191,14 @@ def _two_values(values: np.ndarray, name: str) -> np.ndarray:
     return values != 0
 
 
-def _regions(parts: list[Labelled], name: str) -> list[Region]:
-    regions = []
+def _regions(parts: Iterable[Labelled], name: str, most: int | None = None) -> list[Region]:
+    regions: list[Region] = []
     for label, mask in parts:
+        if len(regions) == most:
+            raise InputError(
+                f"mask {name.removeprefix('mask ')}: expected at most {most} regions, found more"
+                " labels"
+            )
         if not mask.any():
             raise InputError(f"mask {name.removeprefix('mask ')} is empty: no pixel is inside it")
         regions.append(Region(name if label is None else f"{name}#{label}", mask))

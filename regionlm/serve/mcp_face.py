@@ -77,6 +77,7 @@ def bounds(limits: Limits) -> Bounds:
     return Bounds(
         pixels=limits.max_pixels,
         regions=limits.max_regions,
+        masks_mib=math.ceil(limits.queue_mib),
         texts=limits.max_texts,
         file_mib=math.ceil(limits.max_body_mib),
         kept_mib=math.ceil(limits.cache_mib),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regionlm.errors import InputError
 from regionlm.extras import extra
-from regionlm.inputs.images import open_picture_bytes
-from regionlm.inputs.masks import Region, as_regions
+from regionlm.inputs.masks import Region, regions_of_bytes
 from regionlm.inputs.regions import check_region, read_region
 from regionlm.serve.errors import MalformedError, UnusableError
 from regionlm.serve.option_models import Form
@@ -101,9 +99,9 @@ def mask_regions(data: bytes, name: str, view: ImageView, limits: Limits) -> lis
     Raises:
         InputError: damaged, of another size than the image, or not clearly a mask.
     """
-    picture = open_picture_bytes(data, name, limits.max_pixels)
-    found = as_regions(picture, view.size)
-    return [replace(one, name=name + one.name.removeprefix("mask 0")) for one in found]
+    return regions_of_bytes(
+        data, name, view.size, most=limits.max_pixels, most_regions=limits.max_regions
+    )
 
 
 def _read(form: dict[str, Any], position: int, view: ImageView, limits: Limits) -> list[Region]:

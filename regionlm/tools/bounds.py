@@ -8,6 +8,8 @@ from typing import ClassVar
 from prefix_models.checks import Checked, PositiveCount
 from regionlm.errors import InputError
 
+MIB = 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds(Checked):
@@ -16,6 +18,7 @@ class Bounds(Checked):
     Args:
         pixels: Most pixels of an image or mask.
         regions: Most regions in one call.
+        masks_mib: Most memory of the masks of one call, in MiB; a mask has a byte for each pixel.
         texts: Most texts in one call.
         file_mib: Largest file of an image or mask, in MiB.
         kept: Most images and masks that are remembered by their id; the one that was not asked
@@ -30,15 +33,28 @@ class Bounds(Checked):
 
     pixels: PositiveCount = 50_000_000
     regions: PositiveCount = 64
+    masks_mib: PositiveCount = 1024
     texts: PositiveCount = 64
     file_mib: PositiveCount = 64
     kept: PositiveCount = 64
     kept_mib: PositiveCount = 1024
 
-    def check_count(self, what: str, count: int) -> None:
-        """Raise InputError where a call has too many `regions` or `texts`."""
-        most = getattr(self, what)
+    def most_regions(self, size: tuple[int, int]) -> int:
+        """How many regions of an image of `size` (W, H) one call may have; 1 at least."""
+        return min(self.regions, max(1, self.masks_mib * MIB // (size[0] * size[1])))
+
+    def check_regions(self, count: int, size: tuple[int, int]) -> None:
+        """Raise InputError for more regions than `most_regions`."""
+        most = self.most_regions(size)
         if count > most:
             raise InputError(
-                f"{what}: expected at most {most}, found {count}; ask in several calls"
+                f"regions: expected at most {most} of an image of {size[0]} x {size[1]} pixels,"
+                f" found {count}; make several calls"
+            )
+
+    def check_texts(self, count: int) -> None:
+        """Raise InputError for too many texts."""
+        if count > self.texts:
+            raise InputError(
+                f"texts: expected at most {self.texts}, found {count}; make several calls"
             )

@@ -99,7 +99,7 @@ def describe_image(
     if regions:
         parts = read_regions(regions, view.size, desk.space)
     else:
-        desk.space.bounds.check_count("regions", grid[0] * grid[1])
+        desk.space.bounds.check_regions(grid[0] * grid[1], view.size)
         parts = _cells(view.size, grid)
     whole = _region("whole image", (0, 0, *view.size), view.size)
     # Without a step, the vector stays the image's own, which captioners were made for.
@@ -125,7 +125,7 @@ def match_region(
     """
     if not texts:
         raise InputError('texts: expected at least one, better two, such as "a cat" and "a dog"')
-    desk.space.bounds.check_count("texts", len(texts))
+    desk.space.bounds.check_texts(len(texts))
     key, view = desk.space.image(image)
     wanted = read_regions([region], view.size, desk.space)
     if len(wanted) > 1:

@@ -53,9 +53,11 @@ def read_regions(given: list[GivenRegion], size: tuple[int, int], space: Workspa
     """
     if not given:
         raise InputError('regions: expected at least one, such as {"box": [x0, y0, x1, y1]}')
-    space.bounds.check_count("regions", len(given))
-    found = [one for i, each in enumerate(given) for one in _read(each, i, size, space)]
-    space.bounds.check_count("regions", len(found))
+    space.bounds.check_regions(len(given), size)
+    found: list[Region] = []
+    for position, one in enumerate(given):
+        found += _read(one, position, size, space)
+        space.bounds.check_regions(len(found), size)
     return found
 
 

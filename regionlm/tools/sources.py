@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from regionlm.errors import InputError
+from regionlm.tools.bounds import MIB
 
-_MIB = 2**20
 _LONGEST_PATH = 4096
 _SHOWN = 60
 
@@ -89,7 +89,7 @@ def _read_file(path: Path, given: str, most_mib: int) -> bytes:
             os.close(descriptor)
             raise InputError(f"{shown(given)} is not a file: give the path of one image")
         with open(descriptor, "rb") as file:
-            return _checked(file.read(most_mib * _MIB + 1), shown(given), most_mib)
+            return _checked(file.read(most_mib * MIB + 1), shown(given), most_mib)
     except FileNotFoundError as error:
         raise InputError(
             f"{shown(given)}: no such file, and no earlier image has this id; give a path relative"
@@ -103,7 +103,7 @@ def _decode_uri(uri: str, most_mib: int) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma:
         raise InputError(f"{shown(uri)}: expected data:image/png;base64, and then the base64")
-    if len(body) > 2 * most_mib * _MIB:
+    if len(body) > 2 * most_mib * MIB:
         raise _too_large("data: URI", most_mib)
     if not head.lower().endswith(";base64"):
         return unquote_to_bytes(body)
@@ -116,7 +116,7 @@ def _decode_uri(uri: str, most_mib: int) -> bytes:
 def _checked(data: bytes, name: str, most_mib: int) -> bytes:
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
-    if len(data) > most_mib * _MIB:
+    if len(data) > most_mib * MIB:
         raise _too_large(name, most_mib)
     return data
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from regionlm.errors import InputError
-from regionlm.tools.bounds import Bounds
+from regionlm.tools.bounds import MIB, Bounds
 from regionlm.tools.sources import read_source
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from regionlm.inputs.views import ImageView
 
 Kept = TypeVar("Kept")
-_MIB = 2**20
 
 
 class Remembered(Generic[Kept]):
@@ -82,7 +81,7 @@ class Workspace:
         self.root = None if root is None else Path(root)
         self.bounds = bounds or Bounds()
         self._open_view = open_view or self._new_view
-        most, size = self.bounds.kept, self.bounds.kept_mib * _MIB
+        most, size = self.bounds.kept, self.bounds.kept_mib * MIB
         self._views: Remembered[ImageView] = Remembered(most, size, lambda view: view.nbytes)
         self._masks: Remembered[np.ndarray] = Remembered(most, size, lambda mask: mask.nbytes)
 
@@ -114,7 +113,8 @@ class Workspace:
         if earlier is not None:
             return as_regions([Region(given, earlier)], size)
         name, data = self._read(given)
-        return regions_of_bytes(data, name, size, self.bounds.pixels)
+        most = self.bounds.most_regions(size)
+        return regions_of_bytes(data, name, size, most=self.bounds.pixels, most_regions=most)
 
     def keep_mask(self, mask: np.ndarray) -> str:
         """Remember a mask, bool [H, W]; returns its id."""

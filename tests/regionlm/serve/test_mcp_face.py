@@ -106,7 +106,7 @@ def test_the_limits_of_the_service_hold(service):
         box = {"box": [0, 0, 9, 9]}
         arguments = {"image": image, "regions": [box] * 3}
         said = await refused(client, "caption_regions", arguments)
-        assert said.startswith("regions: expected at most 2, found 3")
+        assert said.startswith("regions: expected at most 2 of an image of 320 x 320 pixels")
         file = io.BytesIO()
         Image.new("RGB", (400, 400)).save(file, "PNG")
         said = await refused(client, "show_region", {"image": uri(file.getvalue())})

@@ -212,7 +212,7 @@ def test_bounds(mini, root):
         ("show_region", {"regions": [{"mask": "sand-labels.png"}]}),
         ("describe_image", {}),
     ]:
-        with pytest.raises(InputError, match="regions: expected at most 2, found"):
+        with pytest.raises(InputError, match="at most 2"):
             call(name, {"image": "sand.png", **arguments}, captioner=mini, workspace=space)
     with pytest.raises(InputError, match="texts: expected at most 1, found 2"):
         call(
@@ -221,6 +221,18 @@ def test_bounds(mini, root):
             captioner=mini,
             workspace=space,
         )
+
+
+def test_masks_of_a_large_image_are_bounded_in_memory(mini, root):
+    space = Workspace(root, Bounds(masks_mib=1))  # ten masks of 320 x 320
+    arguments = {"image": "sand.png", "regions": [{"box": [0, 0, 9, 9]}] * 11}
+    with pytest.raises(InputError, match="at most 10 of an image of 320 x 320 pixels, found 11"):
+        call("show_region", arguments, captioner=mini, workspace=space)
+    labels = np.repeat(np.arange(320, dtype=np.uint8)[None] // 8, 320, 0)
+    Image.fromarray(labels).save(root / "labels.png")
+    arguments["regions"] = [{"mask": "labels.png"}]
+    with pytest.raises(InputError, match="expected at most 10 regions, found more labels"):
+        call("show_region", arguments, captioner=mini, workspace=space)
 
 
 def test_an_id_is_forgotten_when_there_are_others(mini, root):

@@ -127,7 +127,7 @@ def test_an_agent_that_starts_us(root, tmp_path):
         await look_for_the_fox(client, str(root / "sand.png"))
         boxes = {"regions": [{"box": [0, 0, 9, 9]}] * 4}
         said = await refused(client, "caption_regions", {"image": "sand.png", **boxes})
-        assert said.startswith("regions: expected at most 3, found 4")
+        assert said.startswith("regions: expected at most 3 of an image of 320 x 320")
         large = "data:image/bmp;base64," + base64.b64encode(b"x" * 9_000_000).decode()
         said = await refused(client, "show_region", {"image": large})
         assert said.startswith("image data: URI can't be read as an image")

@@ -1,16 +1,20 @@
 """What agents are told is what is accepted."""
 
+import base64
+import io
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from prefix_models.checks import Checked, Range
 from regionlm.errors import InputError
-from regionlm.tools import TOOLS, schemas
+from regionlm.tools import TOOLS, Answer, Workspace, call, schemas
 from regionlm.tools.schema import answer_schema, arguments_schema, bind
 
 
@@ -148,3 +152,63 @@ def _is_plain(value):
     if isinstance(value, list):
         return all(map(_is_plain, value))
     return value is not None and not (isinstance(value, float) and value == int(value))
+
+
+class Nobody:
+    """A captioner that refuses all that it is asked."""
+
+    def caption(self, *_, **__):
+        raise InputError("refused")
+
+    match = explain = caption
+
+
+def _bitmap():
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+numbers = st.integers(-2, 50) | st.floats() | st.integers(-(2**70), 2**70)
+regions = st.one_of(
+    st.fixed_dictionaries({"box": st.lists(numbers, min_size=3, max_size=5)}),
+    st.fixed_dictionaries({"polygon": st.lists(st.lists(numbers, max_size=8), max_size=2)}),
+    st.fixed_dictionaries(
+        {
+            "rle": st.fixed_dictionaries(
+                {
+                    "size": st.just([30, 40]) | values,
+                    "counts": st.lists(numbers) | st.text() | values,
+                }
+            )
+        }
+    ),
+    st.fixed_dictionaries({"mask": st.text(max_size=9) | st.just(_bitmap())}),
+    values,
+)
+
+
+@given(
+    st.sampled_from(sorted(TOOLS)),
+    st.sampled_from([_bitmap(), _bitmap(), "data:,x", "a.png", "", "\ud800", "data:;base64,//8="]),
+    st.fixed_dictionaries(
+        {
+            "regions": st.lists(regions, max_size=3) | values,
+            "region": regions,
+            "texts": st.lists(st.text(max_size=3) | values, max_size=3) | values,
+            "text": st.text(max_size=5) | values,
+            "grid": st.lists(numbers, max_size=3) | values,
+            "threshold": numbers | values,
+            "heatmap": values,
+        }
+    ),
+)
+def test_whatever_is_asked_is_answered_or_refused_in_one_line(name, image, others):
+    known = TOOLS[name].input_schema["properties"]
+    arguments = {"image": image, **{one: others[one] for one in others if one in known}}
+    try:
+        answer = call(name, arguments, captioner=Nobody(), workspace=Workspace())
+    except InputError as error:
+        assert "\n" not in str(error).strip()
+    else:
+        assert isinstance(answer, Answer)
