@@ -2,7 +2,8 @@
 
 import { decode } from "./mask.js";
 
-const INSIDE = 80; // opacity of a region, of 255; its outline has 255
+const INSIDE = 80; // opacity of a region, of 255; its outline has 255, white outside, colour inside
+const WHITE = [255, 255, 255];
 const HEAT = [ // of a relevance map, from nothing to all
   [0, [30, 10, 70]],
   [0.3, [135, 25, 110]],
@@ -26,22 +27,22 @@ const drawn = new WeakMap();
 /** Draw a part of a mask again. */
 export function tint(canvas, mask, colour, area) {
   const { width, height } = canvas;
-  const rim = Math.max(1, Math.round(Math.max(width, height) / 320));
-  const x0 = Math.max(0, area.x0 - rim);
-  const y0 = Math.max(0, area.y0 - rim);
-  const w = Math.min(width, area.x1 + rim) - x0;
-  const h = Math.min(height, area.y1 + rim) - y0;
+  const rim = Math.max(1, Math.round(Math.max(width, height) / 400));
+  const x0 = Math.max(0, area.x0 - 3 * rim);
+  const y0 = Math.max(0, area.y0 - 3 * rim);
+  const w = Math.min(width, area.x1 + 3 * rim) - x0;
+  const h = Math.min(height, area.y1 + 3 * rim) - y0;
   if (w <= 0 || h <= 0) return;
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const rgb = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   const pixels = new ImageData(w, h);
   for (let y = 0; y < h; y++) {
     for (let x = 0; x < w; x++) {
       if (!mask[(y0 + y) * width + x0 + x]) continue;
       const at = 4 * (y * w + x);
-      pixels.data[at] = red;
-      pixels.data[at + 1] = green;
-      pixels.data[at + 2] = blue;
-      pixels.data[at + 3] = onRim(mask, canvas, x0 + x, y0 + y, rim) ? 255 : INSIDE;
+      const isOuter = onRim(mask, canvas, x0 + x, y0 + y, rim);
+      pixels.data.set(isOuter ? WHITE : rgb, at);
+      const isRim = isOuter || onRim(mask, canvas, x0 + x, y0 + y, 3 * rim);
+      pixels.data[at + 3] = isRim ? 255 : INSIDE;
     }
   }
   canvas.getContext("2d").putImageData(pixels, x0, y0);

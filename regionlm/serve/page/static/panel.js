@@ -48,8 +48,8 @@ export class Panel {
   }
 
   #button(region, key, verb, listener) {
-    const properties = { type: "button", className: "quiet", "aria-label": `${verb} ${region.name}` };
-    const button = make("button", properties, verb);
+    const label = `${verb} ${region.name}`;
+    const button = make("button", { type: "button", className: "quiet", "aria-label": label }, verb);
     button.dataset.key = `${key}-${region.id}`;
     button.addEventListener("click", listener);
     return button;
@@ -64,7 +64,8 @@ export class Panel {
   }
 
   #nameField(region) {
-    const field = make("input", { value: region.name, maxLength: 60, "aria-label": `New name of ${region.name}` });
+    const label = `New name of ${region.name}`;
+    const field = make("input", { value: region.name, maxLength: 60, "aria-label": label });
     field.dataset.key = `select-${region.id}`;
     const end = (keep) => {
       if (this.#renaming === null) return;
@@ -89,7 +90,7 @@ export class Panel {
       parts.push(make("p", { className: isWriting ? "caption writing" : "caption" }, text || "…"));
     }
     if (answer.caption && isSelected) parts.push(trust(answer));
-    if (answer.labels) parts.push(bars(answer.labels));
+    if (answer.labels) parts.push(bars(answer.labels, isSelected ? Infinity : 1));
     return parts;
   }
 }
@@ -102,13 +103,15 @@ function trust(answer) {
   return make("ul", { className: "trust" }, ...lines);
 }
 
-function bars({ texts, probabilities }) {
+/** Words with their probabilities, most likely first, no more than `most`. */
+function bars({ texts, probabilities }, most) {
   const order = texts.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
-  const rows = order.map((index) => {
+  const rows = order.slice(0, most).map((index) => {
     const share = `${(100 * probabilities[index]).toFixed(1)}%`;
     const bar = make("span", { className: "bar", "aria-hidden": "true" }, make("span"));
     bar.firstChild.style.inlineSize = share;
-    return make("li", {}, make("span", { className: "text" }, texts[index]), make("span", { className: "share" }, share), bar);
+    const text = make("span", { className: "text" }, texts[index]);
+    return make("li", {}, text, make("span", { className: "share" }, share), bar);
   });
   return make("ol", { className: "bars" }, ...rows);
 }

@@ -146,6 +146,7 @@ export class Tools {
       fillBox(mask, this.store.picture, first, place, value);
     }
     this.cancel();
+    this.say("");
     this.#keep(changed, encode(mask, this.store.picture), null);
   }
 
