@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image
 
@@ -12,6 +13,7 @@ from regionlm.errors import InputError
 from regionlm.inputs.images import open_image
 from regionlm.inputs.masks import Region
 from regionlm.inputs.regions import name_of, read_region
+from regionlm.points.segmenter import load_segmenter
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Pictures:
 
     def __init__(self, manifest: Manifest, skip_bad: bool) -> None:
         self.manifest, self.skip_bad = manifest, skip_bad
+        self._segmenter = load_segmenter()
 
     def __len__(self) -> int:
         """Number of lines."""
@@ -62,7 +65,8 @@ class Pictures:
             for position, region in enumerate(line.regions):
                 found: list[Region | BadRegion]
                 try:
-                    found = [*read_region(region, position, folder, image.size)]
+                    find_mask = partial(self._segmenter.mask, image)
+                    found = [*read_region(region, position, folder, image.size, find_mask)]
                 except InputError as error:
                     if not self.skip_bad:
                         raise

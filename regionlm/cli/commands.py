@@ -85,7 +85,7 @@ def _caption_image(
                 " or use maskinversion"
             )
         check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=input_files(query, embedding))
-    image, regions = read_question(query)
+    image, regions = read_question(query, model)
     options = asdict(decoding)
     captioner = load_captioner(
         model.model,
@@ -125,7 +125,7 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
         raise InputError('no text given: add --text "a dog" --text "a cat"')
     refuse_empty(output.text, "text")
     check_embedding(embedding)
-    image, regions = read_question(query)
+    image, regions = read_question(query, model)
     encoder = load_encoder(model)
     embedder = chosen_embedder(embedding, encoder)
     results = encoder.match(image, regions, output.text, embedder=embedder)
@@ -154,7 +154,7 @@ def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput)
 
     check_embedding(embedding)
     check_writable(output.output, (".safetensors",), inputs=input_files(query, embedding))
-    image, regions = read_question(query)
+    image, regions = read_question(query, model)
     encoder = load_encoder(model)
     embedder = chosen_embedder(embedding, encoder)
     found = encoder.embed(image, regions, embedder=embedder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, Model
 from regionlm.cli.printing import print_json
-from regionlm.cli.questions import load_encoder, print_lines, read_question
+from regionlm.cli.questions import has_regions, load_encoder, print_lines, read_question
 from regionlm.cli.together import refuse
 from regionlm.embedders.options import ROLLOUT, EmbedderOptions, check_embedder, finding_options
 from regionlm.errors import InputError
@@ -42,7 +42,7 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
         _check(query, options, output)
     if output.output is not None:
         check_writable(output.output, PICTURE_SUFFIXES, inputs=[query.image, *query.mask])
-    image, regions = read_question(query, needs_region=False)
+    image, regions = read_question(query, model, needs_region=False)
     encoder = load_encoder(model)
     from regionlm.embedders.maskinversion import MaskInversion
     from regionlm.inputs.views import ImageView
@@ -74,9 +74,10 @@ def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: Exp
 
 
 def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutput) -> None:
-    if not query.text and not query.mask and not query.box:
+    if not query.text and not has_regions(query):
         raise InputError(
-            'nothing to look for: add --text "a dog", --mask M.png or --box X0,Y0,X1,Y1'
+            'nothing to look for: add --text "a dog", --mask M.png, --box X0,Y0,X1,Y1 or'
+            " --points X,Y"
         )
     refuse_empty(query.text, "text")
     if output.over_steps and query.text:
@@ -85,12 +86,12 @@ def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutpu
         )
     if output.over_steps and output.output is None:
         raise InputError("--over_steps goes with --output FILE; add --output FILE, or leave it out")
-    if not query.mask and not query.box:
-        refuse(finding_options(options), "is for regions; add --mask or --box")
+    if not has_regions(query):
+        refuse(finding_options(options), "is for regions; add --mask, --box or --points")
 
 
 def _check_rollout(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutput) -> None:
-    asked = [name for name in ("text", "mask", "box") if getattr(query, name)]
+    asked = [name for name in ("text", "mask", "box", "points") if getattr(query, name)]
     refuse(asked, "has no effect on --relevance rollout, the same for all; take another method")
     own = (*(one.name for one in fields(EmbedderOptions)), "relevance")
     others = [name for name in options if name not in own] + ["over_steps"] * output.over_steps

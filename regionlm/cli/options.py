@@ -31,7 +31,7 @@ from regionlm.tools.bounds import Bounds
 
 @dataclass(frozen=True)
 class CaptionQuery:
-    """what to look at; at least one --mask or --box, unless there is a --manifest.
+    """what to look at; at least one --mask, --box or --points, unless there is a --manifest.
 
     Args:
         image: Image file: PNG, JPEG, WebP, TIFF, BMP or GIF. For many images, give a --manifest
@@ -40,16 +40,23 @@ class CaptionQuery:
             region per non-zero label.
         box: X0,Y0,X1,Y1 in pixels of the image, X1 and Y1 exclusive; repeat for more. Boxes come
             after masks in the output.
+        points: X,Y in pixels of the image, several of one region joined with colons, ",0" added to
+            one that the region leaves out (120,80:140,95:30,30,0); repeat for more regions. They
+            come after boxes.
+        sam: Folder or hub id of a SAM or SAM 2 (facebook/sam-vit-base) that finds the regions of
+            --points; null grows them by colour.
     """
 
     image: str | None = None
     mask: list[str] = field(default_factory=list)
     box: list[str] = field(default_factory=list)
+    points: list[str] = field(default_factory=list)
+    sam: str | None = None
 
 
 @dataclass(frozen=True)
 class Query(CaptionQuery):
-    """what to look at; at least one --mask or --box.
+    """what to look at; at least one --mask, --box or --points.
 
     Args:
         image: Image file: PNG, JPEG, WebP, TIFF, BMP or GIF.
@@ -65,7 +72,8 @@ class Bulk:
     Args:
         manifest: JSON lines {"image": path, "regions": [...], "id": optional}, paths relative to
             this file; a region is {"mask": path}, {"rle": {"size": [h, w], "counts": ...}},
-            {"polygon": [[x0, y0, ...], ...]} or {"box": [x0, y0, x1, y1]}, with an optional id.
+            {"polygon": [[x0, y0, ...], ...]}, {"box": [x0, y0, x1, y1]} or {"points": [[x, y],
+            ...]}, with an optional id.
         output: JSON lines to write, one for each line of the manifest. Finished lines are kept in
             OUTPUT.parts until the end; a stopped run resumes when you repeat the command.
         devices: Number of processes, each on its own GPU or CPU core.
@@ -162,7 +170,8 @@ class MatchOutput:
 
 @dataclass(frozen=True)
 class ExplainQuery(Query):
-    """what to look for; at least one --text, --mask or --box, or none with --relevance rollout.
+    """what to look for; at least one --text, --mask, --box or --points, or none with --relevance
+    rollout.
 
     Args:
         text: Text to look for; repeat for more.
@@ -178,7 +187,7 @@ class Inversion(MaskInversionOptions):
     Args:
         relevance: Method whose map is shown and, for regions, matched: `legrad`, `gradcam`,
             `gradcam_no_relu` or `chefer` [legrad]; or `rollout`, the one map of the model's
-            attention, without --text, --mask and --box, on which it does not depend.
+            attention, without --text, --mask, --box and --points, on which it does not depend.
     """
 
     relevance: Literal[RelevanceName, "rollout"] | None = None  # type: ignore[assignment]

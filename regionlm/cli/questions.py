@@ -20,18 +20,44 @@ if TYPE_CHECKING:
     from regionlm.llava_captioner import LlavaCaptioner
 
 
-def read_question(query: CaptionQuery, *, needs_region: bool = True) -> tuple[Image, list[Region]]:
-    """The image and its regions; InputError where one is missing or can't be read."""
+def read_question(
+    query: CaptionQuery, model: Model, *, needs_region: bool = True
+) -> tuple[Image, list[Region]]:
+    """The image and its regions; InputError where one is missing or can't be read.
+
+    model: says where a SAM runs, and whether it may be downloaded.
+    """
     from regionlm.inputs.images import open_image
     from regionlm.inputs.masks import box_region, read_regions
 
     if query.image is None:
         raise InputError("no image given: add its file, or --manifest FILE for many images")
-    if needs_region and not query.mask and not query.box:
-        raise InputError("no region given: add --mask M.png or --box X0,Y0,X1,Y1")
+    if needs_region and not has_regions(query):
+        raise InputError("no region given: add --mask M.png, --box X0,Y0,X1,Y1 or --points X,Y")
+    if query.sam is not None and not query.points:
+        raise InputError("--sam goes with --points; add --points X,Y, or leave it out")
     image = open_image(query.image)
     regions = [region for path in query.mask for region in read_regions(path, image.size)]
-    return image, regions + [box_region(box, image.size) for box in query.box]
+    regions += [box_region(box, image.size) for box in query.box]
+    return image, regions + _marked(query, model, image)
+
+
+def has_regions(query: CaptionQuery) -> bool:
+    """Whether any region is asked about."""
+    return bool(query.mask or query.box or query.points)
+
+
+def _marked(query: CaptionQuery, model: Model, image: Image) -> list[Region]:
+    """The regions of --points."""
+    from regionlm.inputs.masks import Region
+    from regionlm.inputs.points import parse_points, points_name, read_points
+    from regionlm.points.segmenter import load_segmenter
+
+    asked = [read_points(parse_points(text), image.size) for text in query.points]
+    if not asked:
+        return []
+    segmenter = load_segmenter(query.sam, device=model.device, offline=model.offline)
+    return [Region(points_name(points), segmenter.mask(image, points)) for points in asked]
 
 
 def input_files(query: CaptionQuery, embedding: Embedding) -> list[str | Path | None]:

@@ -10,6 +10,7 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
 
     Prints the address, and serves until it is interrupted.
     """
+    from regionlm.points.segmenter import load_segmenter
     from regionlm.serve.app import create_app
     from regionlm.serve.engine import Engine
     from regionlm.serve.loading import load_model
@@ -24,6 +25,7 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
         device=model.device,
         offline=model.offline,
     )
-    engine = Engine(loaded, limits)
+    segmenter = load_segmenter(service.sam, device=model.device, offline=model.offline)
+    engine = Engine(loaded, limits, segmenter)
     run(create_app(engine, service, log=log), engine, service)
     log.close()

@@ -46,6 +46,14 @@ def rle_mask(code: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     return np.repeat(inside, runs).reshape(width, height).T
 
 
+def mask_rle(mask: np.ndarray) -> dict[str, list[int]]:
+    """The run-length code of a mask, bool [H, W], that `rle_mask` reads; counts as a list."""
+    values = mask.T.reshape(-1)
+    changes = np.flatnonzero(np.diff(values, prepend=False))
+    runs = np.diff(changes, prepend=0, append=len(values))
+    return {"size": [*mask.shape], "counts": runs.tolist()}
+
+
 def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray:
     """Draw the union of polygons by COCO's rule, with pycocotools.
 

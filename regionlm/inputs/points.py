@@ -54,14 +54,17 @@ def parse_points(text: str) -> list[list[float]]:
 
     Returns what `check_points` takes. Raises InputError.
     """
+    words = [point.split(",") for point in text.split(":")]
     try:
-        found = [[float(value) for value in point.split(",")] for point in text.split(":")]
-        check_points(found)
+        if any(len(point) not in (2, 3) for point in words):
+            raise ValueError
+        found = [[float(value) for value in point] for point in words]
     except ValueError as error:
         raise InputError(
             f"points {text!r}: expected x,y in pixels, several joined with colons, ,0 added to one"
             " that the region leaves out: 120,80:140,95:30,30,0"
         ) from error
+    check_points(found)
     return found
 
 

@@ -1,10 +1,11 @@
-"""Regions in a manifest: a mask file, run-length code, polygons or a box."""
+"""Regions in a manifest: a mask file, run-length code, polygons, a box or points."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.inputs.coco_masks import polygon_mask, rle_mask
 from regionlm.inputs.masks import Region, box_region, read_regions
+from regionlm.inputs.points import Point, check_points, points_name, read_points
 
+FindMask: TypeAlias = Callable[[Sequence[Point]], np.ndarray]
+"""From points of an image to the mask that they mark, bool [H, W]; see `regionlm.points`."""
 FilePath = Annotated[str, Described("the path of a file", fits=len)]
 """Of an image or mask in a line."""
 Several = Annotated[list, Described("a list of at least one", fits=len)]
@@ -27,6 +31,7 @@ _WRITTEN: dict[str, Any] = {
     ],
     "polygon": Annotated[list, Described("[[x0, y0, x1, y1, x2, y2, ...], ...]", fits=len)],
     "box": Annotated[list[float], Described("[x0, y0, x1, y1]", lambda box: len(box) == 4)],
+    "points": Annotated[list, Described("[[x, y], [x, y, 0], ...]", fits=len)],
 }
 FORMS = tuple(_WRITTEN)
 _ID = Annotated[str | int, Described("text or a whole number", lambda name: name != "")]
@@ -43,7 +48,8 @@ def check_region(region: Any) -> None:
     if not isinstance(region, dict):
         raise InputError(
             'a region is an object such as {"box": [x0, y0, x1, y1]}, {"mask": "m.png"}, {"rle":'
-            f' ...}} or {{"polygon": [[x0, y0, ...], ...]}}; found {_short(region)}'
+            ' ...}, {"polygon": [[x0, y0, ...], ...]} or {"points": [[x, y], ...]}; found'
+            f" {_short(region)}"
         )
     unknown = [key for key in region if key not in (*FORMS, "id")]
     if unknown:
@@ -59,6 +65,8 @@ def check_region(region: Any) -> None:
         check_id(region["id"])
     form, value = found[0], region[found[0]]
     check_value(form, value, _WRITTEN[form], InputError)
+    if form == "points":
+        check_points(value)
 
 
 def check_id(value: Any) -> None:
@@ -77,19 +85,25 @@ def name_of(region: dict[str, Any], position: int) -> str:
         return region["mask"]
     if "box" in region:
         return "box " + ",".join(f"{value:g}" for value in region["box"])
+    if "points" in region:
+        return points_name(check_points(region["points"]))
     return f"{next(iter(region))} {position}"
 
 
 def read_region(
-    region: dict[str, Any], position: int, folder: Path, image_size: tuple[int, int]
+    region: dict[str, Any],
+    position: int,
+    folder: Path,
+    image_size: tuple[int, int],
+    find_mask: FindMask | None = None,
 ) -> list[Region]:
     """Read a region; a mask file of several labels gives several, named "name#label".
 
     region: of a checked form. position: in its line, from 0. folder: base of relative paths.
-    image_size: (W, H), pixels.
+    image_size: (W, H), pixels. find_mask: of this image; None where points can't be used.
 
-    Raises InputError: a file, code, polygon or box that can't be used for this image, or that
-    covers none of its pixels.
+    Raises InputError: a file, code, polygon, box or point that can't be used for this image, or
+    that covers none of its pixels.
     """
     name = name_of(region, position)
     if "mask" in region:
@@ -99,10 +113,19 @@ def read_region(
     if "box" in region:
         return [Region(name, box_region(region["box"], image_size).mask)]
     with within(f"region {name}"):
-        mask = _draw(region, image_size)
+        if "points" in region:
+            mask = _marked(region["points"], image_size, find_mask)
+        else:
+            mask = _draw(region, image_size)
     if not mask.any():
         raise InputError(f"region {name}: it covers no pixel")
     return [Region(name, mask)]
+
+
+def _marked(points: Any, size: tuple[int, int], find_mask: FindMask | None) -> np.ndarray:
+    if find_mask is None:
+        raise InputError("points can't be used here; give a box or a mask")
+    return find_mask(read_points(points, size))
 
 
 def _draw(region: dict[str, Any], size: tuple[int, int]) -> np.ndarray:

@@ -46,7 +46,7 @@ def load_segmenter(
         offline: only use files on this machine.
 
     Raises:
-        ModelError: a model or device that can't be used. MissingExtraError: without scikit-image.
+        ModelError: a model or device that can't be used.
     """
     if sam is None:
         from regionlm.points.superpixels import Superpixels

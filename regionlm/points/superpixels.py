@@ -17,10 +17,6 @@ from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.inputs.points import Point
 
-with extra("serve"):
-    from scipy.ndimage import binary_fill_holes
-    from skimage.segmentation import felzenszwalb
-
 _SIDE = 320  # pixels of the image's longer side: more takes longer and finds smaller parts
 _SCALES = (4000, 2800, 2000, 1400, 1000, 700, 500, 200, 50)  # from large superpixels to small ones
 _LARGEST = 0.2  # share of the image that one click may mark, unless all scales give more
@@ -33,21 +29,31 @@ class Superpixels:
     method = "superpixel"
     note = "Grown by colour, without SAM: add points for what is missing, leave out what is not it."
 
+    def __init__(self) -> None:
+        self._last: tuple[Image.Image, _Scales] | None = None  # the image asked about last
+
     def mask(self, image: Image.Image, points: Sequence[Point]) -> np.ndarray:
         """The superpixels of the points inside, their holes filled but for points outside.
 
         Superpixels are as large as they can be without reaching over a fifth of the image or over
-        a point outside. Arguments, result and errors as in `Segmenter`.
+        a point outside. Arguments, result and errors as in `Segmenter`; MissingExtraError without
+        scikit-image.
         """
         small = _shrunk(image)
         places = [_place(point, image.size, small.size) for point in points]
         outside = [place for place, point in zip(places, points, strict=True) if not point[2]]
         inside = [place for place, point in zip(places, points, strict=True) if point[2]]
-        grown = _Scales(np.asarray(small))
+        grown = self._scales(image, small)
         found = np.zeros((small.height, small.width), dtype=bool)
         for place in inside:
             found |= grown.around(place, outside)
         return _enlarged(found, image.size)
+
+    def _scales(self, image: Image.Image, small: Image.Image) -> _Scales:
+        last = self._last
+        if last is None or last[0] is not image:
+            self._last = last = (image, _Scales(np.asarray(small)))
+        return last[1]
 
 
 class _Scales:
@@ -59,14 +65,18 @@ class _Scales:
 
     def around(self, place: tuple[int, int], outside: Sequence[tuple[int, int]]) -> np.ndarray:
         """The best superpixel at (row, column), bool [h, w]."""
+        with extra("serve"):
+            from scipy.ndimage import binary_fill_holes
+
         fitting: list[np.ndarray] = []
         for scale in _SCALES:
             if fitting and scale < _SCALES[_LIKELY - 1]:
                 break
             labels = self._at(scale)
-            found = binary_fill_holes(labels == labels[place])
-            if any(found[other] for other in outside):
+            kept_out = [labels[other] for other in outside]
+            if labels[place] in kept_out:
                 continue
+            found = binary_fill_holes(labels == labels[place]) & ~np.isin(labels, kept_out)
             if found.mean() <= _LARGEST:
                 return found
             fitting.append(found)
@@ -77,6 +87,8 @@ class _Scales:
         )
 
     def _at(self, scale: int) -> np.ndarray:
+        with extra("serve"):
+            from skimage.segmentation import felzenszwalb
         if scale not in self._labels:
             height, width = self._pixels.shape[:2]
             size = height * width

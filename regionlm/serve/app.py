@@ -20,6 +20,7 @@ from regionlm.serve.net.tokens import OPEN_PATHS, read_tokens
 from regionlm.serve.openai.routes import openai_router
 from regionlm.serve.operations import operations_router
 from regionlm.serve.page.router import PAGE_PATHS, page_router
+from regionlm.serve.segment import segment_router
 from regionlm.serve.settings import Settings
 
 with extra("serve"):
@@ -68,6 +69,7 @@ def create_app(
     app.include_router(native_router(engine))
     app.include_router(openai_router(engine, dam_stream=settings.dam_stream))
     app.include_router(operations_router(engine, metrics))
+    app.include_router(segment_router(engine))
     app.include_router(page_router())
     document(app)
     tokens = read_tokens(settings.tokens, os.environ)

@@ -58,14 +58,20 @@ class Asked(Generic[AnyAsking]):
         check_count(len(form.regions) + len(self.masks), limits)
         if needs_region and not form.regions and not self.masks:
             raise UnusableError("regions: expected at least one, found none", param="regions")
-        view = engine.view(self._image_bytes())
+        view = engine.view(self.image_bytes())
         forms = [one.model_dump(exclude_unset=True) for one in form.regions]
-        regions = read_regions(forms, view, limits) + self._mask_regions(view, engine)
+        regions = read_regions(forms, view, limits, engine.segmenter)
+        regions += self._mask_regions(view, engine)
         check_count(len(regions), limits)
         texts, options = list(getattr(form, "texts", ())), given_options(form.options)
         return Question(kind, view, regions, texts, options, deadline=deadline)
 
-    def _image_bytes(self) -> bytes:
+    def image_bytes(self) -> bytes:
+        """The image's file.
+
+        Raises:
+            InputError: two of them, or neither base64 nor a data: URI. UnusableError: none.
+        """
         if self.image is not None and self.form.image is not None:
             raise InputError(
                 "image: found one in the JSON and one as a file; leave one of them out"

@@ -13,6 +13,7 @@ from regionlm.serve.schemas import (
     ErrorReply,
     ExplainRequest,
     MatchRequest,
+    SegmentRequest,
 )
 
 with extra("serve"):
@@ -36,6 +37,7 @@ _REQUIRED: dict[type[Form], list[str]] = {
     MatchRequest: ["image", "regions", "texts"],
     EmbedRequest: ["image", "regions"],
     ExplainRequest: ["image"],
+    SegmentRequest: ["image", "points"],
 }
 """What JSON must have, where in a multipart request a file may take its place."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.inputs.images import open_image_bytes
 from regionlm.inputs.views import ImageView
+from regionlm.points.segmenter import Segmenter, load_segmenter
 from regionlm.serve.answers import AnswersCache
 from regionlm.serve.checks import check_question
 from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
@@ -60,12 +61,17 @@ class Engine:
         model: what answers: all kinds by a RegionCaptioner; without `caption` by a RegionEncoder;
             `caption` alone by a LlavaCaptioner.
         limits: see `Limits`.
+        segmenter: finds the regions that points mark; by default, by colour.
     """
 
     def __init__(
-        self, model: RegionCaptioner | RegionEncoder | LlavaCaptioner, limits: Limits | None = None
+        self,
+        model: RegionCaptioner | RegionEncoder | LlavaCaptioner,
+        limits: Limits | None = None,
+        segmenter: Segmenter | None = None,
     ) -> None:
         self.model, self.limits = model, limits or Limits()
+        self.segmenter = segmenter or load_segmenter()
         self.views = ViewsCache(self.limits.cache_mib)
         self.answers = AnswersCache(self.limits.cache_mib / 4)
         self._waiting: deque[Question] = deque()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.inputs.masks import Region, regions_of_bytes
 from regionlm.inputs.regions import check_region, read_region
+from regionlm.points.segmenter import Segmenter
 from regionlm.serve.errors import MalformedError, UnusableError
 from regionlm.serve.option_models import Form
 
@@ -70,11 +72,14 @@ def file_bytes(text: str, name: str) -> bytes:
     return data
 
 
-def read_regions(forms: Sequence[dict[str, Any]], view: ImageView, limits: Limits) -> list[Region]:
+def read_regions(
+    forms: Sequence[dict[str, Any]], view: ImageView, limits: Limits, segmenter: Segmenter
+) -> list[Region]:
     """The regions of an image.
 
     Args:
         forms: as in JSON, each with exactly one of box, mask, rle, polygon and points.
+        segmenter: finds what points mark.
 
     Raises:
         InputError: one that can't be used for this image; too many.
@@ -82,7 +87,7 @@ def read_regions(forms: Sequence[dict[str, Any]], view: ImageView, limits: Limit
     check_count(len(forms), limits)
     found: list[Region] = []
     for position, form in enumerate(forms):
-        found += _read(form, position, view, limits)
+        found += _read(form, position, view, limits, segmenter)
         check_count(len(found), limits)
     return found
 
@@ -104,9 +109,12 @@ def mask_regions(data: bytes, name: str, view: ImageView, limits: Limits) -> lis
     )
 
 
-def _read(form: dict[str, Any], position: int, view: ImageView, limits: Limits) -> list[Region]:
+def _read(
+    form: dict[str, Any], position: int, view: ImageView, limits: Limits, segmenter: Segmenter
+) -> list[Region]:
     if "mask" in form and isinstance(form["mask"], str):
         name = str(form.get("id", f"mask {position}"))
         return mask_regions(file_bytes(form["mask"], name), name, view, limits)
     check_region(form)
-    return read_region(form, position, Path(), view.size)
+    find_mask = partial(segmenter.mask, view.image)
+    return read_region(form, position, Path(), view.size, find_mask)

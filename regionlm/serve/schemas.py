@@ -79,6 +79,14 @@ class Asking(Form):
     options: Any = None
 
 
+class SegmentRequest(Asking):
+    """Find the region that points of an image mark."""
+
+    points: list[list[float]] = Field(
+        description="[[x, y], [x, y, 0], ...] in pixels: inside, and with 0 outside.", min_length=1
+    )
+
+
 class CaptionRequest(Asking):
     """Say in words what is in each region of an image."""
 
@@ -159,6 +167,16 @@ class MatchRow(Form):
     region: str
     probabilities: list[float] = Field(description="Softmax of the similarities; sums to 1.")
     similarities: list[float] = Field(description="Cosines.")
+
+
+class SegmentReply(Form):
+    """A region, and how it was found."""
+
+    id: str = Field(description="The request's id, as in the header X-Request-ID.")
+    region: dict[str, Any] = Field(description='{"rle": {"size": [h, w], "counts": [...]}}')
+    mask: str = Field(description="data: URI of a PNG of the image's size, 255 inside.")
+    method: str = Field(description="superpixel, or sam")
+    note: str = Field(description="A line for people.")
 
 
 class MatchReply(Reply):

@@ -27,6 +27,8 @@ class Settings(Checked):
             none by default.
         dam_stream: Stream chat completions as Describe Anything's own server does, for its clients;
             all others need it off.
+        sam: Folder or hub id of a SAM or SAM 2 (facebook/sam-vit-base) that finds the regions of
+            points; null grows them by colour.
         log: File for a JSON line for each request; null takes standard error.
         warmup: Ask the model some questions before the port is opened, so that the first client
             does not wait for what happens only once.
@@ -44,4 +46,5 @@ class Settings(Checked):
     allow_url_hosts: list[str] = field(default_factory=list)
     cors_origins: list[str] = field(default_factory=list)
     dam_stream: bool = False
+    sam: str | None = None
     log: str | None = None

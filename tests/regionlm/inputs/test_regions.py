@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
 from regionlm.errors import InputError
-from regionlm.inputs.coco_masks import rle_mask
+from regionlm.inputs.coco_masks import mask_rle, rle_mask
 from regionlm.inputs.regions import check_region, name_of, read_region
 
 SIZE = (40, 30)
@@ -33,6 +33,11 @@ def test_run_length_codes_are_pycocotools_own(mask: np.ndarray) -> None:
     for counts in (packed, runs.tolist()):
         found = rle_mask({"size": [height, width], "counts": counts}, (width, height))
         assert np.array_equal(found, mask)
+
+
+@given(masks)
+def test_a_mask_is_read_back_from_its_run_length_code(mask: np.ndarray) -> None:
+    assert np.array_equal(rle_mask(mask_rle(mask), mask.shape[::-1]), mask)
 
 
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=120)) | st.lists(st.integers()))
@@ -127,3 +132,15 @@ def test_boxes_are_those_of_the_command_line() -> None:
 )
 def test_names(region: dict, name: str) -> None:
     assert name_of(region, 4) == name
+
+
+def test_points_are_the_mask_that_is_found_for_them() -> None:
+    region = {"points": [[3, 4], [5, 6, 0]]}
+    check_region(region)
+    mask = np.eye(30, 40, dtype=bool)
+    [found] = read_region(region, 0, NOWHERE, SIZE, lambda points: mask)
+    assert found.name == "points 3,4:5,6,0" and found.mask is mask
+    with pytest.raises(InputError, match=r"outside the image, which is 40 x 30"):
+        read_region({"points": [[40, 4]]}, 0, NOWHERE, SIZE, lambda points: mask)
+    with pytest.raises(InputError, match="can't be used here"):
+        read_region(region, 0, NOWHERE, SIZE)

@@ -3,6 +3,7 @@
 import torch
 from transformers import (
     Sam2Config,
+    Sam2HieraDetConfig,
     Sam2ImageProcessor,
     Sam2MaskDecoderConfig,
     Sam2Model,
@@ -56,3 +57,42 @@ def tiny_sam():
         mask_pad_size={"height": SIDE // 4, "width": SIDE // 4},
     )
     return model.eval(), SamProcessor(pictures)
+
+
+def tiny_sam2():
+    torch.manual_seed(0)
+    backbone = Sam2HieraDetConfig(
+        hidden_size=8,
+        num_attention_heads=1,
+        image_size=[SIDE, SIDE],
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 2, 2],
+        window_size_per_stage=[4, 4, 4, 4],
+        global_attention_blocks=[3],
+        window_positional_embedding_background_size=[2, 2],
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=[64, 32, 16, 8],
+        fpn_hidden_size=32,
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+    )
+    prompts = Sam2PromptEncoderConfig(
+        hidden_size=32, image_size=SIDE, patch_size=16, mask_input_channels=4
+    )
+    masks = Sam2MaskDecoderConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        mlp_dim=16,
+        iou_head_hidden_dim=16,
+        attention_downsample_rate=2,
+    )
+    model = Sam2Model(
+        Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks)
+    )
+    pictures = Sam2ImageProcessor(
+        size={"height": SIDE, "width": SIDE}, mask_size={"height": SIDE // 4, "width": SIDE // 4}
+    )
+    return model.eval(), Sam2Processor(pictures)
