@@ -15,6 +15,8 @@ from regionlm.backbones.positions import resample_positions
 from regionlm.backbones.text_tokenizers import whole_characters
 from regionlm.backbones.timm_insides import TimmTower, is_timm_tower
 from regionlm.backbones.tower import Tower
+from regionlm.backbones.trunk_options import TrunkOptions
+from regionlm.backbones.trunk_run import check_trunk_options, run_blocks
 from regionlm.backbones.vision import Head, VisionBackbone
 from regionlm.errors import TAKE_ANOTHER, InputError, ModelError
 
@@ -95,6 +97,23 @@ class ClipViT(VisionBackbone):
         self.model.to(device)
         return self
 
+    def set_trunk(self, **options: Any) -> ClipViT:
+        """Choose how the trunk is computed from now on, for images only; returns self.
+
+        The model itself is not changed, and no second copy of its weights is kept.
+
+        Args:
+            **options: the fields of ``TrunkOptions``: ``precision`` and ``compile``.
+
+        Raises:
+            InputError: an unknown option, or one that does not work on the model's device or makes
+                nothing faster there.
+        """
+        chosen = TrunkOptions.read(options, "the trunk")
+        check_trunk_options(chosen, self.device, self.dtype)
+        self.trunk_options = chosen
+        return self
+
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings ``[T, d]``, unnormalised, without gradient.
 
@@ -154,9 +173,8 @@ class ClipViT(VisionBackbone):
         x = x if norm is None else norm(x)
         blocks = parts.blocks()
         stages = len(blocks) + (self.pooling == "attention")
-        for block in blocks[: stages - without]:
-            x = block.at(grid)(x)
-        return x, grid
+        placed = [block.at(grid) for block in blocks[: stages - without]]
+        return run_blocks(x, placed, self.trunk_options), grid
 
     def _positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
         parts = self._parts

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
 from regionlm.backbones.checksums import checksum
 from regionlm.backbones.sizes import grid_of, resolve_size
+from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.errors import InputError, ModelError
 from regionlm.inputs.images import as_image
 from regionlm.inputs.placement import Resize, place
@@ -141,6 +142,7 @@ class VisionBackbone(ABC):
         pooling: which tokens are pooled.
         inversion_defaults: MaskInversion options (steps, lr, alpha, weight_decay, size, score,
             relevance) that suit this model; the defaults of ``MaskInversion``.
+        trunk_options: how the trunk is computed, see ``ClipViT.set_trunk``.
     """
 
     name: str
@@ -155,12 +157,18 @@ class VisionBackbone(ABC):
     def __init__(self, name: str, inversion_defaults: Mapping[str, Any] | None = None) -> None:
         self.name = name
         self.inversion_defaults = dict(inversion_defaults or {})
+        self.trunk_options = TrunkOptions()
         self._derived: dict[str, tuple[Any, Any]] = {}
 
     @property
     @abstractmethod
     def tower(self) -> nn.Module:
         """The image tower, which is never changed."""
+
+    def set_trunk(self, **options: Any) -> VisionBackbone:
+        """See ``ClipViT.set_trunk``; InputError: other trunks are their library's own."""
+        name = next(iter(options), "precision")
+        raise InputError(f"{name}: {self.name} has a trunk of its own library; leave it out")
 
     @property
     @abstractmethod

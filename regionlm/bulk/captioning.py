@@ -36,6 +36,7 @@ def caption_manifest(
     offline: bool = False,
     embedder: str = "maskinversion",
     embedder_options: Mapping[str, Any] | None = None,
+    trunk: Mapping[str, Any] | None = None,
     device: str = "auto",
     devices: int = 1,
     workers: int = 1,
@@ -66,6 +67,7 @@ def caption_manifest(
         model, prefix, prompt, offline: as in `regionlm.auto.load_captioner`.
         embedder: a name in ``regionlm.embedders.EMBEDDERS``.
         embedder_options: options of the embedder.
+        trunk: options of ``ClipViT.set_trunk``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` (for one process) or ``"mps"``.
         devices: number of processes, each on a device (or CPU core) of its own.
         workers: threads per process that decode images.
@@ -85,7 +87,14 @@ def caption_manifest(
     _check(manifest, output, parts, devices, workers)
     opened = Manifest(manifest)
     request = _Request(
-        model, prefix, prompt, offline, embedder, dict(embedder_options or {}), decoding
+        model,
+        prefix,
+        prompt,
+        offline,
+        embedder,
+        dict(embedder_options or {}),
+        dict(trunk or {}),
+        decoding,
     )
     from regionlm.distributed.predict_module import PredictModule
     from regionlm.distributed.trainer import new_trainer, predict_items
@@ -125,6 +134,7 @@ class _Request:
     offline: bool
     embedder: str
     embedder_options: dict[str, Any]
+    trunk: dict[str, Any]
     decoding: dict[str, Any]
 
     def settings(self, manifest: Manifest) -> dict[str, Any]:
@@ -133,6 +143,8 @@ class _Request:
 
         settings = asdict(self)
         del settings["offline"]
+        if not self.trunk:  # as in runs begun before there was such an option
+            del settings["trunk"]
         digests = {"model": model_digest(self.model), **option_digests(self.embedder_options)}
         return {**settings, "manifest": manifest.digest, "digests": digests}
 
@@ -145,6 +157,8 @@ class _Request:
         captioner = load_captioner(
             self.model, prefix=self.prefix, prompt=self.prompt, device=device, offline=self.offline
         )
+        if self.trunk:
+            captioner.backbone.set_trunk(**self.trunk)
         embedder = make_embedder(self.embedder, captioner.backbone, **self.embedder_options)
         return LineCaptions(captioner, embedder, self.decoding)
 

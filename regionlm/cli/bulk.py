@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from regionlm.cli.options import Bulk, Decoding, Embedding, Model
-from regionlm.cli.together import own_options
+from regionlm.cli.options import Bulk, Decoding, Embedding, ModelRun
+from regionlm.cli.together import own_options, trunk_options
 from regionlm.distributed.rank import is_first_process
 
 
@@ -14,7 +14,7 @@ def caption_many(
     manifest: str,
     output: str,
     bulk: Bulk,
-    model: Model,
+    model: ModelRun,
     embedding: Embedding,
     decoding: Decoding,
 ) -> None:
@@ -27,6 +27,7 @@ def caption_many(
         model=model.model,
         device=model.device,
         offline=model.offline,
+        trunk=trunk_options(model),
         embedder=embedding.embedder,
         embedder_options=own_options(embedding),
         devices=bulk.devices,

@@ -19,17 +19,19 @@ from regionlm.cli.options import (
     EmbedOutput,
     Examination,
     MatchOutput,
-    Model,
+    ModelRun,
     Query,
 )
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import (
+    check_trunk,
     chosen_embedder,
     input_files,
     load_encoder,
     print_lines,
     question_asked,
     read_question,
+    set_trunk,
 )
 from regionlm.cli.together import check_decoding, check_embedding, given, refuse
 from regionlm.errors import InputError
@@ -38,7 +40,7 @@ from regionlm.inputs.texts import refuse_empty
 
 def caption(
     query: CaptionQuery,
-    model: Model,
+    model: ModelRun,
     embedding: Embedding,
     decoding: Decoding,
     output: CaptionOutput,
@@ -70,7 +72,7 @@ def caption(
 
 def _caption_image(
     query: CaptionQuery,
-    model: Model,
+    model: ModelRun,
     embedding: Embedding,
     decoding: Decoding,
     output: CaptionOutput,
@@ -87,6 +89,7 @@ def _caption_image(
         check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=input_files(query, embedding))
     image, regions = read_question(query, model)
     options = asdict(decoding)
+    check_trunk(model)
     captioner = load_captioner(
         model.model,
         prefix=options.pop("prefix"),
@@ -94,6 +97,7 @@ def _caption_image(
         device=model.device,
         offline=model.offline,
     )
+    set_trunk(captioner, model)
     from regionlm.captioner import RegionCaptioner
 
     if output.heatmap is not None and not isinstance(captioner, RegionCaptioner):
@@ -115,7 +119,7 @@ def _caption_image(
         print_lines(query, [r.region for r in results], [r.text for r in results])
 
 
-def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput) -> None:
+def match(query: Query, model: ModelRun, embedding: Embedding, output: MatchOutput) -> None:
     """Say which of several texts fits each region of an image.
 
     Prints the texts with their probabilities, most likely first; for several regions, or those of a
@@ -148,7 +152,7 @@ def match(query: Query, model: Model, embedding: Embedding, output: MatchOutput)
     print_lines(query, [r.region for r in results], lines)
 
 
-def embed(query: Query, model: Model, embedding: Embedding, output: EmbedOutput) -> None:
+def embed(query: Query, model: ModelRun, embedding: Embedding, output: EmbedOutput) -> None:
     """Write each region's embedding, a vector of the model's image-text space, to a file."""
     from regionlm.files import check_writable, save_tensors
 

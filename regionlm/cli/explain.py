@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, Model
+from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, ModelRun
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import has_regions, load_encoder, print_lines, read_question
 from regionlm.cli.together import refuse
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _COLUMNS = 6  # of a strip: the first map, the last, and four between them
 
 
-def explain(query: ExplainQuery, model: Model, inversion: Inversion, output: ExplainOutput) -> None:
+def explain(
+    query: ExplainQuery, model: ModelRun, inversion: Inversion, output: ExplainOutput
+) -> None:
     """Show where an image is relevant to texts, or to the embeddings of regions.
 
     Prints the most relevant pixel of each: "peak X,Y". With texts and regions together, JSON also

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prefix_models.decoding.options import DecodeOptions, Seed
+from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.embedders.options import (
     EMBEDDER_OPTIONS,
     AlphaClipOptions,
@@ -103,6 +104,11 @@ class Model:
     model: str = "mini"
     device: str = "auto"
     offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRun(TrunkOptions, Model):
+    """which model to use, and how it is computed."""
 
 
 @dataclass(frozen=True, kw_only=True)

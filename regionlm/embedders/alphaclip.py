@@ -98,6 +98,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
             name=f"{backbone.name} with {chosen.checkpoint}",
             inversion_defaults=backbone.inversion_defaults,
         )
+        tuned.trunk_options = backbone.trunk_options
         embedder = cls(tuned, alpha_weight, size=chosen.size, resize=chosen.resize)
         embedder.options = chosen
         return embedder

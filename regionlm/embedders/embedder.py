@@ -114,7 +114,7 @@ class Embedder(ABC, Generic[Found]):
     @property
     def record(self) -> dict[str, str]:
         """What answers say of how they were found: by name, empty if they are exact."""
-        return {}
+        return self.backbone.trunk_options.record
 
     # ------------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
         """The encoding of each image, in order: from its view, or computed now, a few at a time."""
 
         def key(view: ImageView) -> tuple[Hashable, ...]:
-            return (self.backbone, self._placed(view), *self._key)
+            return (self.backbone, self.backbone.trunk_options, self._placed(view), *self._key)
 
         def is_known(image: EmbedderImage) -> bool:
             return isinstance(image, ImageView) and key(image) in image

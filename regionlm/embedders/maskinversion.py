@@ -91,7 +91,8 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
     @property
     def record(self) -> dict[str, str]:
         """See ``Embedder.record``."""
-        return {} if self.speed == "exact" else {"speed": self.speed}
+        own = {} if self.speed == "exact" else {"speed": self.speed}
+        return {**super().record, **own}
 
     def invert(
         self, encoded: EncodedImages, masks_per_image: Sequence[np.ndarray | Tensor]

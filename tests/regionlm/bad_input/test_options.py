@@ -100,6 +100,16 @@ def test_bad_embedder(
         assert fragment in refused("embed", *query, "--output", "e.safetensors")
 
 
+def test_half_of_no_use_is_refused_before_the_model_is_sought(
+    image: Path, refused: Refused
+) -> None:
+    query = [image, "--box", "0,0,9,9", "--model", "none", "--device", "cpu"]
+    options = ["--precision", "float16"]
+    wanted = "--precision: expected float32 or bfloat16 on a CPU"
+    assert wanted in refused("caption", *query, *options)
+    assert wanted in refused("match", *query, *options, "--text", "a dog")
+
+
 @pytest.mark.parametrize(
     ("output", "fragment"),
     [

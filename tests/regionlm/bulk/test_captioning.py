@@ -51,6 +51,13 @@ def test_every_line_says_that_it_is_fast(
     assert [line["speed"] for line in read_output(output)] == ["fast", "fast"]
 
 
+def test_every_line_says_that_the_trunk_was_in_half_precision(
+    run: Run, write: Write, lines: list[dict], output: Path
+) -> None:
+    run(write(lines[:2]), output, "--precision", "bfloat16")
+    assert [line["precision"] for line in read_output(output)] == ["bfloat16", "bfloat16"]
+
+
 @pytest.mark.parametrize(
     "options", [["--steps", 5], ["--embedder", "crop", "--size", 24, "--decoding", "beam"]]
 )

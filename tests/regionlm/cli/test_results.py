@@ -50,6 +50,18 @@ def test_one_region_prints_its_caption_only(
     assert rows[0]["caption"] == out.strip()
 
 
+def test_answers_say_that_the_trunk_was_in_half_precision(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    half = ("--box", "1,2,30,25", "--precision", "bfloat16")
+    for command, *options in (("caption",), ("match", "--text", "a dog"), ("explain",)):
+        assert json.loads(run(command, *options, *half, "--json"))["precision"] == "bfloat16"
+    file = tmp_path / "half.safetensors"
+    run("embed", *half, "--output", file)
+    with safe_open(file, "pt") as found:
+        assert found.metadata()["precision"] == "bfloat16"
+
+
 def test_several_regions_print_a_line_each(
     run: Callable[..., str], write_mask: Callable[..., Path]
 ) -> None:
