@@ -22,6 +22,7 @@ MAX_PIXELS = 178_000_000
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 # Phones write a depth or brightness map as a second picture of a JPEG: the first one is the photo.
 _ONE_PICTURE_FORMATS = ("MPO",)
+_USUAL_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -39,16 +40,17 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def open_image_bytes(data: bytes, name: str, most: int = MAX_PIXELS) -> Image.Image:
-    """Read the bytes of an image file as `open_image` does.
+    """Read the bytes of an image file as `open_image` does, whoever made them.
 
-    name: how messages call it. most: pixels that it may have; one with more is not decoded.
+    Only the usual formats are read (for some others, Pillow starts programs). name: how messages
+    call it. most: pixels that it may have; one with more is not decoded.
     """
     return _to_rgb(open_picture_bytes(data, name, most), name)
 
 
 def open_picture_bytes(data: bytes, name: str, most: int = MAX_PIXELS) -> Image.Image:
     """As `open_image_bytes`, in the picture's own mode."""
-    return _decode(io.BytesIO(data), name, "the file", most)
+    return _decode(io.BytesIO(data), name, "the file", most, _USUAL_FORMATS)
 
 
 def as_image(image: Image.Image | np.ndarray | Tensor | str | Path) -> Image.Image:
@@ -128,13 +130,17 @@ def decode_file(path: str | Path, what: str) -> Image.Image:
 
 
 def _decode(
-    file: str | Path | BinaryIO, name: str, path: str | Path, most: int = MAX_PIXELS
+    file: str | Path | BinaryIO,
+    name: str,
+    path: str | Path,
+    most: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata and of large sizes; the one that matters is an error below.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(file) as picture:
+            with Image.open(file, formats=formats) as picture:
                 _check_pixels(picture.size, name, most)
                 _check_still(picture, path, name)
                 picture.load()
