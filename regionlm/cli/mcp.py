@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -18,14 +20,22 @@ def mcp(model: Model, serving: McpServing) -> None:
     from regionlm.tools import Bounds, Workspace
 
     options = asdict(serving)
-    root = options.pop("root")
-    workspace = Workspace(root, Bounds(**options))
+    root, sam = options.pop("root"), options.pop("sam")
     from regionlm.tools.mcp_server import make_server, serve_stdio
 
+    workspace = Workspace(root, Bounds(**options))
     with redirect_stdout(sys.stderr):  # what the client reads on stdout is the protocol alone
+        from regionlm.points.segmenter import load_segmenter
         from regionlm.serve.loading import load_model
 
+        if sam is not None:
+            workspace.segmenter = load_segmenter(sam, device=model.device, offline=model.offline)
         captioner = load_model(model.model, device=model.device, offline=model.offline)
     import anyio
 
-    anyio.run(serve_stdio, make_server(captioner, workspace))
+    # A thread waits for the next line of stdin; nothing but the end of the process stops it.
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        anyio.run(serve_stdio, make_server(captioner, workspace))
+    finally:
+        signal.signal(signal.SIGINT, before)

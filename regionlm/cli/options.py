@@ -263,9 +263,12 @@ class McpServing(Bounds):
     Args:
         root: Only folder of which files are read, by paths relative to it; no link and no .. leads
             out of it.
+        sam: Folder or hub id of a SAM or SAM 2 that finds the regions of points; null grows them by
+            colour.
     """
 
     root: str = "."
+    sam: str | None = None
 
 
 @dataclass(frozen=True)

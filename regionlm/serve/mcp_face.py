@@ -90,7 +90,7 @@ def _server(engine: Engine) -> Server[Any]:
     limits = engine.limits
     return make_server(
         engine.blocking,
-        Workspace(None, bounds(limits), engine.view),
+        Workspace(None, bounds(limits), engine.view, engine.segmenter),
         model=engine.model,
         # More calls than the engine takes, so that it is the engine that refuses.
         at_once=limits.max_queue + limits.max_batch,

@@ -72,7 +72,7 @@ def caption_regions(
         heatmap: Also return a picture of where the model looked for each region.
     """
     key, view = desk.space.image(image)
-    wanted = read_regions(regions, view.size, desk.space)
+    wanted = read_regions(regions, view, desk.space)
     rows, captions = _captioned(desk, view, wanted)
     said = [f"{one.region}: {one.caption}" for one in rows]
     pictures = [_heatmaps(view, wanted, captions)] if heatmap else []
@@ -97,7 +97,7 @@ def describe_image(
     """
     key, view = desk.space.image(image)
     if regions:
-        parts = read_regions(regions, view.size, desk.space)
+        parts = read_regions(regions, view, desk.space)
     else:
         desk.space.bounds.check_regions(grid[0] * grid[1], view.size)
         parts = _cells(view.size, grid)
@@ -127,7 +127,7 @@ def match_region(
         raise InputError('texts: expected at least one, better two, such as "a cat" and "a dog"')
     desk.space.bounds.check_texts(len(texts))
     key, view = desk.space.image(image)
-    wanted = read_regions([region], view.size, desk.space)
+    wanted = read_regions([region], view, desk.space)
     if len(wanted) > 1:
         names = ", ".join(one.name for one in wanted)
         raise InputError(f"region: expected one, found {len(wanted)} in its mask: {names}")
@@ -193,7 +193,7 @@ def show_region(
     from regionlm.tools.overlay import draw_regions
 
     key, view = desk.space.image(image)
-    wanted = read_regions(regions, view.size, desk.space) if regions else []
+    wanted = read_regions(regions, view, desk.space) if regions else []
     shown = [
         ShownRegion(number, one.name, box_around(one.mask), float(one.mask.mean()))
         for number, one in enumerate(wanted, 1)

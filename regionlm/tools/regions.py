@@ -14,6 +14,7 @@ from regionlm.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from regionlm.inputs.masks import Region
+    from regionlm.inputs.views import ImageView
 
 Box = Annotated[
     tuple[float, float, float, float], Described("[x0, y0, x1, y1] in pixels of the image")
@@ -25,11 +26,14 @@ PictureName = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class GivenRegion(Checked):
-    """A region of an image: exactly one of box, mask, polygon and rle.
+    """A region of an image: exactly one of box, points, mask, polygon and rle.
 
     Args:
         box: [x0, y0, x1, y1] in pixels of the image; x1 and y1 are exclusive, so that
             [0, 0, width, height] is the whole image.
+        points: [[x, y], ...] on the thing that is meant, in pixels of the image, and [x, y, 0] on
+            what is not; its outline is found by colour, or with a SAM, so look at it with
+            show_region.
         mask: A mask file of the image's size, white inside: its path, a data: URI, or the id of a
             mask that find_region found.
         polygon: [[x0, y0, x1, y1, x2, y2, ...], ...] in pixels of the image.
@@ -40,24 +44,25 @@ class GivenRegion(Checked):
     error: ClassVar[type[InputError]] = InputError
 
     box: Box | None = None
+    points: list[list[float]] | None = None
     mask: PictureName | None = None
     polygon: list[list[float]] | None = None
     rle: dict | None = None
     id: str | None = None
 
 
-def read_regions(given: list[GivenRegion], size: tuple[int, int], space: Workspace) -> list[Region]:
-    """The regions of an image of `size` (W, H).
+def read_regions(given: list[GivenRegion], view: ImageView, space: Workspace) -> list[Region]:
+    """The regions of an image.
 
     Raises InputError: none, too many, or one that can't be used for this image.
     """
     if not given:
         raise InputError('regions: expected at least one, such as {"box": [x0, y0, x1, y1]}')
-    space.bounds.check_regions(len(given), size)
+    space.bounds.check_regions(len(given), view.size)
     found: list[Region] = []
     for position, one in enumerate(given):
-        found += _read(one, position, size, space)
-        space.bounds.check_regions(len(found), size)
+        found += _read(one, position, view, space)
+        space.bounds.check_regions(len(found), view.size)
     return found
 
 
@@ -67,9 +72,7 @@ def box_around(mask: np.ndarray) -> list[int]:
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
-def _read(
-    given: GivenRegion, position: int, size: tuple[int, int], space: Workspace
-) -> list[Region]:
+def _read(given: GivenRegion, position: int, view: ImageView, space: Workspace) -> list[Region]:
     from regionlm.inputs.regions import check_region, read_region
 
     written: dict[str, Any] = {name: one for name, one in asdict(given).items() if one is not None}
@@ -77,8 +80,8 @@ def _read(
         written["box"] = list(written["box"])
     check_region(written)
     if given.mask is None:
-        return read_region(written, position, Path(), size)
-    found = space.masks(given.mask, size)
+        return read_region(written, position, Path(), view.size, space.find_mask(view))
+    found = space.masks(given.mask, view.size)
     if given.id is None:
         return found
     parts = [one.name.rpartition("#") for one in found]

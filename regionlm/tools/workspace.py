@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -17,7 +17,10 @@ from regionlm.tools.sources import read_source
 
 if TYPE_CHECKING:
     from regionlm.inputs.masks import Region
+    from regionlm.inputs.points import Point
+    from regionlm.inputs.regions import FindMask
     from regionlm.inputs.views import ImageView
+    from regionlm.points.segmenter import Segmenter
 
 Kept = TypeVar("Kept")
 
@@ -65,6 +68,7 @@ class Workspace:
         bounds: how much one call may ask for.
         open_view: makes a view of a file's bytes, given how messages call it; by default, a new
             one.
+        segmenter: finds what points mark; by default, by colour.
 
     Raises:
         InputError: `root` is no folder.
@@ -75,12 +79,13 @@ class Workspace:
         root: str | Path | None = None,
         bounds: Bounds | None = None,
         open_view: Callable[[bytes, str], ImageView] | None = None,
+        segmenter: Segmenter | None = None,
     ) -> None:
         if root is not None and not Path(root).is_dir():
             raise InputError(f"root: expected a folder, found {str(root)!r}")
         self.root = None if root is None else Path(root)
         self.bounds = bounds or Bounds()
-        self._open_view = open_view or self._new_view
+        self._open_view, self.segmenter = open_view or self._new_view, segmenter
         most, size = self.bounds.kept, self.bounds.kept_mib * MIB
         self._views: Remembered[ImageView] = Remembered(most, size, lambda view: view.nbytes)
         self._masks: Remembered[np.ndarray] = Remembered(most, size, lambda mask: mask.nbytes)
@@ -115,6 +120,16 @@ class Workspace:
         name, data = self._read(given)
         most = self.bounds.most_regions(size)
         return regions_of_bytes(data, name, size, most=self.bounds.pixels, most_regions=most)
+
+    def find_mask(self, view: ImageView) -> FindMask:
+        """What finds the mask of points of an image."""
+
+        def found(points: Sequence[Point]) -> np.ndarray:
+            from regionlm.points.segmenter import load_segmenter
+
+            return (self.segmenter or load_segmenter()).mask(view.image, points)
+
+        return found
 
     def keep_mask(self, mask: np.ndarray) -> str:
         """Remember a mask, bool [H, W]; returns its id."""

@@ -82,6 +82,28 @@ def test_all_forms_of_a_region_say_the_same(ask):
     assert ones == 320 * 120
 
 
+def test_points_mark_what_is_under_them(ask):
+    answer = ask("show_region", image="sand.png", regions=[{"points": [[105, 200], [300, 20, 0]]}])
+    fox = np.asarray(Image.open(EXAMPLES / "sand-fox.png").convert("L")) > 127
+    (shown,) = answer.found.regions
+    x0, y0, x1, y1 = shown.box
+    assert fox[y0:y1, x0:x1].mean() > 0.3 and 0.01 < shown.coverage < 0.2
+
+
+def test_points_are_given_to_the_workspaces_segmenter(mini, root):
+    class Corner:
+        def mask(self, image, points):
+            assert image.size == (320, 320) and [(p.x, p.y) for p in points] == [(5, 6)]
+            mask = np.zeros((320, 320), bool)
+            mask[:30, :40] = True
+            return mask
+
+    space = Workspace(root, segmenter=Corner())
+    arguments = {"image": "sand.png", "regions": [{"points": [[5, 6]]}]}
+    answer = call("show_region", arguments, captioner=mini, workspace=space)
+    assert answer.found.regions[0].box == [0, 0, 40, 30]
+
+
 def test_an_image_is_described_as_a_whole_and_by_cells(ask, mini):
     answer = ask("describe_image", image="sand.png", grid=[2, 3])
     rows = answer.found.regions

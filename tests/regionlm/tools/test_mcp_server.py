@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -137,7 +138,15 @@ def test_an_agent_that_starts_us(root, tmp_path):
     assert log.read_text() == ""
 
 
-def test_nothing_but_the_protocol_is_on_stdout(root):
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (lambda process: process.stdin.close(), 0),
+        (lambda process: process.send_signal(signal.SIGINT), 130),
+    ],
+    ids=["end of input", "Ctrl-C"],
+)
+def test_nothing_but_the_protocol_is_on_stdout_until_the_end(root, end, code):
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
     hello["clientInfo"] = {"name": "test", "version": "1"}
     call = {"name": "find_region", "arguments": {"image": "sand.png", "text": "a fox"}}
@@ -148,15 +157,14 @@ def test_nothing_but_the_protocol_is_on_stdout(root):
         {"id": 3, "method": "tools/call", "params": call},
     ]
     command = [sys.executable, "-m", "regionlm", "mcp", "--root", str(root), "--device", "cpu"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
     for message in messages:
         process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
     process.stdin.flush()
     answers = [json.loads(process.stdout.readline()) for _ in range(3)]
-    process.stdin.close()
-    assert process.stdout.read() == ""
-    assert process.wait(60) == 0
+    end(process)
+    assert process.wait(60) == code
+    assert process.stdout.read() == process.stderr.read() == ""
     assert {one["id"] for one in answers} == {1, 2, 3}
     assert all("result" in one for one in answers)

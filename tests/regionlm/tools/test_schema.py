@@ -183,6 +183,7 @@ regions = st.one_of(
             )
         }
     ),
+    st.fixed_dictionaries({"points": st.lists(st.lists(numbers, max_size=4), max_size=2)}),
     st.fixed_dictionaries({"mask": st.text(max_size=9) | st.just(_bitmap())}),
     values,
 )
