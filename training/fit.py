@@ -14,7 +14,7 @@ from regionlm.distributed.compat import interruptible, mistake, mistakes_named
 from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import is_first_process, note_rank
 from regionlm.distributed.signals import StopSignals
-from regionlm.distributed.thread_counts import threads_restored, training_threads
+from regionlm.distributed.thread_counts import threads_each, threads_restored
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.files import unwritable
@@ -101,7 +101,7 @@ def _fit(
     trainer = _new_trainer(module, recipe, folder, curve, options, signals)
     last = folder.last_checkpoint()
     curve.continue_from(step_of(last))
-    threads = module.threads = training_threads(trainer.num_devices)
+    threads = module.threads = threads_each(trainer.num_devices)
     with signals, threads_restored():
         _run(trainer, module, last, folder.folder)
     if not module.started:  # the run was finished; Lightning then skips the end of training

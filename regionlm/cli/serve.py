@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regionlm.cli.options import Model, Service, ServiceLimits
+from regionlm.errors import InputError
 
 
 def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
@@ -10,22 +11,26 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
 
     Prints the address, and serves until it is interrupted.
     """
-    from regionlm.points.segmenter import load_segmenter
-    from regionlm.serve.app import create_app
-    from regionlm.serve.engine import Engine
-    from regionlm.serve.loading import load_model
-    from regionlm.serve.net.log_lines import open_log
-    from regionlm.serve.running import run
+    from regionlm.serve.plan import Plan
 
-    log = open_log(service.log)
-    loaded = load_model(
+    plan = Plan(
         model.model,
-        prefix=service.prefix,
-        prompt=service.prompt,
+        service,
+        limits,
         device=model.device,
         offline=model.offline,
+        prefix=service.prefix,
+        prompt=service.prompt,
     )
-    segmenter = load_segmenter(service.sam, device=model.device, offline=model.offline)
-    engine = Engine(loaded, limits, segmenter)
-    run(create_app(engine, service, log=log), engine, service)
+    if service.devices:
+        if model.device != Model().device:
+            raise InputError("--devices: found --device as well; leave one of them out")
+        from regionlm.serve.worker import run_processes
+
+        run_processes(plan)
+        return
+    from regionlm.serve.running import run
+
+    app, engine, log = plan.build()
+    run(app, engine, service)
     log.close()

@@ -21,8 +21,9 @@ def prediction_threads() -> int:
     return torch.get_num_threads() if is_count_chosen() else 1
 
 
-def training_threads(processes: int) -> int:
-    """For trainings: an equal share of what torch takes, which is all cores unless told otherwise.
+def threads_each(processes: int) -> int:
+    """For processes side by side: an equal share of what torch takes, all cores unless told
+    otherwise.
 
     OMP_NUM_THREADS is taken as it is, for each process.
 

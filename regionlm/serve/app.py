@@ -11,7 +11,7 @@ from regionlm.serve.documentation import document
 from regionlm.serve.errors import ServiceError, error_body, is_our_fault, service_error
 from regionlm.serve.gate import Gate, Running, error_response
 from regionlm.serve.mcp_face import mount_mcp
-from regionlm.serve.metrics import Metrics
+from regionlm.serve.metrics import Metrics, NewMetrics
 from regionlm.serve.native import native_router
 from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.guards import add_guards
@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    engine: Engine, settings: Settings | None = None, *, log: LogLines | None = None
+    engine: Engine,
+    settings: Settings | None = None,
+    *,
+    log: LogLines | None = None,
+    metrics: NewMetrics | None = None,
 ) -> FastAPI:
     """The service in front of an engine. Whoever made the engine closes it.
 
@@ -49,6 +53,7 @@ def create_app(
         engine: that answers.
         settings: how the service is reached.
         log: gets a line for each request.
+        metrics: makes what counts requests and answers /metrics, as ``app.state.metrics``.
 
     Raises:
         InputError: tokens that can't be read, or no hosts or origins.
@@ -63,12 +68,13 @@ def create_app(
     app.state.fetcher = UrlFetcher(
         settings.allow_url_hosts, most_bytes=int(engine.limits.max_body_mib * 2**20)
     )
-    app.state.running, metrics = Running(), Metrics(engine)
-    app.add_middleware(Gate, engine=engine, running=app.state.running, count=metrics.count)
+    app.state.running, app.state.metrics = Running(), (metrics or Metrics)(engine)
+    count = app.state.metrics.count
+    app.add_middleware(Gate, engine=engine, running=app.state.running, count=count)
     _add_error_handlers(app)
     app.include_router(native_router(engine))
     app.include_router(openai_router(engine, dam_stream=settings.dam_stream))
-    app.include_router(operations_router(engine, metrics))
+    app.include_router(operations_router(engine, app.state.metrics))
     app.include_router(segment_router(engine))
     app.include_router(page_router())
     document(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from regionlm.extras import extra
@@ -47,6 +47,10 @@ class Metrics:
     def text(self) -> bytes:
         """All figures, in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+NewMetrics = Callable[["Engine"], Metrics]
+"""Makes them for an engine."""
 
 
 class _EngineFigures(Collector):

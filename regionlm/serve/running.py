@@ -8,9 +8,8 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from prefix_models.errors import first_line
-from regionlm.errors import InputError
 from regionlm.extras import extra
+from regionlm.serve.listening import address_of, listen
 from regionlm.serve.readiness import self_check
 from regionlm.serve.settings import Settings
 
@@ -26,22 +25,6 @@ _KEEP_ALIVE = 5  # seconds that an idle connection is kept
 _LAST_WORDS = 5  # seconds for connections to close after everything was answered
 
 
-def listen(settings: Settings) -> socket.socket:
-    """A socket that listens where the settings say.
-
-    Raises:
-        InputError: the address or the port can't be used.
-    """
-    try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
-    except OSError as error:
-        raise InputError(
-            f"--host {settings.host} --port {settings.port}: cannot listen there"
-            f" ({error.strerror or first_line(error)}); take another port"
-        ) from error
-
-
 def run(app: FastAPI, engine: Engine, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -54,10 +37,13 @@ def run(app: FastAPI, engine: Engine, settings: Settings) -> None:
     if settings.warmup:
         warm_up(engine)
     with listen(settings) as listening:
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"regionlm: serving {engine.name} on http://{shown}:{port}", flush=True)
-        asyncio.run(_serve(app, engine, listening))
+        print(f"regionlm: serving {engine.name} on {address_of(listening)}", flush=True)
+        serve_on(app, engine, listening)
+
+
+def serve_on(app: FastAPI, engine: Engine, listening: socket.socket) -> None:
+    """As `run`, on a socket that listens already."""
+    asyncio.run(_serve(app, engine, listening))
     engine.close(_LAST_WORDS)
 
 

@@ -19,6 +19,8 @@ class Settings(Checked):
     Args:
         host: Address to listen on; 0.0.0.0 is every one of this machine.
         port: Port to listen on; 0 takes a free one and says which.
+        devices: A process for each of these devices (cuda:0 cuda:1 ...), or a number of processes:
+            one for each CUDA device from 0, or all on the CPU. One that dies is started again.
         tokens: File of bearer tokens, one a line, of which clients need one; also taken from the
             variable REGIONLM_TOKENS. Without any, everybody may ask.
         allow_url_hosts: Hosts, or host:port, from which images may be fetched by their addresses;
@@ -42,6 +44,7 @@ class Settings(Checked):
     host: Host = "127.0.0.1"
     port: Port = 8000
     warmup: bool = False
+    devices: list[str] = field(default_factory=list)
     tokens: str | None = None
     allow_url_hosts: list[str] = field(default_factory=list)
     cors_origins: list[str] = field(default_factory=list)

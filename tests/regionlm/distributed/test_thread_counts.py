@@ -9,8 +9,8 @@ from regionlm.distributed.journal import Journal
 from regionlm.distributed.predict_module import PredictModule
 from regionlm.distributed.thread_counts import (
     prediction_threads,
+    threads_each,
     threads_restored,
-    training_threads,
 )
 from regionlm.distributed.trainer import new_trainer, predict_items
 
@@ -26,12 +26,12 @@ def machine_of_six_cores(monkeypatch):
 
 
 def test_trainings_share_the_cores():
-    assert [training_threads(processes) for processes in (1, 2, 4, 99)] == [6, 3, 1, 1]
+    assert [threads_each(processes) for processes in (1, 2, 4, 99)] == [6, 3, 1, 1]
 
 
 def test_what_the_user_has_chosen_stands(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
-    assert training_threads(2) == prediction_threads() == 6
+    assert threads_each(2) == prediction_threads() == 6
 
 
 def test_what_lightning_sets_goes_with_the_block():

@@ -1,0 +1,31 @@
+"""The socket of the service. Nothing heavy may be imported here."""
+
+from __future__ import annotations
+
+import socket
+
+from prefix_models.errors import first_line
+from regionlm.errors import InputError
+from regionlm.serve.settings import Settings
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens where the settings say.
+
+    Raises:
+        InputError: the address or the port can't be used.
+    """
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+    except OSError as error:
+        raise InputError(
+            f"--host {settings.host} --port {settings.port}: cannot listen there"
+            f" ({error.strerror or first_line(error)}); take another port"
+        ) from error
+
+
+def address_of(listening: socket.socket) -> str:
+    """The address of a service."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
