@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from PIL import Image
 
-from regionlm.bulk.manifest import Line, Manifest
+from regionlm.bulk.manifest import Line, Lines
 from regionlm.distributed.journal import Answer
 from regionlm.errors import InputError
-from regionlm.inputs.images import open_image
+from regionlm.inputs.images import open_image, open_image_bytes
 from regionlm.inputs.masks import Region
 from regionlm.inputs.regions import name_of, read_region
 from regionlm.points.segmenter import load_segmenter
@@ -45,7 +45,7 @@ class Pictures:
         skip_bad: replace a region that can't be read by a `BadRegion`, instead of raising.
     """
 
-    def __init__(self, manifest: Manifest, skip_bad: bool) -> None:
+    def __init__(self, manifest: Lines, skip_bad: bool) -> None:
         self.manifest, self.skip_bad = manifest, skip_bad
         self._segmenter = load_segmenter()
 
@@ -58,15 +58,15 @@ class Pictures:
 
         Raises InputError: the image or, unless they are skipped, a region can't be read.
         """
-        line, folder = self.manifest[index], self.manifest.folder
+        line = self.manifest[index]
         try:
-            image = open_image(folder / line.image)
-            picture = Picture(line, image, [], [])
+            image = _open(line)
+            picture = Picture(replace(line, data=None), image, [], [])
             for position, region in enumerate(line.regions):
                 found: list[Region | BadRegion]
                 try:
                     find_mask = partial(self._segmenter.mask, image)
-                    found = [*read_region(region, position, folder, image.size, find_mask)]
+                    found = [*read_region(region, position, line.folder, image.size, find_mask)]
                 except InputError as error:
                     if not self.skip_bad:
                         raise
@@ -83,6 +83,14 @@ class Pictures:
         """The line of the output for an image that can't be read."""
         line = self.manifest[index]
         return {"id": line.id, "image": line.image, "error": " ".join(str(error).split())}
+
+
+def _open(line: Line) -> Image.Image:
+    if line.problem:
+        raise InputError(line.problem)
+    if line.data is not None:
+        return open_image_bytes(line.data, f"image {line.image}")
+    return open_image(line.folder / line.image)
 
 
 def is_bad(answer: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""The list of what to caption, with one JSON object per line.
+"""What to caption: JSON lines here, or tar files or Parquet, which hold the images as well.
 
     {"image": "photos/1.jpg", "regions": [{"mask": "masks/1.png"}, {"box": [3, 120, 148, 271]}]}
     {"image": "photos/2.jpg", "regions": [{"polygon": [[9, 9, 80, 9, 80, 60]], "id": "cat"}]}
@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,33 +35,58 @@ _KEYS = ("image", "regions", "id")
 
 @dataclass(frozen=True)
 class Line:
-    """One line. number: in the file, from 1. regions: JSON objects of a checked form."""
+    """One line.
+
+    number: in the file, from 1. image: path, or the name of an image whose bytes are in `data`.
+    regions: JSON objects of a checked form. folder: the start of relative paths. problem: why the
+    line can't be used; empty if it can.
+    """
 
     number: int
     id: str | int
     image: str
     regions: list[dict[str, Any]]
+    folder: Path
+    data: bytes | None = field(default=None, repr=False)
+    problem: str = ""
+
+
+class Lines(Protocol):
+    """An opened manifest of any form, which may be pickled.
+
+    All lines are checked when it is opened, and read again when they are needed; several threads
+    may do so at the same time. Images and masks are not decoded.
+
+    digest: of what the lines depend on.
+    """
+
+    digest: str
+
+    def __len__(self) -> int:
+        """Number of lines."""
+        ...
+
+    def __getitem__(self, index: int) -> Line:
+        """Read a line. Raises InputError: the file has changed."""
+        ...
+
+    def place(self, index: int) -> str:
+        """The file and number of a line, for messages."""
+        ...
 
 
 class Manifest:
-    """An opened manifest. All lines are checked at once, and read again when they are needed.
-
-    Each line takes 16 bytes of memory. Images and masks are not opened yet.
-
-    path: the file. folder: the start of relative paths. digest: SHA-256 of the file.
+    """An opened manifest of JSON lines, as `Lines`. Each line takes 16 bytes of memory.
 
     Raises InputError: the file is missing or empty, or a line has another form (says which).
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.folder = self.path.parent
-        hashes = array("q")
-        self._lines = JsonLines(
-            path, lambda raw, number: hashes.append(hash(str(self._parse(raw, number).id)))
-        )
+        self._path = Path(path)
+        hashes = IdHashes()
+        self._lines = JsonLines(path, lambda raw, number: hashes.add(self._parse(raw, number).id))
         self.digest = self._lines.digest
-        self._check_ids(np.array(hashes, np.int64))
+        hashes.check(self)
 
     def __len__(self) -> int:
         """Number of lines, without blank ones."""
@@ -72,22 +98,40 @@ class Manifest:
 
     def place(self, index: int) -> str:
         """The file and number of a line, for messages."""
-        return f"{self.path}, line {self._lines.numbers[index]}"
+        return f"{self._path}, line {self._lines.numbers[index]}"
 
     def _parse(self, raw: bytes, number: int) -> Line:
-        with within(f"{self.path}, line {number}"):
-            return _line(without_nulls(decode(raw)), number)
+        with within(f"{self._path}, line {number}"):
+            value = without_nulls(decode(raw))
+            _check_keys(value)
+            image = check_value("image", value.get("image"), FilePath, InputError)
+            return Line(number, id_of(value, number), image, regions_of(value), self._path.parent)
 
-    def _check_ids(self, hashes: np.ndarray) -> None:
-        """Refuse an id that occurs twice, reading again only lines whose hashes agree."""
+
+class IdHashes:
+    """Finds an id that occurs twice; 8 bytes for each."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, id: str | int) -> None:
+        """Note the id of the next line."""
+        self._hashes.append(hash(str(id)))
+
+    def check(self, lines: Lines) -> None:
+        """Raise InputError for an id that two lines have.
+
+        lines: all whose ids were noted; only those whose hashes agree are read again.
+        """
+        hashes = np.array(self._hashes, np.int64)
         order = np.argsort(hashes, kind="stable")
         ordered = hashes[order]
         same = np.flatnonzero(ordered[1:] == ordered[:-1])
         for first, second in zip(order[same].tolist(), order[same + 1].tolist(), strict=True):
-            before, line = self[first], self[second]
+            before, line = lines[first], lines[second]
             if str(before.id) == str(line.id):
                 raise InputError(
-                    f"{self.place(second)}: expected ids that differ, found {line.id!r} as in line"
+                    f"{lines.place(second)}: expected ids that differ, found {line.id!r} as in line"
                     f" {before.number} (without an id, a line's number is its id)"
                 )
 
@@ -106,7 +150,26 @@ def decode(raw: bytes) -> Any:
         ) from error
 
 
-def _line(value: Any, number: int) -> Line:
+def id_of(value: Mapping[str, Any], default: str | int) -> str | int:
+    """The id of a line. Raises InputError: it is neither text nor a whole number."""
+    if "id" not in value:
+        return default
+    check_id(value["id"])
+    return value["id"]
+
+
+def regions_of(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The regions of a line, of a checked form. Raises InputError: they have another form."""
+    regions = check_value("regions", value.get("regions"), Several, InputError)
+    for region in regions:
+        check_region(region)
+    ids = [str(region["id"]) for region in regions if "id" in region]
+    if len(set(ids)) != len(ids):
+        raise InputError(f"regions: expected ids that differ, found {', '.join(ids)[:60]}")
+    return regions
+
+
+def _check_keys(value: Any) -> None:
     if not isinstance(value, dict):
         raise InputError(
             'expected an object such as {"image": "a.jpg", "regions": [{"mask": "m.png"}]}; found'
@@ -115,13 +178,3 @@ def _line(value: Any, number: int) -> Line:
     unknown = [key for key in value if key not in _KEYS]
     if unknown:
         raise InputError(f"unknown key {unknown[0]!r}; expected image, regions and perhaps id")
-    image = check_value("image", value.get("image"), FilePath, InputError)
-    regions = check_value("regions", value.get("regions"), Several, InputError)
-    for region in regions:
-        check_region(region)
-    ids = [str(region["id"]) for region in regions if "id" in region]
-    if len(set(ids)) != len(ids):
-        raise InputError(f"regions: expected ids that differ, found {', '.join(ids)[:60]}")
-    if "id" in value:
-        check_id(value["id"])
-    return Line(number, value.get("id", number), image, regions)

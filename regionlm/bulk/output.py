@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from regionlm.bulk.manifest import Manifest
+from regionlm.bulk.manifest import Lines
 from regionlm.distributed.journal import Answer, Journal, json_line
 from regionlm.errors import InputError
 from regionlm.files import write_atomically
@@ -64,10 +65,16 @@ class Summary:
             self.earlier += 1
 
 
-def write_output(output: Path, journal: Journal, manifest: Manifest, before: np.ndarray) -> Summary:
+def is_parquet(output: Path) -> bool:
+    """Whether the name of an output asks for Parquet."""
+    return output.suffix.lower() == ".parquet"
+
+
+def write_output(output: Path, journal: Journal, manifest: Lines, before: np.ndarray) -> Summary:
     """Write the output: a line for each line of the manifest, in the same order.
 
-    The file is written completely or not at all.
+    The file is written completely or not at all: as Parquet if its name ends so, else as JSON
+    lines.
 
     before: indices of lines that earlier starts have done, int64 ``[N]``.
 
@@ -77,17 +84,25 @@ def write_output(output: Path, journal: Journal, manifest: Manifest, before: np.
     is_new[before] = False
     summary = Summary()
 
+    def counted() -> Iterator[Answer]:
+        for index, answer in journal.answers():
+            yield answer
+            summary.count(answer, manifest.place(index), bool(is_new[index]))
+        if summary.lines != len(manifest):
+            raise InputError(
+                f"{journal.folder}: expected answers for {len(manifest)} lines, found"
+                f" {summary.lines};"
+                " do all processes see this folder?"
+            )
+
     def write(path: Path) -> None:
         with path.open("wb") as stream:
-            for index, answer in journal.answers():
-                stream.write(json_line(answer))
-                summary.count(answer, manifest.place(index), bool(is_new[index]))
-            if summary.lines != len(manifest):
-                raise InputError(
-                    f"{journal.folder}: expected answers for {len(manifest)} lines, found"
-                    f" {summary.lines};"
-                    " do all processes see this folder?"
-                )
+            if is_parquet(output):
+                from regionlm.bulk.parquet_output import columns, write_parquet
+
+                write_parquet(stream, columns(one for _, one in journal.answers()), counted())
+            else:
+                stream.writelines(map(json_line, counted()))
             stream.flush()
             os.fsync(stream.fileno())  # before `caption_manifest` removes the answers
 

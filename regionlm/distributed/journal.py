@@ -1,5 +1,7 @@
 """Answers on disk: a file per process with a line per item, so that a stopped run loses nothing.
 
+Where processes come and go, each writes the answers of a few items at once, as a shard.
+
 The result of a run is made from these lines alone, in the order of the items. Therefore neither the
 number of processes nor a stop changes a digit of it.
 """
@@ -7,6 +9,7 @@ number of processes nor a stop changes a digit of it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from array import array
@@ -75,6 +78,17 @@ class Journal:
     def writer(self, process: int) -> JournalWriter:
         """The file to which the process of this number writes its answers."""
         return JournalWriter(self.folder / f"answers-{process:05d}.jsonl")
+
+    def write_shard(self, lines: Mapping[int, bytes]) -> None:
+        """Write the answers of some items, whole or not at all, to a file that is theirs alone.
+
+        lines: of `journal_line`, by the numbers of their items.
+
+        Raises InputError: the folder is not writable.
+        """
+        which = hashlib.sha256(np.array(sorted(lines), np.int64).tobytes()).hexdigest()[:16]
+        path = self.folder / f"answers-{min(lines):05d}-{which}.jsonl"
+        write_atomically(path, lambda aside: aside.write_bytes(b"".join(lines.values())))
 
     def ask_to_stop(self) -> None:
         """Tell all processes of the run to stop at their next item."""
@@ -151,7 +165,7 @@ class JournalWriter:
     def write(self, number: int, answer: Answer) -> None:
         """Append the answer for the item of this number."""
         with writing(self._path):
-            self._file.write(json_line({"index": number, **answer}))
+            self._file.write(journal_line(number, answer))
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -159,6 +173,11 @@ class JournalWriter:
         """Close the file."""
         with contextlib.suppress(OSError):  # `write` has reported it
             self._file.close()
+
+
+def journal_line(number: int, answer: Answer) -> bytes:
+    """How a journal writes the answer for the item of this number."""
+    return json_line({"index": number, **answer})
 
 
 def json_line(value: Mapping[str, Any], indent: int | None = None) -> bytes:

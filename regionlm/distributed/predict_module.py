@@ -8,36 +8,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from prefix_models.errors import PrefixModelError
+from regionlm.distributed.items import USERS_ERRORS, Items, Read, answer_to, read_item
 from regionlm.distributed.journal import Answer
-from regionlm.errors import InputError, ModelError
+from regionlm.errors import InputError
 from regionlm.extras import extra
 
 with extra("bulk"):
     import lightning as L
-
-
-USERS_ERRORS = (InputError, ModelError, PrefixModelError)
-
-
-class Items(Protocol):
-    """The items of a run, by number; several threads may read at the same time."""
-
-    def __len__(self) -> int:
-        """Number of items."""
-        ...
-
-    def __getitem__(self, index: int) -> Any:
-        """Read an item from disk. Raises InputError: it can't be read."""
-        ...
 
 
 class AnswerWriter(Protocol):
@@ -84,14 +70,6 @@ class AnswerStore(Protocol):
     def discard_if_empty(self) -> None:
         """Remove the files of a run without answers."""
         ...
-
-
-class Read(NamedTuple):
-    """An item, or the error that reading it raised."""
-
-    number: int
-    item: Any
-    error: InputError | None = None
 
 
 class Share:
@@ -147,21 +125,16 @@ class ReadAhead:
         self.items, self.share, self.threads = items, share, threads
 
     def __iter__(self) -> Iterator[Read]:
+        read = partial(read_item, self.items)
         if not self.threads:
-            yield from map(self._read, self.share)
+            yield from map(read, self.share)
             return
         with ThreadPoolExecutor(self.threads, thread_name_prefix="read") as pool:
             numbers = iter(self.share)
-            begun = deque(pool.submit(self._read, n) for n in islice(numbers, 2 * self.threads))
+            begun = deque(pool.submit(read, n) for n in islice(numbers, 2 * self.threads))
             while begun:
                 yield begun.popleft().result()
-                begun.extend(pool.submit(self._read, number) for number in islice(numbers, 1))
-
-    def _read(self, number: int) -> Read:
-        try:
-            return Read(number, self.items[number])
-        except InputError as error:
-            return Read(number, None, error)
+                begun.extend(pool.submit(read, number) for number in islice(numbers, 1))
 
 
 class PredictModule(L.LightningModule):
@@ -265,15 +238,9 @@ class PredictModule(L.LightningModule):
         if self.error is not None:  # an item that was read ahead
             return batch.number
         assert self._answer is not None and self._writer is not None and self._bar is not None
-        number, item, why = batch
+        number = batch.number
         try:
-            if why is None:
-                answer = self._answer(number, item)
-            elif self.unreadable is not None:
-                answer = self.unreadable(number, why)
-            else:
-                raise why
-            self._writer.write(number, answer)
+            self._writer.write(number, answer_to(batch, self._answer, self.unreadable))
         except USERS_ERRORS as error:
             self._stop(error)
             if sys.stderr.isatty():

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from regionlm.distributed.compat import interruptible, mistakes_named
-from regionlm.distributed.predict_module import USERS_ERRORS, PredictModule
+from regionlm.distributed.items import USERS_ERRORS
+from regionlm.distributed.predict_module import PredictModule
 from regionlm.distributed.process_group import close_at_exit
 from regionlm.distributed.rank import note_rank
 from regionlm.distributed.run_folder import held

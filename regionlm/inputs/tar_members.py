@@ -24,6 +24,18 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
             start = yield from _members_from(stream, start)
 
 
+def member_at(path: Path, start: int) -> tarfile.TarInfo:
+    """The member whose headers begin at a position in bytes; its own positions count from there.
+
+    Raises tarfile.TarError, OSError or EOFError: there is none.
+    """
+    with path.open("rb") as stream, tarfile.open(fileobj=_Rest(stream, start), mode="r:") as tar:
+        found = tar.next()
+    if found is None:
+        raise EOFError("the file ends there")
+    return found
+
+
 def _members_from(
     stream: BinaryIO, start: int
 ) -> Generator[tuple[tarfile.TarInfo, int], None, int | None]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data import tar_members as module
-from training.data.tar_members import tar_members
+from regionlm.inputs import tar_members as module
+from regionlm.inputs.tar_members import tar_members
 
 KINDS = {"file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 MEMBERS = st.lists(
