@@ -32,6 +32,7 @@ def caption_many(
         embedder_options=own_options(embedding),
         devices=bulk.devices,
         workers=bulk.workers,
+        ray=bulk.ray,
         skip_bad=bulk.skip_bad,
         **asdict(decoding),
     )

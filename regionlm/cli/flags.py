@@ -71,7 +71,8 @@ def read_words(
     """Split a command line into its options.
 
     Names may be written with dashes or underscores. A flag takes the next word only if that is a
-    truth value (`--flag false`). A list is given by repeating its option, or by several values
+    truth value (`--flag false`); a flag that may also have a value takes any next word that is no
+    option. A list is given by repeating its option, or by several values
     after it (`--mask masks/*.png`). If that leaves nothing for the positional argument, it is the
     last of several values: of those that are files if there are any, else of the first such list.
 
@@ -220,13 +221,18 @@ def _read_option(token: str, tokens: deque[str], kinds: Mapping[str, Any], words
     if known is None or not name.startswith("--") or (more and not is_list(kind)):
         words.unknown.append(token)
         return
-    if kind is bool and not equals:
-        text = tokens.popleft() if tokens and tokens[0].lower() in _TRUTHS else "true"
+    if kind in (bool, bool | str) and not equals:
+        text = tokens.popleft() if tokens and _fits_flag(tokens[0], kind) else "true"
     elif not equals:
         text = _value_of(name, tokens)
     words.options.append(Option(known, text, more))
     while takes_several(kind) and not equals and tokens and not tokens[0].startswith("-"):
         words.options.append(Option(known, tokens.popleft(), more, is_further=True))
+
+
+def _fits_flag(word: str, kind: Any) -> bool:
+    """Whether the word after a flag is its value."""
+    return word.lower() in _TRUTHS if kind is bool else not word.startswith("-")
 
 
 def _value_of(name: str, tokens: deque[str]) -> str:

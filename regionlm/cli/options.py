@@ -74,11 +74,16 @@ class Bulk:
         manifest: JSON lines {"image": path, "regions": [...], "id": optional}, paths relative to
             this file; a region is {"mask": path}, {"rle": {"size": [h, w], "counts": ...}},
             {"polygon": [[x0, y0, ...], ...]}, {"box": [x0, y0, x1, y1]} or {"points": [[x, y],
-            ...]}, with an optional id.
-        output: JSON lines to write, one for each line of the manifest. Finished lines are kept in
-            OUTPUT.parts until the end; a stopped run resumes when you repeat the command.
+            ...]}, with an optional id. Or .tar files of WebDataset with regions in each .json, or
+            .parquet files with these as columns; also as a quoted pattern, 'shards/*.tar' or
+            '{000..009}.tar'.
+        output: JSON lines to write, or Parquet if it ends in .parquet; one for each line of the
+            manifest. Finished lines are kept in OUTPUT.parts until the end; a stopped run resumes
+            when you repeat the command.
         devices: Number of processes, each on its own GPU or CPU core.
         workers: Threads that decode images in each process.
+        ray: Run on a Ray cluster: the one at the address that follows (auto, HOST:PORT or
+            ray://HOST:PORT), or without an address that of this machine, started if there is none.
         skip_bad: Write an error in place of an image or region that can't be read, and continue.
     """
 
@@ -86,6 +91,7 @@ class Bulk:
     output: str | None = None
     devices: int = 1
     workers: int = 1
+    ray: bool | str = False
     skip_bad: bool = False
 
 
