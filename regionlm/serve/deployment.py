@@ -115,9 +115,7 @@ class _Replica:
     """What Ray Serve keeps for each replica; all is in the app."""
 
 
-def _replica_app(
-    replicas: Replicas, settings: Settings, limits: Limits, device: str
-) -> FastAPI:
+def _replica_app(replicas: Replicas, settings: Settings, limits: Limits, device: str) -> FastAPI:
     """The app of one replica, with an engine and a model of its own."""
     from regionlm.serve.app import create_app
     from regionlm.serve.engine import Engine
