@@ -76,7 +76,7 @@ def make_server(
         except Exception as error:
             if not is_fault(error):
                 return _refusal(" ".join(str(error).split()))
-            _log.exception("tool %s", asked.name)
+            _log.exception("tool %r", asked.name)
             return _refusal(f"{asked.name} failed: a fault of the server, whose log says more")
 
     return Server(
