@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prefix_models.errors import UserError
 from regionlm.extras import extra
+from regionlm.serve.connections import Connections
 from regionlm.serve.documentation import document
 from regionlm.serve.errors import ServiceError, error_body, is_our_fault, service_error
 from regionlm.serve.gate import Gate, Running, error_response
@@ -68,7 +69,9 @@ def create_app(
     app.state.fetcher = UrlFetcher(
         settings.allow_url_hosts, most_bytes=int(engine.limits.max_body_mib * 2**20)
     )
-    app.state.running, app.state.metrics = Running(), (metrics or Metrics)(engine)
+    app.state.connections = Connections(engine.limits.client_timeout)
+    app.state.running = Running(app.state.connections)
+    app.state.metrics = (metrics or Metrics)(engine)
     count = app.state.metrics.count
     app.add_middleware(Gate, engine=engine, running=app.state.running, count=count)
     _add_error_handlers(app)

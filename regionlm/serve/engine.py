@@ -77,7 +77,7 @@ class Engine:
         self._waiting: deque[Question] = deque()
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
-        self._closing = False
+        self._is_draining = self._is_closed = False
         self.tally = Tally()
         self._pace = 0.05  # seconds that a question takes, as a moving mean
 
@@ -184,7 +184,7 @@ class Engine:
             QueueFullError, ClosingError: it would not.
         """
         with self._changed:
-            if self._closing:
+            if self._is_closed:
                 raise ClosingError("the service is stopping; ask another one, or try again later")
             count = len(self._waiting)
             held = sum(one.nbytes for one in self._waiting) + nbytes
@@ -211,8 +211,8 @@ class Engine:
 
     @property
     def is_closing(self) -> bool:
-        """No new questions are taken."""
-        return self._closing
+        """The service takes no new requests; questions of those that run are answered."""
+        return self._is_draining
 
     @property
     def waiting(self) -> int:
@@ -220,10 +220,8 @@ class Engine:
         return len(self._waiting)
 
     def refuse(self) -> None:
-        """Take no new questions; those waiting will be answered."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        """Let the service take no new requests."""
+        self._is_draining = True
 
     def close(self, seconds: float | None = None) -> None:
         """Take no new questions, answer those that wait, and end the thread.
@@ -231,6 +229,9 @@ class Engine:
         seconds: wait no longer for that; the thread ends with the process, then.
         """
         self.refuse()
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
         if self._worker is not None:
             self._worker.join(seconds)
 
@@ -250,7 +251,7 @@ class Engine:
         """The question that waits longest, and others that can be worked with it; none: the end."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
                 if not self._waiting:
                     return []
                 group: list[Question] = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from regionlm.extras import extra
+from regionlm.serve.connections import Connections
 from regionlm.serve.errors import ClosingError, ServiceError, SlowClientError, TooLargeError
 
 with extra("serve"):
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 ALWAYS_OPEN = ("/health", "/ready", "/metrics")
 """Paths that are answered while the service is stopping, too."""
-BODY_PAUSE = 15.0
-"""Seconds that the next part of a body may take."""
 
 
 def error_response(error: ServiceError) -> JSONResponse:
@@ -33,9 +33,26 @@ Counted = Callable[[str, int, float], None]
 
 
 class Running:
-    """How many requests are being answered."""
+    """The requests that are being answered.
 
-    count = 0
+    Args:
+        connections: hear of them.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self.count, self._connections = 0, connections
+
+    @contextmanager
+    def one_more(self, scope: Scope) -> Iterator[None]:
+        """While a request is being answered."""
+        client = tuple(scope["client"]) if scope.get("client") else None
+        self.count += 1
+        self._connections.begun(client)
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self._connections.ended(client)
 
 
 class Gate:
@@ -62,12 +79,11 @@ class Gate:
             await error_response(closing)(scope, receive, send)
             return
         arrived = scope.setdefault("state", {})["arrived"] = time.monotonic()
-        self._running.count += 1
         guarded = _Guarded(self._app, self._engine, receive, send)
         try:
-            await guarded.run(scope)
+            with self._running.one_more(scope):
+                await guarded.run(scope)
         finally:
-            self._running.count -= 1
             path = getattr(scope.get("route"), "path", "other")
             self._count(path, guarded.status, time.monotonic() - arrived)
 
@@ -79,6 +95,7 @@ class _Guarded:
         self._app, self._receive, self._send = app, receive, send
         self._mebibytes = engine.limits.max_body_mib
         self._most = int(self._mebibytes * 2**20)
+        self._pause = engine.limits.client_timeout
         self._deadline = time.monotonic() + engine.limits.timeout
         self._size = 0
         self._is_whole = self._has_begun = False
@@ -106,7 +123,7 @@ class _Guarded:
             return await self._receive()
         if self._refusal is not None:
             return {"type": "http.disconnect"}
-        left = max(0.0, min(BODY_PAUSE, self._deadline - time.monotonic()))
+        left = max(0.0, min(self._pause, self._deadline - time.monotonic()))
         try:
             message = await asyncio.wait_for(self._receive(), left)
         except asyncio.TimeoutError:

@@ -30,6 +30,8 @@ class Limits(Checked):
         queue_mib: Most memory of images and masks that wait, MiB (429).
         max_batch: Most questions that are worked together.
         timeout: Seconds from a request's arrival to its answer (504).
+        client_timeout: Seconds that a client may take for the next part of its request (408, or the
+            connection is closed).
         cache_mib: Memory for images that were seen before, with what the model has computed of
             them, MiB; and a quarter of it for answers given before.
 
@@ -52,4 +54,5 @@ class Limits(Checked):
     queue_mib: Mebibytes = 1024
     max_batch: PositiveCount = 16
     timeout: Seconds = 60
+    client_timeout: Seconds = 15
     cache_mib: Mebibytes = 256

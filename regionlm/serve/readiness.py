@@ -12,6 +12,7 @@ from PIL import Image
 from regionlm.errors import ModelError
 from regionlm.inputs.masks import box_region
 from regionlm.inputs.views import ImageView
+from regionlm.serve.errors import ClosingError
 from regionlm.serve.question import Kind, Question
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Readiness:
         Raises:
             ServiceError, UserError: why not.
         """
+        if self._engine.is_closing:
+            raise ClosingError("the service is stopping")
         async with self._asking:
             if not self._has_passed:
                 await self_check(self._engine)

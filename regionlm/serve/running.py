@@ -60,11 +60,18 @@ async def _serve(app: FastAPI, engine: Engine, listening: socket.socket) -> None
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_WORDS,
+        proxy_headers=False,  # connections are told apart by their own addresses
     )
+    config.load()
+    config.http_protocol_class = app.state.connections.protocol(config.http_protocol_class)
     server = _Server(config, engine)
-    draining = asyncio.create_task(_stop_when_drained(server, app, engine))
+    beside = [
+        asyncio.create_task(_stop_when_drained(server, app, engine)),
+        asyncio.create_task(app.state.connections.watch()),
+    ]
     await server.serve(sockets=[listening])
-    draining.cancel()
+    for task in beside:
+        task.cancel()
 
 
 class _Server(uvicorn.Server):

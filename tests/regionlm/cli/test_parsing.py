@@ -139,7 +139,9 @@ def test_help_documents_every_option(command: str, capsys: pytest.CaptureFixture
     wanted = {"--model", "--device", "--offline"}
     if command == "models":
         wanted = {"name", "--all", "--json"}
-    elif command not in ("doctor", "serve"):  # which ask about no picture
+    elif command == "tools":
+        wanted = {"--format"}
+    elif command not in ("doctor", "serve", "mcp"):  # which ask about no picture
         wanted |= {"image", "--mask", "--box", "--steps"}
     assert wanted <= {n for n, _ in options}
     for name, description in options:
