@@ -94,6 +94,11 @@ def load_transformers_clip(folder: Path, quick_gelu: bool | None = None) -> Clip
     )
 
 
+def open_clip_form(folder: Path) -> dict[str, Any]:
+    """open_clip's ``model_cfg`` of a folder's model. Raises ModelError."""
+    return _model_config(_read_config(folder), folder)
+
+
 def in_open_clip_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A ``CLIPModel``'s state dict under open_clip's names; unknown names are kept."""
     found: dict[str, Tensor] = {}

@@ -100,12 +100,16 @@ def _model(folder: Path) -> Any:
     try:
         with no_progress_bars():
             model, report = AutoModel.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                folder,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # the report names them; they are refused below
             )
     except Exception as error:  # damaged and missing files cause many types of errors
         raise ModelError(f"model folder {folder}: can't be read ({first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys"):
-        names = sorted(str(name) for name in report.get(kind, ()))
+        names = sorted(one if isinstance(one, str) else one[0] for one in report.get(kind, ()))
         if names:
             raise ModelError(
                 f"model folder {folder}: its weights do not fit {CONFIG}: {names[0]} is missing or"

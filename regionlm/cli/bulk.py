@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 
 from regionlm.cli.options import Bulk, Decoding, Embedding, ModelRun
+from regionlm.cli.questions import check_fit
 from regionlm.cli.together import own_options, trunk_options
 from regionlm.distributed.rank import is_first_process
 
@@ -21,6 +22,7 @@ def caption_many(
     """Caption a manifest; say on stderr what was skipped and how fast it went."""
     from regionlm.bulk import caption_manifest
 
+    check_fit(model, embedding.embedder, own_options(embedding))
     summary = caption_manifest(
         manifest,
         output,

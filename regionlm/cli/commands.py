@@ -24,6 +24,7 @@ from regionlm.cli.options import (
 )
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import (
+    check_fit,
     check_trunk,
     chosen_embedder,
     input_files,
@@ -33,7 +34,7 @@ from regionlm.cli.questions import (
     read_question,
     set_trunk,
 )
-from regionlm.cli.together import check_decoding, check_embedding, given, refuse
+from regionlm.cli.together import check_decoding, check_embedding, given, own_options, refuse
 from regionlm.errors import InputError
 from regionlm.inputs.texts import refuse_empty
 
@@ -89,6 +90,7 @@ def _caption_image(
         check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=input_files(query, embedding))
     image, regions = read_question(query, model)
     options = asdict(decoding)
+    check_fit(model, embedding.embedder, own_options(embedding))
     check_trunk(model)
     captioner = load_captioner(
         model.model,
@@ -130,6 +132,7 @@ def match(query: Query, model: ModelRun, embedding: Embedding, output: MatchOutp
     refuse_empty(output.text, "text")
     check_embedding(embedding)
     image, regions = read_question(query, model)
+    check_fit(model, embedding.embedder, own_options(embedding))
     encoder = load_encoder(model)
     embedder = chosen_embedder(embedding, encoder)
     results = encoder.match(image, regions, output.text, embedder=embedder)
@@ -159,6 +162,7 @@ def embed(query: Query, model: ModelRun, embedding: Embedding, output: EmbedOutp
     check_embedding(embedding)
     check_writable(output.output, (".safetensors",), inputs=input_files(query, embedding))
     image, regions = read_question(query, model)
+    check_fit(model, embedding.embedder, own_options(embedding))
     encoder = load_encoder(model)
     embedder = chosen_embedder(embedding, encoder)
     found = encoder.embed(image, regions, embedder=embedder)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.cli.options import ExplainOutput, ExplainQuery, Inversion, ModelRun
 from regionlm.cli.printing import print_json
-from regionlm.cli.questions import has_regions, load_encoder, print_lines, read_question
+from regionlm.cli.questions import (
+    check_fit,
+    has_regions,
+    load_encoder,
+    print_lines,
+    read_question,
+)
 from regionlm.cli.together import refuse
 from regionlm.embedders.options import ROLLOUT, EmbedderOptions, check_embedder, finding_options
 from regionlm.errors import InputError
@@ -45,6 +51,10 @@ def explain(
     if output.output is not None:
         check_writable(output.output, PICTURE_SUFFIXES, inputs=[query.image, *query.mask])
     image, regions = read_question(query, model, needs_region=False)
+    if is_rollout:
+        check_fit(model, "cls", {name: options[name] for name in options if name != "relevance"})
+    else:
+        check_fit(model, "maskinversion", options)
     encoder = load_encoder(model)
     from regionlm.embedders.maskinversion import MaskInversion
     from regionlm.inputs.views import ImageView

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.cli.options import CaptionQuery, Embedding, Model, ModelRun
@@ -74,6 +74,17 @@ def load_encoder(model: ModelRun) -> RegionEncoder:
     encoder = RegionEncoder.from_pretrained(model.model, device=model.device, offline=model.offline)
     set_trunk(encoder, model)
     return encoder
+
+
+def check_fit(model: ModelRun, embedder: str, options: Mapping[str, Any]) -> None:
+    """Raise InputError or ModelError, before a model is loaded, for options of an embedder that
+    do not go with it, as far as its configuration is on this machine."""
+    from regionlm.embedders import embedder_registry
+    from regionlm.pretrained.outlines import outline_backbone
+
+    backbone = outline_backbone(model.model)
+    if backbone is not None:
+        embedder_registry.check_fit(embedder, backbone, **options)
 
 
 def check_trunk(model: ModelRun) -> None:

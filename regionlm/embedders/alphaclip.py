@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.open_clip_insides import is_own_vit, set_activation
 from regionlm.backbones.state_dicts import load_weights, read_weights
+from regionlm.backbones.vision import VisionBackbone
 from regionlm.embedders.embedder import AT_ONCE, Embedder, EmbedderImage
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import AlphaClipOptions, check_embedder
@@ -78,12 +79,7 @@ class AlphaClip(Embedder[RegionEmbeddings]):
                 of another architecture than the backbone.
         """
         check_embedder("alphaclip", options)
-        if not is_own_vit(backbone.tower):
-            raise ModelError(
-                f"{backbone.name}: alphaclip needs an image tower like those of OpenAI's CLIPs,"
-                f" found {type(backbone.tower).__name__}; use one of those, such as"
-                " ViT-B-16-quickgelu/openai"
-            )
+        cls.refuse_other_towers(backbone)
         chosen = AlphaClipOptions(**options)
         state, alpha_weight = read_alphaclip(Path(str(chosen.checkpoint)))
         tower = deepcopy(backbone.model.visual)
@@ -102,6 +98,16 @@ class AlphaClip(Embedder[RegionEmbeddings]):
         embedder = cls(tuned, alpha_weight, size=chosen.size, resize=chosen.resize)
         embedder.options = chosen
         return embedder
+
+    @staticmethod
+    def refuse_other_towers(backbone: VisionBackbone) -> None:
+        """Raise ModelError for an image tower of another form than Alpha-CLIP's."""
+        if not is_own_vit(backbone.tower):
+            raise ModelError(
+                f"{backbone.name}: alphaclip needs an image tower like those of OpenAI's CLIPs,"
+                f" found {type(backbone.tower).__name__}; use one of those, such as"
+                " ViT-B-16-quickgelu/openai"
+            )
 
     def _embed(
         self, images: Sequence[EmbedderImage], masks: list[Tensor]

@@ -54,6 +54,18 @@ def make_embedder(name: str, backbone: VisionBackbone, **options: Any) -> Embedd
     return EMBEDDERS[name](backbone, **options)
 
 
+def check_fit(name: str, backbone: VisionBackbone, **options: Any) -> None:
+    """Raise as `make_embedder` does, but for what is wrong with a checkpoint.
+
+    The backbone may be without memory: only its form is looked at.
+    """
+    check_embedder(name, options)
+    if name == "alphaclip":
+        AlphaClip.refuse_other_towers(backbone)
+        options, name = {one: options.get(one) for one in ("size", "resize")}, "cls"
+    make_embedder(name, backbone, **options)
+
+
 def as_embedder(embedder: str | Embedder, backbone: VisionBackbone, **options: Any) -> Embedder:
     """An embedder by name, with those options that are not None; or a ready one, as it is.
 

@@ -27,7 +27,7 @@ from regionlm.embedders.options import (
 )
 from regionlm.errors import InputError
 from regionlm.inputs.placement import Placement
-from regionlm.relevance.methods import Relevance, make_relevance
+from regionlm.relevance.methods import Relevance, check_relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
 
 
@@ -82,6 +82,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self.relevance: RelevanceName = used["relevance"]
         self.layers: int = used["layers"]
         self.speed: Speed = used["speed"]
+        check_relevance(self.relevance, backbone, self.score)
         if self.speed == "fast" and backbone.pooling == "attention":
             raise InputError(
                 f"speed: expected exact with {backbone.name}, found fast; it pools with attention,"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import ModelError
 from regionlm.pretrained.listed_model import ModelFacts
+from regionlm.pretrained.outlines import open_clip_config, siglip_outline
 
 if TYPE_CHECKING:
     from regionlm.backbones.clip_vit import ClipViT
@@ -31,15 +32,7 @@ def open_clip_facts(config: dict[str, Any], name: str) -> ModelFacts:
 
 def open_clip_folder_facts(folder: Path, name: str) -> ModelFacts:
     """Of a folder with open_clip's config. Raises ModelError: it can't be used or read."""
-    from regionlm.backbones.open_clip_insides import CONFIG_FILE
-
-    path = folder / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
-        assert isinstance(config["text_cfg"], dict)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ModelError(f"{path}: expected JSON with model_cfg and its text_cfg") from error
-    return open_clip_facts(config, name)
+    return open_clip_facts(open_clip_config(folder), name)
 
 
 def transformers_facts(folder: Path) -> ModelFacts:
@@ -51,7 +44,9 @@ def transformers_facts(folder: Path) -> ModelFacts:
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
         if is_transformers_siglip(folder):
-            return _siglip_facts(config, folder)
+            found = siglip_outline(folder)
+            count = sum(weight.numel() for weight in found.model.parameters())
+            return _backbone_facts(found, count)
         vision = config.vision_config
         patch, size = vision.patch_size, vision.image_size
         dim = None if config.model_type == "llava" else config.projection_dim
@@ -63,37 +58,45 @@ def transformers_facts(folder: Path) -> ModelFacts:
     return ModelFacts(dim, (patch, patch), (size, size), "cls", count)
 
 
-def _siglip_facts(config: Any, folder: Path) -> ModelFacts:
-    from transformers import AutoModel
-
-    from regionlm.backbones.clip_vit import ClipViT
-    from regionlm.backbones.hf_siglip import SiglipAsClip
-    from regionlm.backbones.no_memory import without_memory
-
-    with without_memory():
-        model = AutoModel.from_config(config)
-    count = sum(weight.numel() for weight in model.parameters())
-    return _backbone_facts(ClipViT(SiglipAsClip(model), name=folder.name), count)
-
-
 def _backbone_facts(backbone: ClipViT, parameters: int | None) -> ModelFacts:
     pooling = backbone.head().pooling
     return ModelFacts(backbone.dim, backbone.patch_size, backbone.default_size, pooling, parameters)
 
 
 def stored_parameters(files: Iterable[Path]) -> int | None:
-    """How many numbers some safetensors files hold, by their headers; None if one is unreadable.
-
-    A file begins with the header's length in 8 bytes, little endian, and the header in JSON.
-    """
+    """How many numbers some safetensors files hold, by their headers; None if one is damaged."""
     count = 0
     for path in files:
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(min(length, 100_000_000)))
-            shapes = [one["shape"] for key, one in header.items() if key != "__metadata__"]
-            count += sum(map(prod, shapes))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        header = _header(path)
+        if header is None:
             return None
+        count += sum(prod(one["shape"]) for one in header.values())
     return count or None
+
+
+def damaged_file(files: Iterable[Path]) -> Path | None:
+    """The first file of weights that is empty or, of safetensors, has not the size that its header
+    says; None if there is none."""
+    for path in files:
+        size = path.stat().st_size if path.is_file() else 0  # a cached link may lead nowhere
+        if size == 0 or (path.suffix == ".safetensors" and _header(path) is None):
+            return path
+    return None
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The tensors of a safetensors file by name; None if it is damaged.
+
+    A file begins with the header's length in 8 bytes, little endian, and the header in JSON, which
+    says where each tensor begins and ends in the rest.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 100_000_000)))
+        header.pop("__metadata__", None)
+        end = max((int(one["data_offsets"][1]) for one in header.values()), default=0)
+        is_whole = 8 + length + end == path.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+    return header if is_whole else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from regionlm.backbones.published_weights import cached_file, cached_weights
 from regionlm.pretrained.bundle import BACKBONE, BUNDLE, PREFIX_MODEL, SHIPPED
 from regionlm.pretrained.facts import (
+    damaged_file,
     open_clip_facts,
     open_clip_folder_facts,
     stored_parameters,
@@ -62,6 +63,7 @@ def own_models(wanted: Wanted) -> Iterator[ListedModel]:
             count = sum(one.suffix in _WEIGHTS for one in folder.iterdir())
             if count != 1:
                 found = replace(found, problem=f"expected one file of weights, found {count}")
+            found = replace(found, problem=found.problem or _damage(folder.iterdir()))
         if found is not None:
             yield found
 
@@ -100,7 +102,7 @@ def _described(name: str, folder: Path) -> ListedModel | None:
     else:
         return None
     missing = None if has_weights else "its weights are not here"
-    return replace(model, problem=model.problem or missing)
+    return replace(model, problem=model.problem or missing or _damage(folder.iterdir()))
 
 
 def _bundle(name: str, folder: Path) -> ListedModel:
@@ -110,7 +112,14 @@ def _bundle(name: str, folder: Path) -> ListedModel:
         return replace(open_clip_folder_facts(parts[0], name), parameters=count)
 
     captions = (folder / PREFIX_MODEL).is_dir()
-    return with_facts(ListedModel(name, "bundle" if captions else "CLIP", folder), facts)
+    found = with_facts(ListedModel(name, "bundle" if captions else "CLIP", folder), facts)
+    return replace(found, problem=found.problem or _damage(folder.rglob("*")))
+
+
+def _damage(files: Iterable[Path]) -> str | None:
+    """The problem with the first file of weights that is damaged; None if there is none."""
+    found = damaged_file(one for one in sorted(files) if one.suffix in _WEIGHTS)
+    return None if found is None else f"{found.name} is damaged; copy or download it again"
 
 
 def _files_of(name: str, preset: Preset) -> Path | None:

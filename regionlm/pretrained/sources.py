@@ -35,7 +35,7 @@ def is_hub_id(source: str | Path) -> bool:
         return False
     from regionlm.backbones.loading import is_open_clip_name
 
-    return not is_open_clip_name(str(source))
+    return not is_open_clip_name(str(source)) and _in_other_case(str(source)) is None
 
 
 def check_hub_options(source: str | Path, hub: Mapping[str, Any], others: str) -> None:
@@ -115,6 +115,8 @@ def find_folder(
     if here and not Path(source).exists():
         raise ModelError(f"there is no folder {str(source)!r}: check the path")
     _refuse_open_clip_name(str(source))
+    if (meant := _in_other_case(str(source))) is not None:
+        raise ModelError(f"unknown model {str(source)!r}: did you mean {meant}?")
     if is_hub_id(source):
         return _download(str(source), offline, captions, hub or {})
     names = [*PRESETS]
@@ -126,6 +128,22 @@ def find_folder(
         f"unknown model {str(source)!r}: expected {', '.join(names)}, {others}, or a hub id such as"
         " user/name"
     )
+
+
+def _in_other_case(source: str) -> str | None:
+    """The model whose name differs in capitals only, such as ViT-B-16-SigLIP/webli, or None."""
+    import open_clip
+
+    names = {name.lower(): name for name in (*SHIPPED, *PRESETS, *open_clip.list_models())}
+    name, slash, tag = source.lower().rpartition("/")
+    if source.lower() in names:
+        name, slash, tag = source.lower(), "", ""
+    meant = names.get(name)
+    tags = open_clip.list_pretrained_tags_by_model(meant) if meant and slash else []
+    tag = next((one for one in tags if one.lower() == tag), tag)
+    if meant is None or (slash and tag not in tags) or f"{meant}{slash}{tag}" == source:
+        return None
+    return f"{meant}{slash}{tag}"
 
 
 def _refuse_open_clip_name(source: str) -> None:

@@ -54,7 +54,7 @@ def make_relevance(
         InputError: unknown name (the message lists all), or an option that the backbone does not
             support.
     """
-    check_choice("relevance", name, RELEVANCE, InputError)
+    check_relevance(name, backbone, score)
     if score == "published":
         images, score = as_published(backbone, images)
     method = _explain(name, backbone, images, index, score, masks, rows)
@@ -66,6 +66,22 @@ def make_relevance(
     (empty,) = embed_texts([EMPTY_TEXT])
     dtype = torch.promote_types(empty.dtype, torch.float32)
     return EmptyTextCorrection(method, empty.to(dtype), empty_text)
+
+
+def check_relevance(name: str, backbone: VisionBackbone, score: ScoreName | None) -> None:
+    """Raise InputError if a backbone can't be explained so; arguments as in `make_relevance`."""
+    check_choice("relevance", name, RELEVANCE, InputError)
+    if score == "published" and backbone.pooling == "mean":
+        raise InputError(
+            f"score: the published code has none for mean-pooled models such as {backbone.name};"
+            " take cosine or dot"
+        )
+    pools = backbone.pooling == "attention"
+    if name.startswith("gradcam") and pools and backbone.head().block.norm_key is not None:
+        raise InputError(
+            f"relevance: {name} can't explain an attention pool with a norm of its keys, as that of"
+            f" {backbone.name}; use legrad"
+        )
 
 
 def _explain(

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.backbones.attention_pool import AttentionPool
-from regionlm.errors import ModelError
 from regionlm.relevance.query_map import centred, standardised
 
 
@@ -25,10 +24,6 @@ def summed_token_gradient(pool: AttentionPool, tokens: Tensor, first: int) -> Te
         tokens: ``[N, D]``, the input of the pool.
         first: number of tokens whose gradient does not count.
     """
-    if pool.norm_key is not None:
-        raise ModelError(
-            "relevance: gradcam can't explain an attention pool with a norm of its keys; use legrad"
-        )
     wide = torch.promote_types(tokens.dtype, torch.float32)
     query, keys, values = (part[0].to(wide) for part in pool.qkv(tokens[None]))
     scale = query.shape[-1] ** -0.5

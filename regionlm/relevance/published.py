@@ -14,7 +14,6 @@ from torch import Tensor
 
 from regionlm.backbones.attention_pool import AttentionPool
 from regionlm.backbones.vision import EncodedImages, VisionBackbone
-from regionlm.errors import InputError
 from regionlm.relevance.protocol import Relevance
 from regionlm.relevance.score import Score
 
@@ -29,17 +28,10 @@ def as_published(
     It leaves out a norm of attention-pooled models: SigLIP's before the pool (timm's final norm),
     with a cosine score; CoCa's after the pool (``ln_post``), with a dot product. So f is not the
     image embedding, and even the cosine has a slope there. For [CLS]-pooled models it is the model
-    itself with a cosine. Of mean-pooled ones it knows nothing.
-
-    Raises:
-        InputError: a mean-pooled model.
+    itself with a cosine. Of mean-pooled ones it knows
+    nothing: `make_relevance` refuses them.
     """
     head = images.head
-    if head.pooling == "mean":
-        raise InputError(
-            f"score: the published code has none for mean-pooled models such as {backbone.name};"
-            " take cosine or dot"
-        )
     if not isinstance(head.block, AttentionPool):
         return images, "cosine"
     score: Score = "dot"

@@ -185,7 +185,10 @@ def test_incomplete_and_damaged_folders(tmp_path):
     config["vision_config"]["num_hidden_layers"] = 3
     (folder / "config.json").write_text(json.dumps(config))
     refused("do not fit config.json: .*layers.2", folder)
-    config["vision_config"] |= {"num_hidden_layers": 2, "vision_use_head": False}
+    config["vision_config"] |= {"num_hidden_layers": 2, "intermediate_size": 80}
+    (folder / "config.json").write_text(json.dumps(config))
+    refused("do not fit config.json: vision_model.*fc1.* of another size .*; copy both", folder)
+    config["vision_config"] |= {"intermediate_size": 70, "vision_use_head": False}
     (folder / "config.json").write_text(json.dumps(config))
     refused("expected SigLIP's attention pooling", folder)
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
+from regionlm import RegionCaptioner
 from regionlm.backbones import load_backbone
 from regionlm.backbones.published_weights import download_folder
 from regionlm.encoder import RegionEncoder
@@ -147,6 +148,24 @@ def test_what_is_no_backbone(tmp_path):
     refused("is a LLaVA, .*no space to match or embed in", tmp_path)
     (tmp_path / "config.json").unlink()
     refused("expected open_clip_config.json in it, or config.json of transformers", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ViT-B-16-SIGLIP/webli", "ViT-B-16-SigLIP/webli"),
+        ("vit-b-32/OpenAI", "ViT-B-32/openai"),
+        ("vit-b-32", "ViT-B-32"),
+        ("Mini", "mini"),
+        (PRESET.upper(), PRESET),
+    ],
+)
+def test_a_name_in_other_capitals_is_not_sought_on_the_hub(name, meant, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", None)
+    wanted = f"^unknown model {name!r}: did you mean {meant}\\?$"
+    for load in (RegionEncoder, RegionCaptioner):
+        with pytest.raises(ModelError, match=wanted):
+            load.from_pretrained(name)
 
 
 def test_names_without_a_tag_get_advice_that_helps(tmp_path, monkeypatch):

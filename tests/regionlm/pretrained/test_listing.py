@@ -19,6 +19,7 @@ from regionlm.backbones.published_weights import cached_weights, find_weights
 from regionlm.cli.main import main
 from regionlm.errors import TAKE_ANOTHER, InputError, ModelError
 from regionlm.pretrained import listing
+from regionlm.pretrained.bundle import MINI
 from regionlm.pretrained.facts import open_clip_facts, stored_parameters
 from regionlm.pretrained.listed_model import ModelFacts
 from regionlm.pretrained.listing import list_models
@@ -102,7 +103,7 @@ def test_the_hubs_cache(cached, tiny_bundle, places):
     llava = {"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}}
     folder = cached("llava-hf/some")
     (folder / "config.json").write_text(json.dumps(llava))
-    (folder / "model-1-of-2.safetensors").touch()
+    save_file({}, folder / "model-1-of-2.safetensors")
     GPT2Config().save_pretrained(cached("gpt2"))
     cached("empty/one")
     (places / "hub" / "datasets--a--b").mkdir()
@@ -194,7 +195,7 @@ def test_the_folder_of_models(places):
     for name in ("one", "ViT-B-32", "ViT-S-16", "ViT-M-16", "clipcap-coco", "notes"):
         (models / name).mkdir(parents=True)
     write_open_clip(models / "one")
-    (models / "ViT-S-16" / "epoch_9.pt").touch()
+    (models / "ViT-S-16" / "epoch_9.pt").write_bytes(b"weights")
     (models / "ViT-M-16" / "a.pt").touch()
     (models / "ViT-M-16" / "b.pt").touch()
     write_open_clip(models / "ViT-B-32")
@@ -277,6 +278,21 @@ def test_weights_are_counted_by_their_headers(tmp_path):
     damaged.write_bytes(file.read_bytes()[:50])
     assert stored_parameters([file, damaged]) is stored_parameters([tmp_path / "gone"]) is None
     assert stored_parameters([]) is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "longer"])
+def test_a_damaged_file_of_weights_is_named(damage, cached, places):
+    bundle = shutil.copytree(MINI, places / "models" / "mine")
+    clip = write_open_clip(cached("me/clip"))
+    (clip / "open_clip_pytorch_model.bin").unlink()
+    save_file(tiny_backbone().model.state_dict(), clip / "model.safetensors")
+    assert [one.problem for one in list_models("mine", "me/")] == [None, None]
+    for file in (bundle / "backbone/open_clip_model.safetensors", clip / "model.safetensors"):
+        whole = file.read_bytes()
+        damaged = {"truncated": whole[:-9], "empty": b"", "longer": whole + b"0"}[damage]
+        file.write_bytes(damaged)
+    for one in list_models("mine", "me/"):
+        assert one.problem.endswith("model.safetensors is damaged; copy or download it again")
 
 
 def test_no_weights_are_loaded_and_nothing_is_asked_of_the_network(cached, monkeypatch):
