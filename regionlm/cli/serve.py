@@ -11,6 +11,9 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
 
     Prints the address, and serves until it is interrupted.
     """
+    if service.ray:
+        _serve_on_ray(model, service, limits)
+        return
     from regionlm.serve.plan import Plan
 
     plan = Plan(
@@ -34,3 +37,22 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
     app, engine, log = plan.build()
     run(app, engine, service)
     log.close()
+
+
+def _serve_on_ray(model: Model, service: Service, limits: ServiceLimits) -> None:
+    most = service.devices or ["1"]
+    if len(most) != 1 or not most[0].isdigit():
+        raise InputError(
+            f"--devices: expected a number with --ray, which chooses them; found {' '.join(most)}"
+        )
+    from regionlm.serve.deployment import Replicas, run_on_ray
+
+    asked = {
+        "model": model.model,
+        "prefix": service.prefix,
+        "prompt": service.prompt,
+        "device": model.device,
+        "offline": model.offline,
+        "max_replicas": int(most[0]),
+    }
+    run_on_ray(Replicas.read(asked, "--ray"), service, limits, service.ray)

@@ -3,12 +3,13 @@
     serve run regionlm.serve.deployment:app model=mini max_replicas=4
 
 Each replica has a GPU of its own, or a CPU where the cluster has no GPUs. Requests that wait in a
-replica are worked together by its engine, as in `regionlm serve`; `docs/ray.md` says why not by
+replica are worked together by its engine, as in `regionlm serve`; docs/ray.md says why not by
 ``@serve.batch``.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,10 +17,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from yaml import YAMLError, safe_load
 
 from prefix_models.checks import Checked, PositiveCount, Range
-from regionlm.distributed.ray_cluster import count_of
+from regionlm.distributed.ray_cluster import connected, count_of
+from regionlm.distributed.signals import StopSignals
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.serve.limits import Limits
+from regionlm.serve.plan import Plan
 from regionlm.serve.settings import Settings
 
 with extra("ray"):
@@ -29,9 +32,10 @@ with extra("ray"):
 
 NAME = "regionlm"
 
-# Requests beyond what may wait for a replica's model are refused by the replica, with 429; Ray
-# Serve itself would keep them.
-_SPARE = 4
+_POLL = 0.2  # seconds between looks whether to stop
+# What is beyond the queue of a replica's engine is refused by the engine, with 429 and a word when
+# to come again; Ray Serve would keep it without a word.
+_BEYOND = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +43,11 @@ class Replicas(Checked):
     """What replicas are, and how many.
 
     Args:
-        model, prefix, prompt, device, offline: as of `regionlm serve`; the device is auto, cpu or
-            cuda, and is a GPU that Ray chooses, or the CPU.
+        model, prefix, prompt, offline: as of `regionlm.serve.plan.Plan`.
+        device: a GPU for each replica with cuda, a CPU with cpu; auto takes GPUs if the cluster has
+            any.
         min_replicas, max_replicas: there are as many between these as the requests need.
-        busy: requests at a time from which on there is another replica.
+        busy: requests at a time in each replica, from which on there are more replicas.
 
     Raises:
         InputError: a setting out of range.
@@ -64,19 +69,18 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     """The application, as ``serve run`` and the configuration of a cluster name it.
 
     Args:
-        arguments: by name those of `Replicas`, `Settings` and `Limits`; host and port are those of
-            Ray Serve's own proxies. Words are read as YAML.
+        arguments: by name those of `Replicas`, `Settings` and `Limits`; where to listen is a matter
+            of Ray Serve's proxies. Words are read as YAML.
 
     Raises:
         InputError: an unknown argument, or one out of range.
     """
     given = {name: _value(one) for name, one in arguments.items()}
-    parts = [_part(kind, given) for kind in (Replicas, Settings, Limits)]
-    known = [one.name for part in parts for one in fields(part)]
+    known = [one.name for kind in (Replicas, Settings, Limits) for one in fields(kind)]
     for name in given:
         if name not in known:
             raise InputError(f"{name}: no such argument; expected {', '.join(known)}")
-    return application(*parts)
+    return application(_part(Replicas, given), _part(Settings, given), _part(Limits, given))
 
 
 def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve.Application:
@@ -90,46 +94,62 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
             f"min_replicas: expected at most {replicas.max_replicas} (max_replicas), found"
             f" {replicas.min_replicas}"
         )
-    on_gpu = replicas.device == "cuda" or (
-        replicas.device == "auto" and ray.is_initialized() and count_of("GPU") > 0
+    has_gpus = ray.is_initialized() and count_of("GPU") > 0
+    on_gpu = replicas.device == "cuda" or (replicas.device == "auto" and has_gpus)
+    plan = Plan(
+        replicas.model,
+        settings,
+        limits,
+        device="cuda" if on_gpu else "cpu",
+        offline=replicas.offline,
+        prefix=replicas.prefix,
+        prompt=replicas.prompt,
     )
 
     def in_replica() -> FastAPI:
-        return _replica_app(replicas, settings, limits, "cuda" if on_gpu else "cpu")
+        return plan.build().app
 
     deployed = serve.deployment(
         name=NAME,
         ray_actor_options={"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1},
-        max_ongoing_requests=_SPARE * (limits.max_queue + limits.max_batch),
+        max_ongoing_requests=_BEYOND * (limits.max_queue + limits.max_batch),
         autoscaling_config={
             "min_replicas": replicas.min_replicas,
             "max_replicas": replicas.max_replicas,
             "target_ongoing_requests": replicas.busy,
         },
         graceful_shutdown_timeout_s=limits.timeout,
-    )(serve.ingress(in_replica)(_Replica))
-    return deployed.bind()
+    )
+    return deployed(serve.ingress(in_replica)(_Replica)).bind()
 
 
 class _Replica:
-    """What Ray Serve keeps for each replica; all is in the app."""
+    """What Ray Serve makes a replica of; all that it does is in the app."""
 
 
-def _replica_app(replicas: Replicas, settings: Settings, limits: Limits, device: str) -> FastAPI:
-    """The app of one replica, with an engine and a model of its own."""
-    from regionlm.serve.app import create_app
-    from regionlm.serve.engine import Engine
-    from regionlm.serve.loading import load_model
-    from regionlm.serve.net.log_lines import open_log
+def run_on_ray(replicas: Replicas, settings: Settings, limits: Limits, address: bool | str) -> None:
+    """Serve on a cluster until SIGTERM or SIGINT; running requests are finished first.
 
-    model = load_model(
-        replicas.model,
-        prefix=replicas.prefix,
-        prompt=replicas.prompt,
-        device=device,
-        offline=replicas.offline,
-    )
-    return create_app(Engine(model, limits), settings, log=open_log(settings.log))
+    Args:
+        replicas, settings, limits: of the service.
+        address: as of `regionlm.distributed.ray_cluster.connected`.
+
+    Raises:
+        InputError: no cluster there, or settings that can't be used.
+    """
+    with StopSignals(lambda: True) as signals, connected(address):
+        deployed = application(replicas, settings, limits)
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        serve.run(deployed, name=NAME)
+        signals.install()  # Ray has put its own in their place
+        where = f"http://{settings.host}:{settings.port}"
+        most = replicas.max_replicas
+        print(
+            f"regionlm: serving {replicas.model} on {where}, replicas: at most {most}", flush=True
+        )
+        while not signals.received:
+            time.sleep(_POLL)
+        serve.delete(NAME)
 
 
 def _part(kind: Any, given: Mapping[str, Any]) -> Any:
@@ -138,7 +158,7 @@ def _part(kind: Any, given: Mapping[str, Any]) -> Any:
 
 
 def _value(word: Any) -> Any:
-    """`serve run` gives words, a configuration gives values."""
+    """A value; `serve run` gives words, a configuration gives values."""
     if not isinstance(word, str):
         return word
     try:
