@@ -12,12 +12,16 @@ OUTSIDE = [
     "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "benchmarks/RUNTIME.md",
     "eval/MINI.md", "eval/README.md", "eval/RESULTS.md", "training/README.md",
 ]  # fmt: skip
-SCRIPTS = [f"examples/{path.name}" for path in sorted((ROOT / "examples").glob("*.py"))]
+DOWNLOADS = [
+    str(path.relative_to(ROOT))
+    for pattern in ("examples/*.py", "configs/serve/*.yaml")
+    for path in sorted(ROOT.glob(pattern))
+]
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages, and the example scripts as files to download."""
-    for path in OUTSIDE + SCRIPTS:
+    """Add the pages, and the scripts and configurations to download."""
+    for path in OUTSIDE + DOWNLOADS:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
     return files
 
