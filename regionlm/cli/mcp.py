@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
+from prefix_models.errors import UserError
 from regionlm.cli.options import McpServing, Model
 
 
@@ -21,21 +24,36 @@ def mcp(model: Model, serving: McpServing) -> None:
 
     options = asdict(serving)
     root, sam = options.pop("root"), options.pop("sam")
-    from regionlm.tools.mcp_server import make_server, serve_stdio
-
     workspace = Workspace(root, Bounds(**options))
-    with redirect_stdout(sys.stderr):  # what the client reads on stdout is the protocol alone
-        from regionlm.points.segmenter import load_segmenter
-        from regionlm.serve.loading import load_model
+    from regionlm.tools.mcp_server import serve_stdio
 
-        if sam is not None:
-            workspace.segmenter = load_segmenter(sam, device=model.device, offline=model.offline)
-        captioner = load_model(model.model, device=model.device, offline=model.offline)
+    def load() -> Any:
+        with _ending_on_mistakes():
+            from regionlm.points.segmenter import load_segmenter
+            from regionlm.serve.loading import load_model
+
+            device, offline = model.device, model.offline
+            if sam is not None:
+                workspace.segmenter = load_segmenter(sam, device=device, offline=offline)
+            return load_model(model.model, device=device, offline=offline)
+
     import anyio
 
-    # A thread waits for the next line of stdin; nothing but the end of the process stops it.
     before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
-        anyio.run(serve_stdio, make_server(captioner, workspace))
+        anyio.run(serve_stdio, load, workspace)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _ending_on_mistakes() -> Iterator[None]:
+    """End the process when the model can't be used, as main does.
+
+    At once, as on Ctrl-C: a thread waits for the next line of stdin, and nothing else stops it.
+    """
+    try:
+        yield
+    except UserError as error:
+        print("regionlm: error:", " ".join(str(error).split()), file=sys.stderr, flush=True)
+        os._exit(2)

@@ -89,7 +89,7 @@ def _server(engine: Engine) -> Server[Any]:
 
     limits = engine.limits
     return make_server(
-        engine.blocking,
+        lambda: engine.blocking,
         Workspace(None, bounds(limits), engine.view, engine.segmenter),
         model=engine.model,
         # More calls than the engine takes, so that it is the engine that refuses.

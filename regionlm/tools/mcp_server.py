@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -39,7 +39,7 @@ def _is_fault(error: Exception) -> bool:
 
 
 def make_server(
-    captioner: Any,
+    load: Callable[[], Any],
     workspace: Workspace,
     *,
     model: Any = None,
@@ -49,28 +49,28 @@ def make_server(
     """A server of the tools that a captioner can answer.
 
     Args:
-        captioner: a RegionCaptioner, RegionEncoder or LlavaCaptioner, or what has their methods.
+        load: gives the captioner: a RegionCaptioner, RegionEncoder or LlavaCaptioner, or what has
+            their methods. Called on threads, for each request, and may take long.
         workspace: where pictures come from; all clients of the server share its ids.
-        model: what answers in the end, which decides on the tools; None: the captioner.
+        model: what answers in the end, which decides on the tools; None: what `load` gives.
         at_once: how many calls may run at once, in threads; 1 unless the captioner allows more.
         is_fault: whether an error is the server's own, which is logged and not shown.
     """
     limiter = anyio.CapacityLimiter(at_once)
-    listed = types.ListToolsResult(
-        tools=[types.Tool.model_validate(one) for one in schemas("mcp", model or captioner)]
-    )
 
     async def list_tools(
         _: ServerRequestContext, __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return listed
+        able = model or await anyio.to_thread.run_sync(load)
+        tools = [types.Tool.model_validate(one) for one in schemas("mcp", able)]
+        return types.ListToolsResult(tools=tools)
 
     async def call_tool(
         _: ServerRequestContext, asked: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        work = partial(
-            call, asked.name, asked.arguments or {}, captioner=captioner, workspace=workspace
-        )
+        def work() -> Answer[Any]:
+            return call(asked.name, asked.arguments or {}, captioner=load(), workspace=workspace)
+
         try:
             return _result(await anyio.to_thread.run_sync(work, limiter=limiter))
         except Exception as error:
@@ -88,13 +88,20 @@ def make_server(
     )
 
 
-async def serve_stdio(server: Server[Any]) -> None:
+async def serve_stdio(load: Callable[[], Any], workspace: Workspace) -> None:
     """Answer one client on standard input and output until it closes them.
 
     Whatever else is written to standard output meanwhile goes to standard error.
+
+    Args:
+        load: as for `make_server`; called once, at once, so that the client is greeted while the
+            model is loaded.
+        workspace: as there.
     """
     async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
+        with ThreadPoolExecutor(1) as loading:
+            server = make_server(loading.submit(load).result, workspace)
+            await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 def _result(answer: Answer[Any]) -> types.CallToolResult:

@@ -27,7 +27,6 @@ def test_the_default_is_openai(capsys):
     [
         (["mcp", "--root", "no-such-folder"], "root: expected a folder, found 'no-such-folder'"),
         (["mcp", "--pixels", "0"], "pixels: expected an integer >= 1, found 0"),
-        (["mcp", "--model", "no-such-model"], "no-such-model"),
         (["tools", "--format", "xml"], "--format: expected"),
     ],
 )

@@ -19,6 +19,10 @@ from tests.documents import ROOT
 from tests.regionlm.tools.agent import look_for_the_fox, refused
 
 
+def serving(captioner, workspace):
+    return make_server(lambda: captioner, workspace)
+
+
 def talk(server, script, **options):
     async def run():
         async with Client(server, **options) as client:
@@ -29,20 +33,20 @@ def talk(server, script, **options):
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_an_agent_in_this_process(mini, workspace, mode):
-    server = make_server(mini, workspace)
+    server = serving(mini, workspace)
     talk(server, lambda client: look_for_the_fox(client, "sand.png"), mode=mode)
 
 
 def test_an_image_as_a_data_uri(mini, workspace, root):
     uri = "data:image/png;base64," + base64.b64encode((root / "sand.png").read_bytes()).decode()
-    talk(make_server(mini, workspace), lambda client: look_for_the_fox(client, uri))
+    talk(serving(mini, workspace), lambda client: look_for_the_fox(client, uri))
 
 
 def test_what_is_listed_is_what_regionlm_tools_prints(mini, workspace):
     async def script(client):
         return (await client.list_tools()).tools
 
-    listed = talk(make_server(mini, workspace), script)
+    listed = talk(serving(mini, workspace), script)
     written = [json.loads(one.model_dump_json(by_alias=True, exclude_none=True)) for one in listed]
     assert written == schemas("mcp")
 
@@ -53,7 +57,7 @@ def test_only_what_the_model_can_do_is_listed(workspace):
 
     encoder = RegionEncoder.from_pretrained("mini-siglip", device="cpu")
     names = ["match_region", "find_region", "show_region"]
-    assert talk(make_server(encoder, workspace), script) == names
+    assert talk(serving(encoder, workspace), script) == names
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,7 @@ def test_mistakes_reach_the_agent_in_one_line(mini, workspace, root, name, argum
     (root.parent / "secret.png").write_bytes((root / "sand.png").read_bytes())
     (root / "out.png").symlink_to(root.parent / "secret.png")
     (root / "out").symlink_to(root.parent)
-    said = talk(make_server(mini, workspace), lambda client: refused(client, name, arguments))
+    said = talk(serving(mini, workspace), lambda client: refused(client, name, arguments))
     assert said.startswith(message) and str(root.parent) not in said
 
 
@@ -87,7 +91,7 @@ def test_a_fault_of_ours_is_logged_and_not_shown(mini, workspace, caplog):
     arguments = {"image": "sand.png", "text": "a fox"}
     with caplog.at_level(logging.ERROR):
         said = talk(
-            make_server(Broken(), workspace),
+            serving(Broken(), workspace),
             lambda client: refused(client, "find_region", arguments),
         )
     assert said == "find_region failed: a fault of the server, whose log says more"
@@ -111,7 +115,7 @@ def test_a_call_that_takes_long_holds_up_nothing_else(workspace):
             assert len((await client.list_tools()).tools) == 2  # answered while it runs
             go_on.set()
 
-    talk(make_server(Slow(), workspace), script)
+    talk(serving(Slow(), workspace), script)
 
 
 def test_an_agent_that_starts_us(root, tmp_path):
@@ -168,3 +172,26 @@ def test_nothing_but_the_protocol_is_on_stdout_until_the_end(root, end, code):
     assert process.stdout.read() == process.stderr.read() == ""
     assert {one["id"] for one in answers} == {1, 2, 3}
     assert all("result" in one for one in answers)
+
+
+def test_a_client_is_greeted_before_the_model_is_loaded(mini, workspace):
+    go_on = threading.Event()
+
+    def load():
+        assert go_on.wait(60)
+        return mini
+
+    async def script(client):
+        assert client.server_info.name == "regionlm"
+        go_on.set()
+        assert len((await client.list_tools()).tools) == 5
+
+    talk(make_server(load, workspace), script)
+
+
+def test_a_model_that_can_not_be_used_ends_it():
+    command = [sys.executable, "-m", "regionlm", "mcp", "--model", "no-such-model"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
+        assert one.wait(120) == 2  # though its input is open
+        said = one.stderr.read()
+    assert said.startswith("regionlm: error: ") and said.count("\n") == 1
