@@ -2,16 +2,22 @@
 
 import asyncio
 import json
+import threading
 
+import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from prefix_models.llava import LlavaReader
 from regionlm.llava_captioner import LlavaCaptioner
+from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import TooLateError
 from regionlm.serve.net.urls import UrlError
 from regionlm.serve.openai.asking import read_chat
+from regionlm.serve.question import Piece
 from tests.regionlm.serve.openai.chats import LEFT, asking, box_mask, cut_out
+from tests.regionlm.serve.openai.conftest import serving
 from tests.regionlm.serve.pictures import picture, png
 from tests.tiny_llava import tiny_llava
 
@@ -56,8 +62,6 @@ class BrokenEngine(Engine):
     error: Exception
 
     async def stream(self, question):
-        from regionlm.serve.question import Piece
-
         yield Piece(0, "image 1", "a ")
         raise self.error
 
@@ -73,10 +77,6 @@ class BrokenEngine(Engine):
     ],
 )
 def test_an_error_in_the_midst_of_a_stream_is_its_last_event(mini, error, message, kind):
-    from fastapi.testclient import TestClient
-
-    from regionlm.serve.app import create_app
-
     engine = BrokenEngine(mini)
     engine.error = error
     body = {"model": "mini", "messages": asking(CUT_OUT)}
@@ -125,4 +125,29 @@ def test_a_llava_answers(mini):
     chat.questions[0].deadline = None
     answered = asyncio.run(chat.answer())
     assert answered.usage()["completion_tokens"] <= 5 and answered.finish() in ("stop", "length")
+    engine.close()
+
+
+class EndlessEngine(Engine):
+    """Writes until nobody listens."""
+
+    left = None
+
+    async def stream(self, question):
+        try:
+            while True:
+                yield Piece(0, "image 1", "more ")
+                await asyncio.sleep(0.01)
+        finally:
+            self.left.set()
+
+
+def test_a_client_that_leaves_in_the_midst_of_a_stream_ends_the_work(mini):
+    engine = EndlessEngine(mini)
+    engine.left = threading.Event()
+    body = {"model": "mini", "messages": asking(CUT_OUT), "stream": True}
+    with serving(create_app(engine)) as address:
+        with httpx.stream("POST", address + PATH, json=body, timeout=60) as reply:
+            assert any("more " in line for line in reply.iter_lines())
+        assert engine.left.wait(60)
     engine.close()
