@@ -25,6 +25,7 @@ import io
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -35,7 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -49,6 +50,10 @@ _IMAGES = Path(regionlm.datasets.__file__).parent / "mini_benchmark" / "images"
 _SIDES = (96, 160, 224, 256)
 _ROOM = 8  # questions that may wait in the overloaded service, and be worked together
 _PAUSE = 0.25  # seconds before a client that got 429 tries again
+_COLUMNS = (
+    "load", "clients", "served", "a second", "CPU ms each", "p50 ms", "p95", "p99", "429", "failed",
+    "differing",
+)  # fmt: skip
 _TOLERANCE = {"logprob": 0.02, "dice": 2e-3, "iou": 1e-2, "cosine_to_image": 2e-3}
 
 
@@ -68,6 +73,8 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     differing: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of the service, on all cores: what other programs do meanwhile changes it little."""
 
     def percentile(self, share: float) -> float:
         """Of the served requests' times."""
@@ -80,6 +87,7 @@ class Seen:
         failed = sum(n for status, n in self.statuses.items() if status not in (200, 429))
         cells = [
             name, str(clients), str(len(self.times)), f"{len(self.times) / self.seconds:.1f}",
+            f"{1000 * self.cpu_seconds / len(self.times):.0f}",
             *(f"{ms:.0f}" for ms in figures), str(self.statuses[429]), str(failed),
             str(self.differing),
         ]  # fmt: skip
@@ -90,8 +98,7 @@ def main() -> int:
     """Print a table, and what it means."""
     options = parse_options()
     makes = Questions(RegionCaptioner.from_pretrained("mini", device="cpu"))
-    print("| load | clients | served | a second | p50 ms | p95 | p99 | 429 | failed | differing |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print(f"| {' | '.join(_COLUMNS)} |\n|{len(_COLUMNS) * '---|'}", flush=True)
     found: dict[tuple[str, int], Seen] = {}
     if "distinct" in options.only:
         measure_distinct(makes, options, found)
@@ -112,8 +119,8 @@ def measure_distinct(
     """Each image once, whatever the number of clients."""
     for clients in options.clients:
         asked = makes.some(options.requests)
-        with service(*options.serve) as port:
-            report(found, "distinct", clients, load(port, clients, iter(asked)))
+        with running(*options.serve) as service:
+            report(found, "distinct", clients, load(service, clients, iter(asked)))
 
 
 def measure_repeated(
@@ -121,11 +128,11 @@ def measure_repeated(
 ) -> None:
     """Eight questions, each asked once before the clock runs."""
     asked = makes.some(8)
-    with service(*options.serve) as port:
-        load(port, 1, iter(asked))
+    with running(*options.serve) as service:
+        load(service, 1, iter(asked))
         for clients in options.clients:
             again = itertools.islice(itertools.cycle(asked), 8 * options.requests)
-            report(found, "repeated", clients, load(port, clients, again))
+            report(found, "repeated", clients, load(service, clients, again))
 
 
 def measure_overload(
@@ -136,8 +143,8 @@ def measure_overload(
     for factor in (1, 2):
         clients = factor * 2 * _ROOM
         asked = makes.some(options.requests)
-        with service(*options.serve, *room) as port:
-            report(found, "overload", clients, load(port, clients, iter(asked)))
+        with running(*options.serve, *room) as service:
+            report(found, "overload", clients, load(service, clients, iter(asked)))
 
 
 def measure_memory(
@@ -146,12 +153,12 @@ def measure_memory(
     """Every tenth question is new; the service's memory after each tenth of the requests."""
     old, part = makes.some(8), max(10, options.requests // 10)
     sizes = []
-    with running(*options.serve) as (port, process):
+    with running(*options.serve) as service:
         for _ in range(10):
             new = makes.some(part // 10)
             mixed = [*new, *itertools.islice(itertools.cycle(old), part - len(new))]
-            seen = load(port, max(options.clients), iter(mixed))
-            sizes.append(resident_mib(process.pid))
+            seen = load(service, max(options.clients), iter(mixed))
+            sizes.append(resident_mib(service.pid))
             found["memory", len(sizes)] = seen
     report(found, "memory", max(options.clients), seen)
     print(f"\nresident MiB after each tenth of {10 * part} requests: {sizes}")
@@ -207,12 +214,19 @@ class Questions:
         return [x0, y0, x0 + width // 3, y0 + height // 3]
 
 
-def load(port: int, clients: int, asked: Iterator[Asked]) -> Seen:
+class Service(NamedTuple):
+    """Where a service is."""
+
+    port: int
+    pid: int
+
+
+def load(service: Service, clients: int, asked: Iterator[Asked]) -> Seen:
     """Ask all questions, with so many clients at once."""
     seen, lock = Seen(), threading.Lock()
 
     def client() -> None:
-        connection = HTTPConnection("127.0.0.1", port, timeout=120)
+        connection = HTTPConnection("127.0.0.1", service.port, timeout=120)
         while True:
             with lock:
                 question = next(asked, None)
@@ -222,12 +236,13 @@ def load(port: int, clients: int, asked: Iterator[Asked]) -> Seen:
                 time.sleep(_PAUSE)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), cpu_seconds(service.pid)
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seen.seconds = time.perf_counter() - begun
+    seen.cpu_seconds = cpu_seconds(service.pid) - used
     return seen
 
 
@@ -262,15 +277,8 @@ def report(found: dict[tuple[str, int], Seen], name: str, clients: int, seen: Se
 
 
 @contextmanager
-def service(*options: str) -> Iterator[int]:
-    """The port of a service."""
-    with running(*options) as (port, _):
-        yield port
-
-
-@contextmanager
-def running(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """The port and the process of a service."""
+def running(*options: str) -> Iterator[Service]:
+    """A service in a process of its own."""
     command = [sys.executable, "-m", "regionlm", "serve", "--port", "0", "--warmup", *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -278,7 +286,7 @@ def running(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        yield int(line.strip().rpartition(":")[2]), process
+        yield Service(int(line.strip().rpartition(":")[2]), process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -288,6 +296,12 @@ def resident_mib(pid: int) -> int:
     """A process's resident memory, on Linux."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of all cores, on Linux."""
+    used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
 def parse_options() -> argparse.Namespace:
