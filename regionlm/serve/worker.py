@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from prefix_models.errors import DoubtWarning, UserError
 from regionlm.errors import InputError
+from regionlm.extras import require
 from regionlm.serve.listening import address_of, listen
 from regionlm.serve.plan import Plan
 from regionlm.serve.processes import Supervisor
@@ -59,8 +60,9 @@ def run_processes(plan: Plan) -> None:
     Then new requests get 503, those that run are finished, and all end.
 
     Raises:
-        UserError: one could not start, or the address can't be used.
+        UserError: one could not start, the address can't be used, or the extra isn't installed.
     """
+    require("serve", "fastapi", "uvicorn")
     devices = device_names(plan.settings.devices)
     with listen(plan.settings) as listening, TemporaryDirectory("-regionlm") as folder:
         work = partial(serve_share, plan, devices, folder)
