@@ -6,9 +6,10 @@
 - ``image``, and the ``mask`` of a region: a path, relative to the manifest's folder.
 - ``regions``: a list of at least one. Each has exactly one of ``mask`` (a file, as on the command
   line), ``rle`` (COCO's run-length code, ``{"size": [height, width], "counts": ...}``, compressed
-  or not), ``polygon`` (COCO's list of ``[x0, y0, x1, y1, ...]``, whose union is the region) and
-  ``box`` (``[x0, y0, x1, y1]``). Numbers are pixels; x1 and y1 of a box are exclusive. An ``id``
-  replaces the name of the region.
+  or not), ``polygon`` (COCO's list of ``[x0, y0, x1, y1, ...]``, whose union is the region),
+  ``box`` (``[x0, y0, x1, y1]``) and ``points`` (``[[x, y], [x, y, 0], ...]``, 0 for those outside;
+  what they mark is found by colour). Numbers are pixels; x1 and y1 of a box are exclusive. An
+  ``id`` replaces the name of the region.
 - ``id``: a unique text or integer; by default the number of the line.
 - null, which tables export for an empty cell, counts as left out.
 """

@@ -42,7 +42,7 @@ async function openExample(name) {
 
 async function grow(points) {
   let rle = null;
-  say("Looking for what you clicked…");
+  say("Looking for what you clicked …");
   await attempt(async () => {
     const { region, note } = await questions.grow(points);
     rle = region.rle;

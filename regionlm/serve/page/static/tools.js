@@ -61,7 +61,7 @@ export class Tools {
 
   /** What Space does: begin and end a stroke or box, or click. */
   press({ add = false, cut = false } = {}) {
-    if (!this.#keys) return this.nudge(0, 0);
+    if (!this.#keys) this.nudge(0, 0);
     const { down, ...place } = this.#keys;
     if (down) {
       this.#keys = place;
@@ -75,7 +75,6 @@ export class Tools {
 
   #forgetKeys() {
     if (this.#keys?.down) this.cancel();
-    this.#keys = null;
     this.#point(null);
   }
 

@@ -1,0 +1,95 @@
+"""What the page says when the server is gone, busy, asks for a token or refuses."""
+
+import json
+
+from playwright.sync_api import expect
+
+from regionlm.serve.net.tokens import VARIABLE
+from tests.regionlm.serve.page.acts import caption, drag, open_example
+from tests.regionlm.serve.page.conftest import serving
+
+
+def marked(page):
+    open_example(page)
+    drag(page, (60, 190), (130, 190))
+    return page
+
+
+def refusing(page, status, message="said by the server", **more):
+    """Let the server refuse everything."""
+    headers = {"Content-Type": "application/json", **more}
+    body = json.dumps({"error": {"message": message, "type": "x", "param": None, "code": None}})
+    page.route("**/v1/*", lambda route: route.fulfill(status=status, body=body, headers=headers))
+
+
+def test_a_server_that_is_gone_is_said_and_asked_again_when_it_is_back(visit, tmp_path):
+    with serving(tmp_path) as process:
+        url = process.url
+        page = marked(visit(url))
+    page.click("#caption")
+    expect(page.locator("#message")).to_contain_text("Is regionlm serve still running?")
+    expect(page.locator("#caption")).to_have_text("Caption")
+    with serving(tmp_path, "--port", url.rpartition(":")[2]):
+        page.click("#retry")
+        expect(page.locator(".trust")).to_be_visible()
+        expect(page.locator("#message")).to_be_hidden()
+
+
+def test_a_token_is_asked_for_and_kept(visit, tmp_path):
+    with serving(tmp_path, **{VARIABLE: "secret"}) as process:
+        page = marked(visit(process.url))
+        page.click("#caption")
+        expect(page.locator("#token")).to_be_focused()
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#token")).to_have_value("")
+        expect(page.locator("#message")).to_contain_text("asks for a token")
+        page.keyboard.type("secret")
+        page.keyboard.press("Enter")
+        expect(page.locator(".trust")).to_be_visible()
+        page.reload()
+        assert caption(marked(page))
+
+
+def test_a_busy_server_is_asked_again_after_the_time_that_it_says(page):
+    marked(page)
+    refusing(page, 429, **{"Retry-After": "1"})
+    page.click("#caption")
+    expect(page.locator("#message")).to_contain_text("too much to do")
+    page.unroute("**/v1/*")
+    expect(page.locator(".trust")).to_be_visible()
+    expect(page.locator("#message")).to_be_hidden()
+
+
+def test_a_refusal_is_shown_in_the_server_s_words(page):
+    marked(page)
+    refusing(page, 422, message="image: too many pixels <b>here</b>")
+    page.click("#caption")
+    expect(page.locator("#message-text")).to_have_text("image: too many pixels <b>here</b>")
+    assert not page.is_visible("#retry")
+    page.click("#dismiss")
+    assert not page.is_visible("#message")
+
+
+def test_an_answer_that_breaks_off_is_said(page):
+    marked(page)
+    page.route(
+        "**/v1/caption",
+        lambda route: route.fulfill(
+            body='event: piece\ndata: {"index": 0, "region": "x", "text": "a"}\n\n',
+            headers={"Content-Type": "text/event-stream"},
+        ),
+    )
+    page.click("#caption")
+    expect(page.locator("#message")).to_contain_text("stopped in the middle")
+    assert page.locator(".writing").count() == 0
+
+
+def test_captions_can_be_stopped(page):
+    marked(page)
+    page.route("**/v1/caption", lambda route: None)  # no answer, ever
+    page.click("#caption")
+    expect(page.locator("#caption")).to_have_text("Stop")
+    page.click("#caption")
+    expect(page.locator("#caption")).to_have_text("Caption")
+    assert not page.is_visible("#message")
