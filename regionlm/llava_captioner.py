@@ -254,23 +254,7 @@ class LlavaCaptioner:
         return seen
 
     def _inversion(self, embedder: str | Embedder, **options: Any) -> MaskInversion:
-        chosen = as_embedder(embedder, self.backbone, **options)
-        if not isinstance(chosen, MaskInversion):
-            raise InputError(
-                f"embedder: {self.name} reads relevance maps, which only maskinversion has, found"
-                f" {type(chosen).__name__}; leave it out"
-            )
-        if chosen.size != self.backbone.default_size:
-            raise InputError(
-                f"size: {self.name} sees {self.backbone.default_size[0]} pixels a side, found"
-                f" {chosen.size[0]} x {chosen.size[1]}; leave the size out"
-            )
-        if chosen.resize != "squash":
-            raise InputError(
-                f"resize: {self.name} has a processor that resizes images, found {chosen.resize};"
-                " leave it out"
-            )
-        return chosen
+        return llava_inversion(self.name, self.backbone, embedder, **options)
 
     # --- the processor's geometry: squash, crop or pad, whatever it does to pictures
 
@@ -292,3 +276,30 @@ class LlavaCaptioner:
         )
         shades = shades[:, 0].float()
         return (shades >= shades.amax().clamp(max=127.5)) & (shades > 0)  # however thin it is
+
+
+def llava_inversion(
+    name: str, backbone: HfClipViT, embedder: str | Embedder, **options: Any
+) -> MaskInversion:
+    """The embedder of a LLaVA; its backbone may be without memory.
+
+    Raises:
+        InputError: another embedder than maskinversion, or options that a LLaVA can't have.
+    """
+    chosen = as_embedder(embedder, backbone, **options)
+    if not isinstance(chosen, MaskInversion):
+        raise InputError(
+            f"embedder: {name} reads relevance maps, which only maskinversion has, found"
+            f" {type(chosen).__name__}; leave it out"
+        )
+    if chosen.size != backbone.default_size:
+        raise InputError(
+            f"size: {name} sees {backbone.default_size[0]} pixels a side, found"
+            f" {chosen.size[0]} x {chosen.size[1]}; leave the size out"
+        )
+    if chosen.resize != "squash":
+        raise InputError(
+            f"resize: {name} has a processor that resizes images, found {chosen.resize}; leave it"
+            " out"
+        )
+    return chosen

@@ -13,8 +13,11 @@ def checksum(tensor: Tensor) -> int:
     """Checksum of a tensor's bits and their order; any shape, dtype and device.
 
     It takes one pass over the memory, about as fast as a sum. Any change of a single number changes
-    the checksum; changes of several, also their reordering, do so almost certainly.
+    the checksum; changes of several, also their reordering, do so almost certainly. Of a tensor
+    without memory, which holds no numbers, it is 0.
     """
+    if tensor.is_meta:
+        return 0
     flat = tensor.detach().reshape(-1)
     bits = flat.view(_INTEGERS[flat.element_size()])
     columns = _COLUMNS[bits.numel() % _COLUMNS[0] == 0]

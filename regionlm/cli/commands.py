@@ -24,6 +24,7 @@ from regionlm.cli.options import (
 )
 from regionlm.cli.printing import print_json
 from regionlm.cli.questions import (
+    check_captioner_fit,
     check_fit,
     check_trunk,
     chosen_embedder,
@@ -90,7 +91,7 @@ def _caption_image(
         check_writable(output.heatmap, PICTURE_SUFFIXES, inputs=input_files(query, embedding))
     image, regions = read_question(query, model)
     options = asdict(decoding)
-    check_fit(model, embedding.embedder, own_options(embedding))
+    check_captioner_fit(model, embedding)
     check_trunk(model)
     captioner = load_captioner(
         model.model,

@@ -87,6 +87,21 @@ def check_fit(model: ModelRun, embedder: str, options: Mapping[str, Any]) -> Non
         embedder_registry.check_fit(embedder, backbone, **options)
 
 
+def check_captioner_fit(model: ModelRun, embedding: Embedding) -> None:
+    """`check_fit` for a model that captions, which may be a LLaVA."""
+    from regionlm.pretrained.outlines import outline_llava
+
+    backbone = outline_llava(model.model)
+    if backbone is None:
+        check_fit(model, embedding.embedder, own_options(embedding))
+        return
+    from regionlm.llava_captioner import llava_inversion
+
+    llava_inversion(model.model, backbone, embedding.embedder, **own_options(embedding))
+    if chosen := trunk_options(model):
+        backbone.set_trunk(**chosen)
+
+
 def check_trunk(model: ModelRun) -> None:
     """Raise InputError, before a model is loaded, for options of the trunk that can't be used."""
     if chosen := trunk_options(model):

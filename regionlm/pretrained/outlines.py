@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefix_models.errors import refusing
 from prefix_models.folders import CONFIG
+from regionlm.backbones.published_weights import cached_file
 from regionlm.errors import ModelError
 from regionlm.pretrained.bundle import BACKBONE, BUNDLE, SHIPPED
 from regionlm.pretrained.presets import PRESETS, models_folder
 
 if TYPE_CHECKING:
     from regionlm.backbones.clip_vit import ClipViT
+    from regionlm.backbones.hf_clip_vit import HfClipViT
 
 
 def outline_backbone(source: str | Path) -> ClipViT | None:
@@ -23,6 +26,31 @@ def outline_backbone(source: str | Path) -> ClipViT | None:
     """
     try:
         return _outlined(str(source))
+    except ModelError:
+        return None
+
+
+def outline_llava(source: str | Path) -> HfClipViT | None:
+    """The image tower of a LLaVA, without memory and its normalisation; None as there, or if it is
+    another kind of model."""
+    from regionlm.backbones.hf_clip_vit import HfClipViT
+    from regionlm.backbones.no_memory import without_memory
+    from regionlm.pretrained.model_kinds import is_llava
+    from regionlm.pretrained.sources import is_hub_id
+
+    folder: Path | None = Path(source)
+    if is_hub_id(source):
+        config = cached_file(str(source), CONFIG)
+        folder = None if config is None else config.parent
+    if folder is None or not is_llava(folder):
+        return None
+    from transformers import AutoConfig, CLIPVisionModel
+
+    try:
+        with refusing(ModelError, str(source)), without_memory():
+            config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+            tower = CLIPVisionModel(config.vision_config)
+        return HfClipViT(tower, mean=(0, 0, 0), std=(1, 1, 1), name=f"{source}: image tower")
     except ModelError:
         return None
 
@@ -53,7 +81,6 @@ def siglip_outline(folder: Path) -> ClipViT:
     """Of a folder of transformers' ``SiglipModel`` or ``Siglip2Model``. Raises ModelError."""
     from transformers import AutoConfig, AutoModel
 
-    from prefix_models.errors import refusing
     from regionlm.backbones.clip_vit import ClipViT
     from regionlm.backbones.hf_siglip import SiglipAsClip
     from regionlm.backbones.no_memory import without_memory
@@ -88,7 +115,6 @@ def _outlined(source: str) -> ClipViT | None:
 
 def _of_hub(hub_id: str) -> ClipViT | None:
     from regionlm.backbones.open_clip_insides import CONFIG_FILE
-    from regionlm.backbones.published_weights import cached_file
 
     configs = (cached_file(hub_id, name) for name in (CONFIG_FILE, CONFIG))
     found = next(filter(None, configs), None)

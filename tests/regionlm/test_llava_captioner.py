@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,11 +229,27 @@ def test_a_folder_by_command_and_in_bulk(folder, picture, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [["--embedder", "crop"], ["--size", "64"], ["--resize", "pad"], ["--compile"]],
+)
+def test_the_configuration_alone_tells_it(folder, picture, tmp_path, capsys, options):
+    """A folder without weights is refused for the option, not for them."""
+    shutil.copytree(folder, tmp_path / "llava", ignore=shutil.ignore_patterns("*.safetensors"))
+    picture.save(tmp_path / "p.png")
+    (tmp_path / "m.jsonl").write_text('{"image": "p.png", "regions": [{"box": [20, 5, 40, 20]}]}')
+    bulk = ["--manifest", str(tmp_path / "m.jsonl"), "--output", str(tmp_path / "o.jsonl")]
+    for asked in ([str(tmp_path / "p.png"), "--box", "20,5,40,20"], bulk):
+        assert main(["caption", *asked, "--model", str(tmp_path / "llava"), *options]) == 2
+        assert f"error: {options[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--embedder", "crop"], "expected maskinversion"),
         (["--size", "64"], "leave the size out"),
         (["--resize", "pad"], "a processor that resizes images, found pad"),
+        (["--precision", "bfloat16"], "--precision: "),
         (["--prefix", "zero-shot"], "is a LLaVA, which has none"),
         (["--prompt", "<image> again"], "words only"),
         (["--prompt", " "], "not blank"),

@@ -105,3 +105,7 @@ def test_parts_made_in_inference_mode_take_part_in_a_later_gradient():
     assert not head.proj.is_inference()
     (token @ head.proj.T).sum().backward()
     assert token.grad is not None
+
+
+def test_a_tensor_without_memory_never_changes():
+    assert checksum(torch.empty(3, device="meta")) == checksum(torch.empty(5, device="meta")) == 0
