@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from regionlm.errors import InputError
 
 PORTS = {"http": 80, "https": 443}
+_LONGEST = 8000  # characters; servers take no longer ones
 
 
 class UrlError(InputError):
@@ -44,8 +45,11 @@ def read_url(text: str) -> Url:
     """Take an address apart.
 
     Raises:
-        UrlError: not http or https, a user name in it, characters that have to be written with %.
+        UrlError: not http or https, a user name in it, too long, characters that have to be written
+            with %.
     """
+    if len(text) > _LONGEST:
+        raise UrlError(f"url: expected at most {_LONGEST} characters, found {len(text)}")
     if not all("!" <= one <= "~" and one != "\\" for one in text):
         raise UrlError("url: write spaces and characters other than ASCII with %, as browsers do")
     try:

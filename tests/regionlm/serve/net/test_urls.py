@@ -36,7 +36,7 @@ def test_an_address_is_taken_apart(text, authority, target):
         *("//images.example.org/x", "http://", "http:///x", "http://[::1/x", "http://a:b/x"),
         *("http://a:99999/x", "http://user@a/x", "http://user:word@a/x", "http://a\\@b/x"),
         *("http://a/x y", "http://a/x\r\nHost: b", "http://a/\x00", "http://bücher.example/"),
-        *("https://images.example.org@127.0.0.1/", "http://a/é"),
+        *("https://images.example.org@127.0.0.1/", "http://a/é", "http://a/" + 8000 * "x"),
     ],
 )
 def test_what_is_no_plain_address_is_refused(text):
