@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
+
+from PIL import Image, ImageDraw
 
 from regionlm.extras import extra
 from regionlm.serve.openai.schemas import ChatRequest
@@ -42,6 +46,24 @@ _REQUIRED: dict[type[Form], list[str]] = {
 """What JSON must have, where in a multipart request a file may take its place."""
 
 
+def _example_image() -> str:
+    """A picture small enough to be read in a page: a disc."""
+    picture = Image.new("RGB", (32, 32), "white")
+    ImageDraw.Draw(picture).ellipse([8, 8, 24, 24], "red")
+    file = io.BytesIO()
+    picture.quantize(2).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+_ASKED: dict[str, Any] = {"image": _example_image(), "regions": [{"box": [8, 8, 24, 24]}]}
+_EXAMPLES: dict[type[Form], dict[str, Any]] = {
+    CaptionRequest: {**_ASKED, "options": {"decoding": "beam"}},
+    MatchRequest: {**_ASKED, "texts": ["a fish", "cheese"]},
+    EmbedRequest: {**_ASKED, "options": {"embedder": "crop"}},
+    ExplainRequest: {**_ASKED, "texts": ["cheese"]},
+}
+
+
 def documented(
     form: type[Form], reply: type[BaseModel] | None, *, streams: bool = False, files: bool = True
 ) -> dict[str, Any]:
@@ -65,6 +87,8 @@ def documented(
     content: dict[str, Any] = {
         "application/json": {"schema": {"$ref": _REF.format(model=form.__name__)}}
     }
+    if form in _EXAMPLES:
+        content["application/json"]["example"] = _EXAMPLES[form]
     if files:
         schema = {"type": "object", "properties": parts, "required": ["image"]}
         content["multipart/form-data"] = {"schema": schema}

@@ -6,12 +6,14 @@ import base64
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from regionlm.embedders.embedder_registry import as_embedder
+from regionlm.embedders.options import EMBEDDER_OPTIONS, ROLLOUT
 
 if TYPE_CHECKING:
     from regionlm.captioner import RegionCaption
@@ -23,15 +25,20 @@ if TYPE_CHECKING:
 
 
 def about(model: Any, question: Question) -> dict[str, str]:
-    """What every reply says of how it was found: the model, and what is not exact or the default
-    of the embedder."""
+    """What every reply says of how it was found: the model, another embedder than maskinversion,
+    and what is not exact.
+
+    Raises:
+        InputError: an option that the embedder does not have, or that is out of range.
+    """
     options = dict(question.options)
     name = options.pop("embedder", "maskinversion")
-    own = {key: value for key, value in options.items() if key == "speed"}
-    found = {"model": model.name}
-    if name != "maskinversion":
-        return {**found, "embedder": name}
-    return {**found, **as_embedder(name, model.backbone, **own).record}
+    said = {"model": model.name} | ({"embedder": name} if name != "maskinversion" else {})
+    if options.get("relevance") == ROLLOUT:
+        return said
+    own = {one.name for one in fields(EMBEDDER_OPTIONS[name])}
+    chosen = {key: value for key, value in options.items() if key in own}
+    return {**said, **as_embedder(name, model.backbone, **chosen).record}
 
 
 def png_uri(values: np.ndarray) -> str:

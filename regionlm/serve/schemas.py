@@ -153,6 +153,8 @@ class Reply(Form):
     model: str
     embedder: str | None = Field(None, description="Unless it is maskinversion.")
     speed: str | None = Field(None, description="Unless it is exact.")
+    precision: str | None = Field(None, description="Of the trunk, unless it is the model's own.")
+    compile: bool | str | None = Field(None, description="Whether the trunk is compiled.")
 
 
 class CaptionReply(Reply):

@@ -87,6 +87,13 @@ def test_the_documentation_needs_nothing_from_elsewhere(client, path):
         assert client.get(part).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/caption", "/v1/match", "/v1/embed", "/v1/explain"])
+def test_the_examples_run_as_they_stand(client, path):
+    asked = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]["content"]
+    reply = client.post(path, json=asked["application/json"]["example"])
+    assert reply.status_code == 200, reply.text
+
+
 def test_the_schema_has_the_declared_ranges_choices_and_words(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     options = schemas["CaptionOptions"]["properties"]
