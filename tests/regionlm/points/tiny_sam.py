@@ -1,10 +1,10 @@
 """Tiny random models of Segment Anything with their processors."""
 
 import torch
+import transformers
 from transformers import (
     Sam2Config,
     Sam2HieraDetConfig,
-    Sam2ImageProcessor,
     Sam2MaskDecoderConfig,
     Sam2Model,
     Sam2Processor,
@@ -20,6 +20,8 @@ from transformers import (
 )
 
 SIDE = 64
+_NAMES = ("Sam2ImageProcessor", "Sam2ImageProcessorFast")  # the second is older
+Sam2Pictures = next(getattr(transformers, name) for name in _NAMES if hasattr(transformers, name))
 
 
 def tiny_sam():
@@ -92,7 +94,7 @@ def tiny_sam2():
     model = Sam2Model(
         Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks)
     )
-    pictures = Sam2ImageProcessor(
+    pictures = Sam2Pictures(
         size={"height": SIDE, "width": SIDE}, mask_size={"height": SIDE // 4, "width": SIDE // 4}
     )
     return model.eval(), Sam2Processor(pictures)

@@ -3,7 +3,7 @@
 import { area } from "./mask.js";
 
 /** Told apart on light and dark pictures, and by people who see few colours. */
-export const COLOURS = ["#e4572e", "#2f7de1", "#c2900a", "#8b5cf6", "#12936a", "#d6337c"];
+export const COLOURS = ["#2f7de1", "#e4572e", "#8b5cf6", "#12936a", "#d6337c", "#c2900a"];
 
 const STEPS = 100; // that can be undone
 
