@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from regionlm.inputs.coco_masks import rle_mask
 from regionlm.inputs.images import open_image
 from regionlm.inputs.points import Point
 from regionlm.points.segmenter import load_segmenter
+from regionlm.serve.app import create_app
+from regionlm.serve.engine import Engine
+from tests.regionlm.points.tiny_sam import tiny_sam
 
 SAND = Path("examples/sand.png")
 IMAGE = base64.b64encode(SAND.read_bytes()).decode()
@@ -39,6 +43,19 @@ def test_points_may_stand_wherever_a_region_may(client, expected):
     regions = [{"points": POINTS, "id": "same"}, {**rle, "id": "same"}]
     said = client.post("/v1/caption", json={"image": IMAGE, "regions": regions}).json()
     assert said["regions"][0] == said["regions"][1]
+
+
+def test_a_sam_segments_where_the_service_has_one(mini, tmp_path):
+    for part in tiny_sam():
+        part.save_pretrained(tmp_path)
+    segmenter = load_segmenter(tmp_path, device="cpu")
+    engine = Engine(mini, segmenter=segmenter)
+    with TestClient(create_app(engine)) as client:
+        said = client.post("/v1/segment", json={"image": IMAGE, "points": [[80, 190]]}).json()
+    engine.close()
+    assert said["method"] == "sam" and tmp_path.name in said["note"]
+    expected = segmenter.mask(open_image(SAND), [Point(80, 190)])
+    assert np.array_equal(rle_mask(said["region"]["rle"], (320, 320)), expected)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from regionlm.inputs.coco_masks import rle_mask
 from regionlm.inputs.images import open_image
 from regionlm.inputs.points import Point
+from regionlm.inputs.regions import check_region
 from regionlm.points.segmenter import load_segmenter
 from tests.regionlm.serve.page.acts import SIDE, caption, drag, masks, open_example, record, take
 
@@ -21,6 +22,7 @@ def test_a_painted_region_is_captioned_as_by_the_python_api(page, mini):
     [text] = caption(page)
     said = record(page)
     assert said["image"] == "sand.jpg" and said["model"] == "mini"
+    check_region(said["regions"][0])  # as in a manifest
     mask = rle_mask(said["regions"][0]["rle"], (SIDE, SIDE))
     assert mask[190, 90] and mask[225, 90] and not mask[60, 200]
     [expected] = mini.caption(open_image(str(SAND)), mask)
