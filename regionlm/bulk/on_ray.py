@@ -9,19 +9,21 @@ they share a device: two would hold two copies of the model, and send vectors ba
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 
 import numpy as np
 
 from prefix_models.errors import kind_and_line
 from regionlm.bulk.output import Summary
-from regionlm.bulk.ray_stages import Caption, Decode, Write
+from regionlm.bulk.ray_stages import Caption, Decode, Row, Write
 from regionlm.bulk.work import Work
 from regionlm.distributed.items import USERS_ERRORS
 from regionlm.distributed.ray_cluster import connected, count_of
@@ -89,8 +91,8 @@ class RayMachines:
             disable=not work.progress,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # fewer lines in a log file
         )
-        with bar, _words_of_ray():
-            for row in self._pipeline(work, numbers).iter_rows():
+        with bar, _words_of_ray(), _ended(self._pipeline(work, numbers).iter_rows()) as rows:
+            for row in rows:
                 if row["error"]:
                     bar.leave = not sys.stderr.isatty()  # the message takes its place
                     raise pickle.loads(row["error"])
@@ -160,6 +162,23 @@ def _quiet() -> Iterator[None]:
     finally:
         context.enable_progress_bars = before[0]
         log.setLevel(before[1])
+
+
+@contextmanager
+def _ended(rows: Iterable[Row]) -> Iterator[Iterator[Row]]:
+    """Rows of a pipeline that ends with the block, not when Python happens to drop it.
+
+    What is left of it would fail, loudly, when the cluster is gone.
+    """
+    running = iter(rows)
+    try:
+        yield running
+    except BaseException as error:
+        clear_frames(error.__traceback__)  # which hold it, too
+        raise
+    finally:
+        del running
+        gc.collect()
 
 
 @contextmanager
