@@ -32,6 +32,7 @@ with extra("ray"):
 
 NAME = "regionlm"
 
+_OF_RAY = ("host", "port", "devices")
 _POLL = 0.2  # seconds between looks whether to stop
 # What is beyond the queue of a replica's engine is refused by the engine, with 429 and a word when
 # to come again; Ray Serve would keep it without a word.
@@ -69,14 +70,15 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     """The application, as ``serve run`` and the configuration of a cluster name it.
 
     Args:
-        arguments: by name those of `Replicas`, `Settings` and `Limits`; where to listen is a matter
-            of Ray Serve's proxies. Words are read as YAML.
+        arguments: by name those of `Replicas`, `Settings` and `Limits`, except where to listen and
+            on which devices, which are matters of Ray. Words are read as YAML.
 
     Raises:
         InputError: an unknown argument, or one out of range.
     """
     given = {name: _value(one) for name, one in arguments.items()}
-    known = [one.name for kind in (Replicas, Settings, Limits) for one in fields(kind)]
+    names = [one.name for kind in (Replicas, Settings, Limits) for one in fields(kind)]
+    known = [name for name in names if name not in _OF_RAY]
     for name in given:
         if name not in known:
             raise InputError(f"{name}: no such argument; expected {', '.join(known)}")
@@ -107,7 +109,12 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
     )
 
     def in_replica() -> FastAPI:
-        return plan.build().app
+        from regionlm.serve.running import warm_up
+
+        service = plan.build()
+        if settings.warmup:
+            warm_up(service.engine)
+        return service.app
 
     deployed = serve.deployment(
         name=NAME,

@@ -46,8 +46,8 @@ def address() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    two = {"device": "cpu", "min_replicas": "2", "max_replicas": "2", "timeout": PATIENCE}
-    serve.run(app(two))
+    two = {"device": "cpu", "min_replicas": "2", "max_replicas": "2", "warmup": "true"}
+    serve.run(app({**two, "timeout": PATIENCE}))
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
     ray.shutdown()
@@ -156,6 +156,7 @@ def test_the_configuration_for_kuberay_builds_the_app() -> None:
     ("arguments", "message"),
     [
         ({"modell": "mini"}, "modell: no such argument; expected model, "),
+        ({"port": 80}, "port: no such argument"),
         ({"max_replicas": "none"}, "max_replicas: expected"),
         ({"min_replicas": 3, "max_replicas": "2"}, "min_replicas: expected at most 2"),
         ({"device": "cuda:1"}, "device: expected"),
