@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -112,8 +113,9 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
         from regionlm.serve.running import warm_up
 
         service = plan.build()
-        if settings.warmup:
-            warm_up(service.engine)
+        if settings.warmup:  # beside Ray's event loop, on which this runs
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(warm_up, service.engine).result()
         return service.app
 
     deployed = serve.deployment(
