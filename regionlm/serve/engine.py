@@ -277,7 +277,7 @@ class Engine:
     def _work(self, group: list[Question]) -> None:
         """Answer questions of one key together; where that fails, one by one."""
         try:
-            answers = answer(self.model, group)
+            answers = list(zip(group, answer(self.model, group), strict=True))
         except Exception as error:
             for one in group:
                 if len(group) == 1 or one.has_spoken or one.is_gone:
@@ -286,7 +286,7 @@ class Engine:
                 else:
                     self._work([one])
             return
-        for question, found in zip(group, answers, strict=True):
+        for question, found in answers:
             self.tally.answered[question.kind] += 1
             if question.identity:
                 self.answers.keep(question.identity, question.view, found)

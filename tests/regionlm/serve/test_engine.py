@@ -241,3 +241,11 @@ def test_the_facade_is_the_python_api(engine, mini):
     assert facade.caption(view, mask)[0].text == other.text
     with pytest.raises(PrefixModelError, match="beam"):
         list(facade.stream(image, mask, decoding="beam"))
+
+
+def test_a_model_that_answers_nonsense_does_not_end_the_engine(engine, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.model, "caption_batch", lambda *_, **__: [])
+        with pytest.raises(ValueError):
+            engine.submit(question(1)).result(WAIT)
+    assert engine.submit(question(1)).result(WAIT)

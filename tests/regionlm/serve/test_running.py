@@ -9,6 +9,8 @@ from threading import Thread
 import pytest
 
 from regionlm.cli.main import main
+from regionlm.serve.listening import listen
+from regionlm.serve.settings import Settings
 from tests.regionlm.serve.pictures import encoded, picture
 from tests.regionlm.serve.services import WAIT, running_service
 
@@ -121,3 +123,12 @@ def test_a_port_that_is_taken_is_named_in_one_line(service, capsys, tmp_path):
 def test_bad_options_are_named_in_one_line(options, capsys, tmp_path):
     assert main(["serve", "--log", str(tmp_path / "log"), *options]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_reply_does_not_wait_for_the_receipt_of_its_first_part():
+    with (
+        listen(Settings(port=0)) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
