@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from regionlm.encoder import RegionEncoder
     from regionlm.llava_captioner import LlavaCaptioner
     from regionlm.serve.blocking import BlockingEngine
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -122,6 +126,8 @@ class Engine:
             ClosingError: no answer now.
         """
         future = self.submit(question)
+        if future.done():  # at once, however late it is
+            return future.result()
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), question.seconds_left())
         except asyncio.TimeoutError:
@@ -144,7 +150,10 @@ class Engine:
         future = self.submit(question)
         future.add_done_callback(lambda _: say(None))
         try:
-            while piece := await asyncio.wait_for(heard.get(), question.seconds_left()):
+            # Once the answer is there, all is heard without waiting, however late it is.
+            while piece := await asyncio.wait_for(
+                heard.get(), None if future.done() else question.seconds_left()
+            ):
                 yield piece
             yield future.result()
         except asyncio.TimeoutError:
@@ -169,13 +178,19 @@ class Engine:
             return question.future
         with self._changed:
             self.check_room(question.nbytes)
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._run, name="engine", daemon=True)
-                self._worker.start()
+            self.start()
             self._waiting.append(question)
             self._changed.notify_all()
         question.future.add_done_callback(lambda _: self._forget(question))
         return question.future
+
+    def start(self) -> None:
+        """Start the thread that answers, unless it runs. Raises RuntimeError: it can't be."""
+        with self._changed:
+            if self._worker is None or not self._worker.is_alive():
+                worker = threading.Thread(target=self._run, name="engine", daemon=True)
+                worker.start()
+                self._worker = worker
 
     def check_room(self, nbytes: int = 0) -> None:
         """Return if a question about an image and masks of so many bytes would be accepted now.
@@ -238,32 +253,51 @@ class Engine:
     # --- the engine's thread
 
     def _run(self) -> None:
-        while group := self._next_group():
-            kind, begun = group[0].kind, time.monotonic()
-            self._work(group)
-            self.views.settle(question.view for question in group)
-            seconds = time.monotonic() - begun
-            self.tally.batches[kind] += 1
-            self.tally.seconds[kind] += seconds  # type: ignore[assignment]  # not whole ones
-            self._pace += 0.1 * (seconds / len(group) - self._pace)
-
-    def _next_group(self) -> list[Question]:
-        """The question that waits longest, and others that can be worked with it; none: the end."""
-        with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._waiting or self._is_closed)
-                if not self._waiting:
-                    return []
-                group: list[Question] = []
-                key, regions = self._waiting[0].key, 0
-                for one in list(self._waiting):
-                    fits = not group or regions + len(one.regions) <= self.limits.max_regions
-                    if one.key == key and fits and len(group) < self.limits.max_batch:
-                        self._waiting.remove(one)
-                        group.append(one)
-                        regions += len(one.regions)
+        while True:
+            group: list[Question] = []
+            try:
+                self._take(group)
+                if not group:
+                    return
                 if begun := [one for one in group if self._begins(one)]:
-                    return sorted(begun, key=lambda one: one.view.size)  # neighbours share forwards
+                    # neighbours share forwards
+                    self._work_timed(sorted(begun, key=lambda one: one.view.size))
+            except Exception as error:  # whatever it is, such as no memory, the next are answered
+                _log.exception("questions could not be worked")
+                self._fail(group, error)
+
+    def _work_timed(self, group: list[Question]) -> None:
+        kind, begun = group[0].kind, time.monotonic()
+        self._work(group)
+        self.views.settle(question.view for question in group)
+        seconds = time.monotonic() - begun
+        self.tally.batches[kind] += 1
+        self.tally.seconds[kind] += seconds  # type: ignore[assignment]  # not whole ones
+        self._pace += 0.1 * (seconds / len(group) - self._pace)
+
+    def _take(self, group: list[Question]) -> None:
+        """Move the question that waits longest into a group, and others that can be worked with it;
+        none: the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            if not self._waiting:
+                return
+            first = self._waiting.popleft()
+            group.append(first)
+            key, regions = first.key, len(first.regions)
+            for one in list(self._waiting):
+                fits = regions + len(one.regions) <= self.limits.max_regions
+                if one.key == key and fits and len(group) < self.limits.max_batch:
+                    self._waiting.remove(one)
+                    group.append(one)
+                    regions += len(one.regions)
+
+    def _fail(self, group: list[Question], error: Exception) -> None:
+        """Let those hear of an error who have no answer yet."""
+        for one in group:
+            with suppress(InvalidStateError):  # answered, or its asker has gone
+                one.future.set_exception(error)
+                self.tally.failed[one.kind] += 1
 
     def _begins(self, question: Question) -> bool:
         """Whether somebody still waits for a question that is taken out of the queue."""

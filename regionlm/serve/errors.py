@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 from prefix_models.errors import UserError
 from regionlm.errors import ModelError, NoCaptionsError
+
+_log = logging.getLogger(__name__)
 
 
 class ServiceError(Exception):
@@ -103,3 +106,10 @@ def service_error(error: Exception) -> ServiceError:
     if is_our_fault(error):
         return ServiceError("the service failed to answer this; its log says why")
     return UnusableError(str(error))
+
+
+def logged_error(error: Exception, request_id: str) -> ServiceError:
+    """As `service_error`; what the client is not told is logged."""
+    if is_our_fault(error):
+        _log.error("request %s failed", request_id, exc_info=error)
+    return service_error(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from regionlm.serve.asked import (
     unless_gone,
 )
 from regionlm.serve.documentation import documented
-from regionlm.serve.errors import is_our_fault, service_error
+from regionlm.serve.errors import logged_error
 from regionlm.serve.events import event
 from regionlm.serve.question import Kind, Piece, Question
 from regionlm.serve.schemas import (
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
 
 Said = dict[str, Any]
-_log = logging.getLogger(__name__)
 
 
 def native_router(engine: Engine) -> APIRouter:
@@ -136,9 +134,7 @@ async def _streamed(
                 async for one in _events(first, parts, said, heatmap):
                     yield one
             except Exception as error:
-                if is_our_fault(error):
-                    _log.error("request %s failed", said["id"], exc_info=error)
-                yield event("error", service_error(error).to_dict())
+                yield event("error", logged_error(error, said["id"]).to_dict())
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regionlm.extras import extra
-from regionlm.serve.errors import ServiceError, service_error
+from regionlm.serve.asked import request_id
+from regionlm.serve.errors import ServiceError, logged_error
 from regionlm.serve.gate import error_response
 from regionlm.serve.readiness import Readiness
 
 with extra("serve"):
-    from fastapi import APIRouter
+    from fastapi import APIRouter, Request
     from starlette.responses import JSONResponse, Response
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def operations_router(engine: Engine, metrics: Metrics) -> APIRouter:
         return {"status": "ok"}
 
     @router.get("/ready", responses={503: {"description": "Not ready; the message says why."}})
-    async def ready() -> Response:
+    async def ready(request: Request) -> Response:
         """Whether the model is loaded, has answered a question of our own, and takes others."""
         try:
             await readiness.check()
         except Exception as error:
-            why = service_error(error)
+            why = logged_error(error, request_id(request))
             return error_response(NotReadyError(str(why), retry_after=why.retry_after))
         return JSONResponse({"status": "ready", "model": engine.name})
 

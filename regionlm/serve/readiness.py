@@ -46,6 +46,7 @@ class Readiness:
                 await self_check(self._engine)
                 self._has_passed = True
         self._engine.check_room()
+        self._engine.start()  # if it has died
 
 
 async def self_check(engine: Engine, count: int = 1) -> None:

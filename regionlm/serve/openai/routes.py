@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from regionlm.extras import extra
 from regionlm.serve.asked import deadline_of, request_id, unless_gone
 from regionlm.serve.documentation import documented
-from regionlm.serve.errors import is_our_fault, service_error
+from regionlm.serve.errors import logged_error
 from regionlm.serve.openai.asking import Chat, read_chat
 from regionlm.serve.openai.replies import Answered, Form, event
 from regionlm.serve.openai.schemas import ChatRequest, UnknownModelError
@@ -22,8 +21,6 @@ with extra("serve"):
 
 if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
-
-logger = logging.getLogger(__name__)
 
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorReply, "description": "The service has another model."}
@@ -53,7 +50,7 @@ def openai_router(engine: Engine, *, dam_stream: bool = False) -> APIRouter:
         if not asked.request.stream:
             return JSONResponse(form.whole(await unless_gone(request, asked.answer())))
         pieces = asked.pieces()
-        first = await anext(pieces)  # an error before it is a plain reply
+        first = await unless_gone(request, anext(pieces))  # an error before it is a plain reply
         events = _events(form, asked, first, pieces)
         return StreamingResponse(events, media_type="text/event-stream")
 
@@ -93,8 +90,6 @@ async def _events(
                 yield form.piece(heard)
             heard = await anext(others, None)
     except Exception as error:
-        if is_our_fault(error):
-            logger.exception("request %s failed", form.id)
-        yield event(service_error(error).to_dict())
+        yield event(logged_error(error, form.id).to_dict())
     finally:
         await others.aclose()

@@ -149,6 +149,45 @@ def test_an_engine_that_closes_answers_what_waits_and_takes_nothing_new(engine, 
         engine.submit(question(3))
 
 
+def test_an_error_outside_of_the_model_fails_its_batch_and_no_later_one(engine, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    for owner, name in ((engine.answers, "keep"), (engine.views, "settle")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, no_memory)
+            asked = engine.submit(question(1))
+            if name == "keep":
+                with pytest.raises(MemoryError):
+                    asked.result(WAIT)
+            assert asked.exception(WAIT) or asked.result(WAIT)
+        assert engine.submit(question(2)).result(WAIT)
+
+
+def test_a_thread_that_has_ended_is_replaced(engine):
+    ended = threading.Thread(target=lambda: None)
+    ended.start()
+    ended.join(WAIT)
+    engine._worker = ended
+    assert engine.submit(question(1)).result(WAIT)
+    worker = engine._worker
+    engine.start()
+    assert engine._worker is worker and worker.is_alive()
+
+
+def test_an_answer_that_is_there_is_given_however_late(engine):
+    view = engine.view(png(picture(1)))
+    regions = [box_region([0, 0, 9, 9], view.size)]
+    first = engine.submit(Question("caption", view, regions)).result(WAIT)
+
+    async def ask():
+        late = [Question("caption", view, regions, deadline=0.0) for _ in range(2)]
+        return await engine.ask(late[0]), [one async for one in engine.stream(late[1])]
+
+    found, parts = asyncio.run(ask())
+    assert found[0].text == parts[-1][0].text == first[0].text and len(parts) > 1
+
+
 def test_pieces_are_heard_as_a_caption_is_written(engine, mini):
     async def listen():
         return [part async for part in engine.stream(question(1, count=2))]

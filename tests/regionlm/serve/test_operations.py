@@ -1,5 +1,7 @@
 """What those who run the service ask it: is it alive, ready, and what has it done?"""
 
+import threading
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -39,7 +41,9 @@ def test_a_model_without_captions_is_ready_too(mini):
     engine.close()
 
 
-def test_a_service_whose_model_fails_is_not_ready_until_it_works(client, engine, monkeypatch):
+def test_a_service_whose_model_fails_is_not_ready_until_it_works(
+    client, engine, monkeypatch, caplog
+):
     def fails(*_, **__):
         raise ModelError("/secret/weights: NaN")
 
@@ -47,7 +51,15 @@ def test_a_service_whose_model_fails_is_not_ready_until_it_works(client, engine,
         patch.setattr(engine.model, "caption_batch", fails)
         reply = client.get("/ready")
         assert reply.status_code == 503 and "secret" not in reply.text
+    assert "/secret/weights" in caplog.text
     assert client.get("/ready").status_code == 200
+
+
+def test_being_ready_starts_a_thread_that_has_ended(client, engine):
+    assert client.get("/ready").status_code == 200
+    engine._worker = threading.Thread(target=lambda: None)
+    assert client.get("/ready").status_code == 200
+    assert engine._worker.is_alive()
 
 
 def test_a_closing_service_is_alive_but_not_ready(client, engine):

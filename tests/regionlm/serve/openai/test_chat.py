@@ -128,6 +128,38 @@ def test_a_llava_answers(mini):
     engine.close()
 
 
+class SilentEngine(Engine):
+    """Says nothing."""
+
+    asked = left = None
+
+    async def stream(self, question):
+        try:
+            self.asked.set()
+            await asyncio.Event().wait()
+            yield Piece(0, "image 1", "never")
+        finally:
+            self.left.set()
+
+
+def test_a_client_that_leaves_before_a_stream_begins_leaves_the_queue(mini):
+    engine = SilentEngine(mini)
+    engine.asked, engine.left = threading.Event(), threading.Event()
+    body = {"model": "mini", "messages": asking(CUT_OUT), "stream": True}
+
+    async def leave(address):
+        async with httpx.AsyncClient(timeout=60) as client:
+            asked = asyncio.create_task(client.post(address + PATH, json=body))
+            assert await asyncio.to_thread(engine.asked.wait, 60)
+            asked.cancel()
+            await asyncio.wait([asked])
+
+    with serving(create_app(engine)) as address:
+        asyncio.run(leave(address))
+        assert engine.left.wait(20)
+    engine.close()
+
+
 class EndlessEngine(Engine):
     """Writes until nobody listens."""
 
