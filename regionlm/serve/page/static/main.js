@@ -90,16 +90,22 @@ async function showHeat() {
   const answer = store.selected && store.answer(store.selected);
   const opacity = Number(byId("heat").value) / 100;
   const wanted = answer?.heatmap ?? null;
-  byId("heat-row").hidden = !wanted;
+  byId("heat-row").hidden = !wanted || (wanted === heatFor && !stage.heat);
   byId("heat").setAttribute("aria-valuetext", opacity ? `map at ${byId("heat").value}%` : "hidden");
   stage.heatOpacity = opacity;
   if (wanted !== heatFor) {
     heatFor = wanted;
     stage.heat = null;
     const map = wanted && (await heated(wanted));
-    if (heatFor === wanted) stage.heat = map;
+    if (heatFor === wanted) stage.heat = isOfPicture(map) ? map : null;
+    byId("heat-row").hidden = !stage.heat;
   }
   stage.draw();
+}
+
+/** A LLaVA's map lies on its own crop of the picture, so it is not shown. */
+function isOfPicture(map) {
+  return map?.width === store.picture.width && map.height === store.picture.height;
 }
 
 function showButtons() {

@@ -1,5 +1,6 @@
 """Mark regions on an example and read what the server says, as a person does."""
 
+import json
 from importlib.resources import files
 
 import numpy as np
@@ -11,6 +12,7 @@ from regionlm.inputs.images import open_image
 from regionlm.inputs.points import Point
 from regionlm.inputs.regions import check_region
 from regionlm.points.segmenter import load_segmenter
+from regionlm.serve.replies import png_uri
 from tests.regionlm.serve.page.acts import SIDE, caption, drag, masks, open_example, record, take
 
 SAND = files("regionlm.serve.page") / "static" / "examples" / "sand.jpg"
@@ -140,6 +142,20 @@ def test_the_map_is_laid_over_the_image(page):
         page.click("#save-picture")
     saved = open_image(download.value.path())
     assert saved.width == SIDE and saved.height > SIDE
+
+
+def test_a_map_of_another_size_is_not_laid_over_the_image(page):
+    """As a LLaVA's, which lies on its own crop."""
+    open_example(page)
+    drag(page, (60, 190), (130, 190))
+    row = {"region": "Region 1", "caption": "a fox", "logprob": -1, "dice": None, "iou": None}
+    row |= {"cosine_to_image": 0.5, "heatmap": png_uri(np.ones((8, 8)))}
+    events = [("region", {"index": 0, **row}), ("done", {"model": "x", "regions": [row]})]
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    page.route("**/v1/caption", lambda route: route.fulfill(body=body))
+    assert caption(page) == ["a fox"]
+    assert "looks" not in page.inner_text(".trust")
+    assert not page.is_visible("#heat")
 
 
 def test_files_are_opened_pasted_or_dropped_and_large_ones_scaled(page, tmp_path):
