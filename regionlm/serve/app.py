@@ -17,6 +17,7 @@ from regionlm.serve.native import native_router
 from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.guards import add_guards
 from regionlm.serve.net.log_lines import LogLines
+from regionlm.serve.net.pages import is_loopback
 from regionlm.serve.net.tokens import OPEN_PATHS, read_tokens
 from regionlm.serve.openai.routes import openai_router
 from regionlm.serve.operations import operations_router
@@ -82,12 +83,13 @@ def create_app(
     app.include_router(page_router())
     document(app)
     tokens = read_tokens(settings.tokens, os.environ)
-    mount_mcp(app, engine, settings, has_tokens=bool(tokens))
+    mount_mcp(app, engine)
     add_guards(
         app,
         tokens=tokens,
         open_paths=(*OPEN_PATHS, *PAGE_PATHS),
         origins=settings.cors_origins,
+        is_local=is_loopback(settings.host),
         log=log,
     )
     return app

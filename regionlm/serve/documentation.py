@@ -29,6 +29,7 @@ _ERRORS = {
     400: "Not JSON, or not multipart.",
     408: "The body came too slowly.",
     413: "The body is too large.",
+    415: "The body is neither application/json nor multipart/form-data.",
     422: "A value can't be used; the message says which.",
     429: "Too many questions wait; Retry-After says when to try again.",
     503: "The service is stopping.",

@@ -19,34 +19,26 @@ with extra("serve"):
 
 if TYPE_CHECKING:
     from mcp.server import Server
-    from mcp.server.transport_security import TransportSecuritySettings
 
     from regionlm.serve.engine import Engine
     from regionlm.serve.limits import Limits
-    from regionlm.serve.settings import Settings
 
 PATH = "/mcp"
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def mount_mcp(
-    app: Starlette, engine: Engine, settings: Settings, *, has_tokens: bool = False
-) -> None:
+def mount_mcp(app: Starlette, engine: Engine) -> None:
     """Serve the tools at /mcp, if the extra `mcp` is installed.
 
     Images come as data: URIs or by the id of an earlier answer; no file of this machine is read.
-    Where the service listens on loopback alone, and needs no token, requests for other hosts are
-    refused: a page in a browser of this machine could otherwise reach it under a name of its own.
+    Which hosts and origins requests may name, `regionlm.serve.net.pages` says for the whole app.
 
     Args:
         app: in whose lifespan it runs.
         engine: that answers; its limits hold.
-        settings: how the service is reached.
-        has_tokens: whether clients need one, which such a page does not have.
     """
     if find_spec("mcp") is None:
         return
-    face = _Face(_server(engine), engine.limits, guard(settings, has_tokens))
+    face = _Face(_server(engine), engine.limits)
     app.router.routes.append(Route(PATH, endpoint=face, methods=["POST"]))
     before = app.router.lifespan_context
 
@@ -56,20 +48,6 @@ def mount_mcp(
             yield state
 
     app.router.lifespan_context = lifespan
-
-
-def guard(settings: Settings, has_tokens: bool) -> TransportSecuritySettings:
-    """Which hosts and origins requests may name: see `mount_mcp`."""
-    from mcp.server.transport_security import TransportSecuritySettings
-
-    loopback = settings.host in ("127.0.0.1", "localhost", "::1")
-    if not loopback or has_tokens or "*" in settings.cors_origins:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    hosts = [*_LOOPBACK, *(f"{one}:*" for one in _LOOPBACK)]
-    origins = [f"{scheme}://{one}" for scheme in ("http", "https") for one in hosts]
-    return TransportSecuritySettings(
-        allowed_hosts=hosts, allowed_origins=[*origins, *settings.cors_origins]
-    )
 
 
 def bounds(limits: Limits) -> Bounds:
@@ -101,20 +79,20 @@ def _server(engine: Engine) -> Server[Any]:
 class _Face:
     """The transport, made anew whenever the app starts: the SDK's runs only once."""
 
-    def __init__(
-        self, server: Server[Any], limits: Limits, security: TransportSecuritySettings
-    ) -> None:
-        self._server, self._limits, self._security = server, limits, security
+    def __init__(self, server: Server[Any], limits: Limits) -> None:
+        self._server, self._limits = server, limits
         self._app: ASGIApp | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
+        from mcp.server.transport_security import TransportSecuritySettings
+
         app = self._server.streamable_http_app(
             streamable_http_path=PATH,
             json_response=True,
-            stateless_http=True,  # any process can answer any request
+            stateless_http=True,  # any process can answer, but only its own know the ids of images
             max_request_body_size=int(self._limits.max_body_mib * 2**20),
-            transport_security=self._security,
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         async with app.router.lifespan_context(app):
             self._app = app

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.serve.net.log_lines import LogLines
-from regionlm.serve.net.requests import Requests
+from regionlm.serve.net.pages import JsonOrForms, LoopbackOnly
+from regionlm.serve.net.requests import Failures, Requests
 from regionlm.serve.net.tokens import OPEN_PATHS, BearerTokens
 
 with extra("serve"):
@@ -25,24 +26,32 @@ def add_guards(
     tokens: Sequence[str] = (),
     open_paths: Sequence[str] = OPEN_PATHS,
     origins: Sequence[str] = (),
+    is_local: bool = False,
     log: LogLines | None = None,
 ) -> None:
-    """Let requests pass by id and log, then CORS, then tokens. Call it after all other middleware.
+    """Let requests pass by id and log, CORS, errors, and then hosts, tokens and kinds of bodies.
+    Call it after all other middleware.
 
-    CORS comes before tokens: a browser asks whether it may ask without sending one.
+    CORS comes before tokens: a browser asks whether it may ask without sending one. It comes before
+    errors, so that pages can read of them, too.
 
     Args:
         tokens: that clients need; none lets in anybody.
         open_paths: what needs no token.
         origins: of the pages that may use the service, such as "https://example.org"; "*" is any.
+        is_local: listens on loopback alone; without tokens, `LoopbackOnly` keeps other sites away.
         log: None writes no line for a request.
 
     Raises:
         InputError: an origin that is none.
     """
     check_origins(origins)
+    app.add_middleware(JsonOrForms)
     if tokens:
         app.add_middleware(BearerTokens, tokens=tokens, open_paths=open_paths)
+    elif is_local and "*" not in origins:
+        app.add_middleware(LoopbackOnly, origins=origins, open_paths=OPEN_PATHS)
+    app.add_middleware(Failures)
     if origins:
         app.add_middleware(
             CORSMiddleware,

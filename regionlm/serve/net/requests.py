@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Requests:
-    """ASGI middleware, the outermost: ids, the log, and a reply to errors in the service itself.
+    """ASGI middleware, the outermost: ids and the log.
 
     The reply's `X-Request-ID` is the client's own if it has 1 to 64 letters, digits, dots, dashes
     or underscores; handlers find it as `request.state.request_id`. The log has the time, id,
@@ -44,16 +44,37 @@ class Requests:
         scope.setdefault("state", {})["request_id"] = exchange.id
         try:
             await self.app(scope, receive, exchange.send)
-        except Exception:
-            logger.exception("request %s failed", exchange.id)
-            if exchange.status is not None:
-                raise  # the server cuts the connection, so that half a reply isn't taken for one
-            message = f"an error in the service; its log says more of request {exchange.id}"
-            error = error_body(message, "server_error", None, "internal_error")
-            await send_error(exchange.send, 500, error)
         finally:
             if self.log is not None:
                 self.log.write(exchange.line())
+
+
+class Failures:
+    """ASGI middleware inside of `Requests`: a reply to errors in the service itself."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        has_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            name = scope["state"]["request_id"]
+            logger.exception("request %s failed", name)
+            if has_begun:
+                raise  # the server cuts the connection, so that half a reply isn't taken for one
+            message = f"an error in the service; its log says more of request {name}"
+            await send_error(send, 500, error_body(message, "server_error", None, "internal_error"))
 
 
 class _Exchange:

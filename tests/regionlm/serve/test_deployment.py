@@ -118,6 +118,9 @@ def test_a_killed_replica_costs_its_own_requests_and_comes_back(address: str, mi
     assert [_ask(address, number).status_code for number in range(6)] == [200] * 6
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def _wait(is_so: Callable[[], bool]) -> None:
     latest = time.monotonic() + PATIENCE
     while not is_so():
@@ -126,7 +129,7 @@ def _wait(is_so: Callable[[], bool]) -> None:
 
 
 def test_a_request_that_is_wrong_has_our_answer(address: str) -> None:
-    answer = httpx.post(f"{address}/v1/caption", content=b"{", timeout=PATIENCE)
+    answer = httpx.post(f"{address}/v1/caption", content=b"{", headers=JSON, timeout=PATIENCE)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 

@@ -17,6 +17,7 @@ from regionlm.serve.engine import Engine
 from regionlm.serve.limits import Limits
 from tests.regionlm.serve.pictures import encoded, picture, png
 
+JSON = {"Content-Type": "application/json"}
 BOX = {"box": [0, 0, 9, 9]}
 
 
@@ -59,7 +60,7 @@ def still_answers(client):
     ],
 )
 def test_what_is_no_request_is_refused(client, still_answers, body, status, said):
-    check_error(client.post("/v1/caption", content=body), status, said)
+    check_error(client.post("/v1/caption", content=body, headers=JSON), status, said)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +158,11 @@ def test_a_body_beyond_the_limit_is_refused_whether_or_not_it_says_so(mini):
     engine = Engine(mini, Limits(max_body_mib=0.1))
     with TestClient(create_app(engine)) as client:
         body = b"x" * 200_000
-        check_error(client.post("/v1/caption", content=body), 413, "0.1 MiB")
-        check_error(client.post("/v1/caption", content=iter([body] * 9)), 413, "0.1 MiB")
-        check_error(client.post("/no/such/path", content=body), 413, "0.1 MiB")
+        check_error(client.post("/v1/caption", content=body, headers=JSON), 413, "0.1 MiB")
+        check_error(
+            client.post("/v1/caption", content=iter([body] * 9), headers=JSON), 413, "0.1 MiB"
+        )
+        check_error(client.post("/no/such/path", content=body, headers=JSON), 413, "0.1 MiB")
     engine.close()
 
 

@@ -61,6 +61,50 @@ def test_no_address_leads_inside(guarded, path, url):
         assert reply.status_code == 422 and reply.json()["error"]["message"]
 
 
+PAGE = "https://page.example.org"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST", "::1", "127.9.9.9"])
+def test_pages_under_another_name_do_not_reach_loopback(engine, host):
+    app = create_app(engine, Settings(host=host, cors_origins=[PAGE]))
+    client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+    for path in ("/", "/v1/models", "/metrics", "/docs", "/mcp", "/page/main.js"):
+        for name in ("evil.test:8000", "evil.test", "localhost.evil.test", "127.0.0.1.nip.io", "["):
+            reply = client.get(path, headers={"Host": name})
+            assert reply.status_code == 421 and "localhost" in reply.json()["error"]["message"]
+        for origin in ("https://evil.test", "null", "http://localhost.evil.test"):
+            assert client.get(path, headers={"Origin": origin}).status_code == 403
+    for name in ("localhost:8000", "LocalHost", "127.0.0.1:8000", "[::1]:8000"):
+        reply = client.get("/v1/models", headers={"Host": name, "Origin": f"http://{name}"})
+        assert reply.status_code == 200
+    assert client.get("/v1/models", headers={"Origin": PAGE}).status_code == 200
+    assert client.get("/health", headers={"Host": "10.0.0.1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({"host": "0.0.0.0"}, "127.0.0.1"),  # a proxy, or a port that is passed on
+        ({"cors_origins": ["*"]}, "127.0.0.1"),
+        ({}, "10.0.0.5"),  # a replica of a cluster
+    ],
+)
+def test_a_service_for_others_may_be_asked_under_any_name(engine, settings, address):
+    client = TestClient(create_app(engine, Settings(**settings)), base_url=f"http://{address}:8000")
+    headers = {"Host": "captions.example.org", "Origin": "https://captions.example.org"}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+@pytest.mark.parametrize("path", [CAPTION, CHAT, "/mcp", "/v1/segment"])
+def test_bodies_that_any_page_may_send_are_refused(guarded, path, kind):
+    client, _ = guarded()
+    headers = {"Content-Type": kind} if kind else {}
+    reply = client.post(path, content=b"{}", headers=headers)
+    assert reply.status_code == 415
+    assert "-H 'Content-Type: application/json'" in reply.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", [CAPTION, CHAT])
 def test_a_named_host_that_points_inside_is_refused(guarded, path):
     client, _ = guarded(allow_url_hosts=[NAME])
@@ -98,7 +142,7 @@ def test_the_log_has_a_line_for_each_request_and_nothing_of_what_was_sent(guarde
     client.post(f"{CAPTION}?key={SECRET}", json=body_of(CAPTION, image), headers=token)
     chat = {"model": "mini", "messages": asking(CUT_OUT, text=SECRET), "stream": True}
     client.post(CHAT, json=chat, headers=token)
-    client.post(CHAT, content=b"{", headers=token)
+    client.post(CHAT, content=b"{", headers={**token, "Content-Type": "application/json"})
     client.get("/v1/models")
     text = written()
     lines = [json.loads(line) for line in text.splitlines()]

@@ -17,7 +17,6 @@ from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import QueueFullError
 from regionlm.serve.limits import Limits
-from regionlm.serve.mcp_face import guard
 from regionlm.serve.running import listen
 from regionlm.serve.settings import Settings
 from tests.documents import ROOT
@@ -146,20 +145,6 @@ def test_pages_under_another_name_do_not_reach_loopback(service):
     assert post(url, Origin="https://example.org").status_code == 200
     assert post(url, Host="evil.example:8000").status_code == 421
     assert post(url, Origin="https://evil.example").status_code == 403
-
-
-@pytest.mark.parametrize(
-    ("settings", "has_tokens", "guarded"),
-    [
-        ({}, False, True),
-        ({"host": "::1"}, False, True),
-        ({}, True, False),
-        ({"host": "0.0.0.0"}, False, False),
-        ({"cors_origins": ["*"]}, False, False),
-    ],
-)
-def test_where_hosts_are_checked(settings, has_tokens, guarded):
-    assert guard(Settings(**settings), has_tokens).enable_dns_rebinding_protection == guarded
 
 
 def test_tokens_are_needed(service, tmp_path):

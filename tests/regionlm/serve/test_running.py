@@ -15,6 +15,7 @@ from tests.regionlm.serve.pictures import encoded, picture
 from tests.regionlm.serve.services import WAIT, running_service
 
 BOX = {"box": [0, 0, 9, 9]}
+JSON = {"Content-Type": "application/json"}
 
 
 def body(seed=0, **more):
@@ -28,7 +29,7 @@ def connect(service):
 def ask(service, method="POST", path="/v1/caption", content=None):
     """(status, text) of a reply."""
     connection = connect(service)
-    connection.request(method, path, content)
+    connection.request(method, path, content, JSON)
     with connection.getresponse() as reply:
         found = reply.status, reply.read().decode()
     connection.close()
@@ -70,7 +71,8 @@ def test_a_client_that_sends_its_head_too_slowly_is_cut_off(service):
 
 def test_a_body_that_comes_too_slowly_is_refused(service):
     with socket.create_connection((service.host, service.port), WAIT) as slow:
-        slow.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+        head = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 99"
+        slow.sendall(b"POST /v1/caption HTTP/1.1\r\n" + head + b"\r\n\r\n{")
         assert b"408" in slow.recv(1000)
     assert ask(service, content=body())[0] == 200
 
@@ -78,7 +80,7 @@ def test_a_body_that_comes_too_slowly_is_refused(service):
 def test_a_client_that_goes_in_mid_stream_stops_its_work(service):
     options = {"min_new_tokens": 20, "max_new_tokens": 20}
     connection = connect(service)
-    connection.request("POST", "/v1/caption", body(1, stream=True, options=options))
+    connection.request("POST", "/v1/caption", body(1, stream=True, options=options), JSON)
     reply = connection.getresponse()
     assert reply.readline() == b"event: piece\n"
     reply.close()

@@ -43,6 +43,12 @@ def test_a_named_page_may_ask_with_a_token():
     assert let_in.text == "hello"
 
 
+def test_a_named_page_may_read_of_errors_in_the_service():
+    reply = client(origins=["https://page.example.org"]).get("/fail", headers=ORIGIN)
+    assert reply.status_code == 500
+    assert reply.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+
+
 def test_another_page_may_not():
     asked = client(origins=["https://page.example.org"])
     reply = asked.options("/hello", headers={**PREFLIGHT, "Origin": "https://evil.example"})

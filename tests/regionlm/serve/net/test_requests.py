@@ -7,7 +7,7 @@ import json
 import pytest
 
 from regionlm.serve.net.log_lines import LogLines
-from regionlm.serve.net.requests import Requests
+from regionlm.serve.net.requests import Failures, Requests
 
 
 async def _answer(scope, receive, send):
@@ -45,7 +45,7 @@ def ask(app, *ids, path="/v1/caption"):
         sent.append(message)
 
     try:
-        asyncio.run(Requests(app, log=log)(scope, None, send))
+        asyncio.run(Requests(Failures(app), log=log)(scope, None, send))
     except (RuntimeError, asyncio.CancelledError) as error:
         sent.append(error)
     log.close()

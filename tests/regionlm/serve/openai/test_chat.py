@@ -22,6 +22,7 @@ from tests.regionlm.serve.pictures import picture, png
 from tests.tiny_llava import tiny_llava
 
 PATH = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
 CUT_OUT = cut_out(picture(1), box_mask(picture(1), LEFT))
 
 
@@ -29,7 +30,7 @@ CUT_OUT = cut_out(picture(1), box_mask(picture(1), LEFT))
     "body", [b"", b"{", b"\xff", b'{"model": NaN', b"[" * 100_000, b'"\\ud800" x']
 )
 def test_what_is_not_json_is_malformed(client, body):
-    reply = client.post(PATH, content=body)
+    reply = client.post(PATH, content=body, headers=JSON)
     assert reply.status_code == 400 and reply.json()["error"]["code"] == "malformed"
 
 
@@ -45,14 +46,14 @@ def test_what_is_not_json_is_malformed(client, body):
     ],
 )
 def test_other_json_is_refused(client, body):
-    reply = client.post(PATH, content=json.dumps(body))
+    reply = client.post(PATH, content=json.dumps(body), headers=JSON)
     error = reply.json()["error"]
     assert reply.status_code == 422 and error["type"] == "invalid_request_error"
     assert error["message"] and "\n" not in error["message"]
 
 
 def test_the_next_request_is_fine(client):
-    client.post(PATH, content=b"{")
+    client.post(PATH, content=b"{", headers=JSON)
     assert client.post(PATH, json={"model": "mini", "messages": asking(CUT_OUT)}).status_code == 200
 
 
