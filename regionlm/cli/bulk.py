@@ -6,7 +6,6 @@ import sys
 from dataclasses import asdict
 
 from regionlm.cli.options import Bulk, Decoding, Embedding, ModelRun
-from regionlm.cli.questions import check_captioner_fit
 from regionlm.cli.together import own_options, trunk_options
 from regionlm.distributed.rank import is_first_process
 
@@ -22,7 +21,6 @@ def caption_many(
     """Caption a manifest; say on stderr what was skipped and how fast it went."""
     from regionlm.bulk import caption_manifest
 
-    check_captioner_fit(model, embedding)
     summary = caption_manifest(
         manifest,
         output,
