@@ -54,6 +54,7 @@ _COLUMNS = (
     "load", "clients", "served", "a second", "CPU ms each", "p50 ms", "p95", "p99", "429", "failed",
     "differing",
 )  # fmt: skip
+_HEADERS = {"Content-Type": "application/json"}
 _TOLERANCE = {"logprob": 0.02, "dice": 2e-3, "iou": 1e-2, "cosine_to_image": 2e-3}
 
 
@@ -249,7 +250,7 @@ def load(service: Service, clients: int, asked: Iterator[Asked]) -> Seen:
 def ask(connection: HTTPConnection, question: Asked, seen: Seen, lock: threading.Lock) -> bool:
     """Ask once, and note what came; whether the question is done with."""
     begun = time.perf_counter()
-    connection.request("POST", "/v1/caption", question.body)
+    connection.request("POST", "/v1/caption", question.body, _HEADERS)
     with connection.getresponse() as reply:
         status, text = reply.status, reply.read()
     taken = time.perf_counter() - begun
