@@ -44,7 +44,8 @@ Said = dict[str, Any]
 
 
 def native_router(engine: Engine) -> APIRouter:
-    """Routes under /v1 that ask an engine."""
+    """Routes under /v1 that ask an engine. Whole replies, which may be long, are written off the
+    event loop."""
     router = APIRouter(tags=["regions"])
 
     @router.post("/v1/caption", **documented(CaptionRequest, CaptionReply, streams=True))
@@ -58,7 +59,7 @@ def native_router(engine: Engine) -> APIRouter:
         if asked.form.stream:
             return await _streamed(request, engine, question, said, heatmap)
         found = await unless_gone(request, engine.ask(question))
-        return JSONResponse(await off_loop(lambda: _caption_reply(said, found, heatmap)))
+        return await off_loop(lambda: JSONResponse(_caption_reply(said, found, heatmap)))
 
     @router.post("/v1/match", **documented(MatchRequest, MatchReply))
     async def match(request: Request) -> Response:
@@ -67,8 +68,12 @@ def native_router(engine: Engine) -> APIRouter:
         question = await _question(request, engine, asked, "match")
         said = {"id": request_id(request), **await off_loop(lambda: _about(engine, question))}
         found = await unless_gone(request, engine.ask(question))
-        rows = [replies.match_row(one) for one in found]
-        return JSONResponse({**said, "texts": asked.form.texts, "regions": rows})
+
+        def reply() -> Response:
+            rows = [replies.match_row(one) for one in found]
+            return JSONResponse({**said, "texts": asked.form.texts, "regions": rows})
+
+        return await off_loop(reply)
 
     @router.post("/v1/embed", **documented(EmbedRequest, EmbedReply))
     async def embed(request: Request) -> Response:
@@ -82,9 +87,13 @@ def native_router(engine: Engine) -> APIRouter:
             data = await off_loop(lambda: replies.embedding_file(found, names, said))
             return Response(data, media_type="application/octet-stream")
         encoding = asked.form.encoding_format
-        rows = await off_loop(lambda: replies.embedding_rows(found, names, encoding))
-        usage = {"prompt_tokens": 0, "total_tokens": 0}
-        return JSONResponse({"object": "list", "data": rows, **said, "usage": usage})
+
+        def reply() -> Response:
+            rows = replies.embedding_rows(found, names, encoding)
+            usage = {"prompt_tokens": 0, "total_tokens": 0}
+            return JSONResponse({"object": "list", "data": rows, **said, "usage": usage})
+
+        return await off_loop(reply)
 
     @router.post("/v1/explain", **documented(ExplainRequest, ExplainReply))
     async def explain(request: Request) -> Response:
@@ -93,8 +102,12 @@ def native_router(engine: Engine) -> APIRouter:
         question = await _question(request, engine, asked, "explain")
         said = {"id": request_id(request), **await off_loop(lambda: _about(engine, question))}
         found = await unless_gone(request, engine.ask(question))
-        rows = await off_loop(lambda: [replies.explain_row(one, question.regions) for one in found])
-        return JSONResponse({**said, "maps": rows})
+
+        def reply() -> Response:
+            rows = [replies.explain_row(one, question.regions) for one in found]
+            return JSONResponse({**said, "maps": rows})
+
+        return await off_loop(reply)
 
     return router
 
@@ -147,7 +160,11 @@ async def _events(
     while isinstance(part, Piece):
         yield event("piece", {"index": part.index, "region": part.region, "text": part.text})
         part = await anext(parts)
-    reply = await off_loop(lambda: _caption_reply(said, part, heatmap))
-    for index, row in enumerate(reply["regions"]):
-        yield event("region", {"index": index, **row})
-    yield event("done", reply)
+    for one in await off_loop(lambda: _last_events(said, part, heatmap)):
+        yield one
+
+
+def _last_events(said: Said, found: list[RegionCaption], heatmap: bool) -> list[str]:
+    reply = _caption_reply(said, found, heatmap)
+    rows = [event("region", {"index": index, **row}) for index, row in enumerate(reply["regions"])]
+    return [*rows, event("done", reply)]

@@ -107,9 +107,12 @@ async def read_chat(engine: Engine, fetcher: UrlFetcher, body: bytes, deadline: 
     if not hasattr(engine.model, "caption"):
         raise InputError(f"model: {engine.name} writes no captions; ask another model")
     files = [(place.name, await _file(place, fetcher)) for place in places]
-    shown = await off_loop(lambda: read_pictures(engine, files))
     options = _options(engine, request, text)
-    return Chat(request, engine, [_question(one, options, deadline) for one in shown])
+
+    def questions() -> list[Question]:
+        return [_question(one, options, deadline) for one in read_pictures(engine, files)]
+
+    return Chat(request, engine, await off_loop(questions))
 
 
 async def _file(place: Place, fetcher: UrlFetcher) -> bytes:
