@@ -123,7 +123,11 @@ async def _fetched(request: Request, asked: Asked[AnyAsking]) -> Asked[AnyAsking
     """The image's bytes in place of its address, if that is what the form has."""
     address = asked.form.image or ""
     if address[:8].lower().startswith(("http://", "https://")):
-        data = await request.app.state.fetcher.fetch(address)
+        state = request.app.state
+        state.engine.check_room()
+        data = await unless_gone(
+            request, state.fetcher.fetch(address, deadline=deadline_of(request))
+        )
         asked.form.image, asked.image = None, data
     return asked
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -71,8 +72,15 @@ class UrlFetcher:
         self._tls = tls or ssl.create_default_context()
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def fetch(self, text: str) -> bytes:
+    async def fetch(
+        self, text: str, *, deadline: float | None = None, most_bytes: int | None = None
+    ) -> bytes:
         """The bytes at an address.
+
+        Args:
+            text: the address.
+            deadline: of the request that asks for it, by `time.monotonic`.
+            most_bytes: fewer than the fetcher's: what the request has left.
 
         Raises:
             UrlError: a host that isn't allowed or isn't public, an error of the server, more than
@@ -82,26 +90,30 @@ class UrlFetcher:
             raise UrlError(
                 "url: this service fetches no addresses; send the image itself, as a data: URI"
             )
+        most = self.most_bytes if most_bytes is None else min(most_bytes, self.most_bytes)
+        seconds = self.seconds
+        if deadline is not None:
+            seconds = max(0.0, min(seconds, deadline - time.monotonic()))
         try:
-            return await asyncio.wait_for(self._follow(read_url(text)), self.seconds)
+            return await asyncio.wait_for(self._follow(read_url(text), most), seconds)
         except asyncio.TimeoutError as error:
-            raise UrlError(f"url: not fetched within {self.seconds:g} seconds") from error
+            raise UrlError(f"url: not fetched within {seconds:.3g} seconds") from error
 
-    async def _follow(self, url: Url) -> bytes:
+    async def _follow(self, url: Url, most_bytes: int) -> bytes:
         async with self._turns:
             for _ in range(1 + _MOST_REDIRECTS):
                 self.hosts.check(url)
-                reply = await self._ask(url)
+                reply = await self._ask(url, most_bytes)
                 if reply.status not in _REDIRECTS:
                     return _content(url, reply)
                 url = _redirected(url, reply)
         raise UrlError(f"url: more than {_MOST_REDIRECTS} redirects")
 
-    async def _ask(self, url: Url) -> _Reply:
+    async def _ask(self, url: Url, most_bytes: int) -> _Reply:
         try:
             reader, writer = await self._open(url)
             try:
-                return await _exchange(url, reader, writer, self.most_bytes)
+                return await _exchange(url, reader, writer, most_bytes)
             finally:
                 writer.close()
         except (OSError, h11.ProtocolError) as error:
@@ -203,4 +215,7 @@ def _redirected(url: Url, reply: _Reply) -> Url:
         place = urljoin(f"{url.scheme}://{url.authority}{url.target}", place)
     except ValueError as error:
         raise UrlError(f"url: {url.authority} redirects to what is no address") from error
-    return read_url(place)
+    found = read_url(place)
+    if url.scheme == "https" and found.scheme != "https":
+        raise UrlError(f"url: {url.authority} redirects from https to http; use another address")
+    return found

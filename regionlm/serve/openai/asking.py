@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefix_models.errors import within
@@ -106,7 +107,7 @@ async def read_chat(engine: Engine, fetcher: UrlFetcher, body: bytes, deadline: 
         raise InputError(f"messages: expected at most {most} images, found {len(places)}")
     if not hasattr(engine.model, "caption"):
         raise InputError(f"model: {engine.name} writes no captions; ask another model")
-    files = [(place.name, await _file(place, fetcher)) for place in places]
+    files = await _files(engine, places, fetcher, deadline)
     options = _options(engine, request, text)
 
     def questions() -> list[Question]:
@@ -115,11 +116,21 @@ async def read_chat(engine: Engine, fetcher: UrlFetcher, body: bytes, deadline: 
     return Chat(request, engine, await off_loop(questions))
 
 
-async def _file(place: Place, fetcher: UrlFetcher) -> bytes:
-    if place.url[:8].lower().startswith(("http://", "https://")):
-        with within(place.name):
-            return await fetcher.fetch(place.url)
-    return await off_loop(lambda: file_bytes(place.url, place.name))
+async def _files(
+    engine: Engine, places: Sequence[Place], fetcher: UrlFetcher, deadline: float
+) -> list[tuple[str, bytes]]:
+    """Names and bytes of images; all that is fetched has at most the size of a body."""
+    left, files = int(engine.limits.max_body_mib * 2**20), []
+    for place in places:
+        if place.url[:8].lower().startswith(("http://", "https://")):
+            engine.check_room()
+            with within(place.name):
+                data = await fetcher.fetch(place.url, deadline=deadline, most_bytes=left)
+            left -= len(data)
+        else:
+            data = await off_loop(partial(file_bytes, place.url, place.name))
+        files.append((place.name, data))
+    return files
 
 
 def _question(shown: Shown, options: dict[str, Any], deadline: float) -> Question:

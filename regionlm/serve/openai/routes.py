@@ -45,7 +45,8 @@ def openai_router(engine: Engine, *, dam_stream: bool = False) -> APIRouter:
     async def chat(request: Request) -> Response:
         """OpenAI's chat completion: a caption for each region that the messages' images mark."""
         body, fetcher = await request.body(), request.app.state.fetcher
-        asked = await read_chat(engine, fetcher, body, deadline_of(request))
+        asking = read_chat(engine, fetcher, body, deadline_of(request))
+        asked = await unless_gone(request, asking)
         form = Form(request_id(request), engine.name, as_lists=dam_stream)
         if not asked.request.stream:
             return JSONResponse(form.whole(await unless_gone(request, asked.answer())))

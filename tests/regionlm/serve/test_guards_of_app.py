@@ -1,8 +1,12 @@
 """What stands between the service and the network, in front of the whole app."""
 
+import asyncio
 import io
 import json
+import threading
+import time
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -12,6 +16,7 @@ from regionlm.serve.net.log_lines import LogLines
 from regionlm.serve.settings import Settings
 from tests.regionlm.serve.net.image_host import NAME, PUBLIC
 from tests.regionlm.serve.openai.chats import LEFT, asking, box_mask, cut_out
+from tests.regionlm.serve.openai.conftest import serving
 from tests.regionlm.serve.pictures import encoded, picture
 
 CHAT, CAPTION = "/v1/chat/completions", "/v1/caption"
@@ -149,3 +154,32 @@ def test_the_log_has_a_line_for_each_request_and_nothing_of_what_was_sent(guarde
     assert [line["status"] for line in lines] == [200, 200, 400, 401]
     assert {line["id"] for line in lines[:3]} == {"mine"}
     assert SECRET not in text and image[:40] not in text
+
+
+def test_fetching_is_bound_to_its_request_and_its_client(engine):
+    """Native requests; those of chats: see openai/test_chat.py."""
+    app, begun, ended = create_app(engine), threading.Event(), threading.Event()
+
+    class Slow:
+        async def fetch(self, url, *, deadline):
+            assert 0 < deadline - time.monotonic() < engine.limits.timeout
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    app.state.fetcher = Slow()
+
+    async def leave(address, path):
+        async with httpx.AsyncClient(timeout=60) as client:
+            asked = asyncio.create_task(
+                client.post(address + path, json=body_of(path, "https://images.example.org/"))
+            )
+            assert await asyncio.to_thread(begun.wait, 60)
+            asked.cancel()
+            await asyncio.wait([asked])
+
+    with serving(app) as address:
+        asyncio.run(leave(address, CAPTION))
+        assert ended.wait(20)

@@ -1,6 +1,7 @@
 """Images are fetched from named public hosts, and no trick leads anywhere else."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -99,6 +100,26 @@ def test_a_redirect_to_another_named_host_is_followed():
     host.names[other] = [PUBLIC]
     assert fetch(host, URL, [NAME, other]) == b"there"
     assert host.looked_up == [NAME, other]
+
+
+def test_a_redirect_from_https_to_http_is_refused(tls_of):
+    server, trusting = tls_of(NAME)
+    host = ImageHost(says(302, location=f"http://{NAME}/b"), tls=server)
+    assert "from https to http" in refused(host, f"https://{NAME}/a.png", tls=trusting)
+    assert host.connected == [(PUBLIC, 443)]
+
+
+def test_a_request_has_less_time_and_room_than_the_fetcher():
+    async def run(**bounds):
+        host = ImageHost(says(200, b"picture"))
+        async with host.running():
+            return await host.fetcher().fetch(URL, **bounds)
+
+    assert asyncio.run(run(deadline=time.monotonic() + 60, most_bytes=7)) == b"picture"
+    with pytest.raises(UrlError, match="more than 6 bytes"):
+        asyncio.run(run(most_bytes=6))
+    with pytest.raises(UrlError, match="not fetched within 0 seconds"):
+        asyncio.run(run(deadline=time.monotonic() - 1))
 
 
 def test_redirects_end():

@@ -12,7 +12,8 @@ from prefix_models.llava import LlavaReader
 from regionlm.llava_captioner import LlavaCaptioner
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
-from regionlm.serve.errors import TooLateError
+from regionlm.serve.errors import QueueFullError, TooLateError
+from regionlm.serve.limits import Limits
 from regionlm.serve.net.urls import UrlError
 from regionlm.serve.openai.asking import read_chat
 from regionlm.serve.question import Piece
@@ -94,7 +95,7 @@ def test_an_error_in_the_midst_of_a_stream_is_its_last_event(mini, error, messag
 class Fetcher:
     """Knows one address."""
 
-    async def fetch(self, url):
+    async def fetch(self, url, **bounds):
         if url != "https://images.example.org/a.png":
             raise UrlError("url: no")
         return png(CUT_OUT)
@@ -111,6 +112,32 @@ def test_an_image_may_be_fetched(engine):
     assert question.regions[0].mask.sum() == 15 * 30
     with pytest.raises(UrlError, match=r"messages\.0\.content\.0\.image_url: url: no"):
         read(engine, "HTTPS://other.example.org/a.png")
+
+
+def test_all_images_of_a_chat_together_are_bounded(mini):
+    size = len(png(CUT_OUT))
+    engine, bounds = Engine(mini, Limits(max_body_mib=2.5 * size / 2**20)), []
+
+    class Bounded(Fetcher):
+        async def fetch(self, url, **given):
+            bounds.append(given)
+            return await super().fetch(url)
+
+    url = {"type": "image_url", "image_url": {"url": "https://images.example.org/a.png"}}
+    body = {"model": "mini", "messages": [{"role": "user", "content": [url, url]}]}
+    asyncio.run(read_chat(engine, Bounded(), json.dumps(body).encode(), 12.0))
+    first, second = bounds
+    assert first["most_bytes"] - second["most_bytes"] == size
+    assert first["deadline"] == second["deadline"] == 12.0
+
+
+def test_nothing_is_fetched_for_a_service_without_room(engine, monkeypatch):
+    def full():
+        raise QueueFullError("9 questions wait already; try again in 3 s", retry_after=3)
+
+    monkeypatch.setattr(engine, "check_room", full)
+    with pytest.raises(QueueFullError):
+        read(engine, "https://images.example.org/none.png")
 
 
 def test_a_llava_is_asked_the_text_and_mini_is_not(engine):
