@@ -63,6 +63,16 @@ class Connections:
             if not self._running[client]:
                 self._idle_since[client] = time.monotonic()
 
+    def cut_off(self, client: Address | None) -> None:
+        """Close the connection of a client that does not read its reply.
+
+        Raises:
+            ConnectionError: it is none of the server's that are watched.
+        """
+        if client not in self._open:
+            raise ConnectionError("the client does not read its reply")
+        self._open[client].abort()
+
     async def watch(self) -> None:
         """Close slow connections, for ever."""
         while True:

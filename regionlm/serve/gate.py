@@ -43,13 +43,13 @@ class Running:
         self.count, self._connections = 0, connections
 
     @contextmanager
-    def one_more(self, scope: Scope) -> Iterator[None]:
-        """While a request is being answered."""
+    def one_more(self, scope: Scope) -> Iterator[Callable[[], None]]:
+        """While a request is being answered; what cuts its client off."""
         client = tuple(scope["client"]) if scope.get("client") else None
         self.count += 1
         self._connections.begun(client)
         try:
-            yield
+            yield lambda: self._connections.cut_off(client)
         finally:
             self.count -= 1
             self._connections.ended(client)
@@ -57,7 +57,8 @@ class Running:
 
 class Gate:
     """ASGI middleware. The body of a request is refused with 413 where it is too large, and with
-    408 where it doesn't come in time; any new request with 503 while the engine is closing.
+    408 where it doesn't come in time; any new request with 503 while the engine is closing. A
+    client that doesn't read its reply is cut off.
 
     Args:
         app: what is behind it.
@@ -81,7 +82,7 @@ class Gate:
         arrived = scope.setdefault("state", {})["arrived"] = time.monotonic()
         guarded = _Guarded(self._app, self._engine, receive, send)
         try:
-            with self._running.one_more(scope):
+            with self._running.one_more(scope) as guarded.cut_off:
                 await guarded.run(scope)
         finally:
             path = getattr(scope.get("route"), "path", "other")
@@ -101,6 +102,7 @@ class _Guarded:
         self._is_whole = self._has_begun = False
         self.status = 499  # until a reply begins: the client has gone
         self._refusal: ServiceError | None = None
+        self.cut_off: Callable[[], None] = lambda: None
 
     async def run(self, scope: Scope) -> None:
         """Let the app answer, unless the body is refused; then whatever it says is not sent."""
@@ -136,11 +138,15 @@ class _Guarded:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the reply, unless the request is refused."""
+        """Send a part of the reply, unless the request is refused; the client must read it soon."""
         if self._refusal is None or self._has_begun:
             self._has_begun = True
             self.status = message.get("status", self.status)
-            await self._send(message)
+            try:
+                # The server waits here until most of what was sent before has been read.
+                await asyncio.wait_for(self._send(message), self._pause)
+            except asyncio.TimeoutError:
+                self.cut_off()
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(

@@ -31,7 +31,7 @@ class Limits(Checked):
         max_batch: Most questions that are worked together.
         timeout: Seconds from a request's arrival to its answer (504).
         client_timeout: Seconds that a client may take for the next part of its request (408, or the
-            connection is closed).
+            connection is closed), or to read the next part of its reply (the connection is closed).
         cache_mib: Memory for images that were seen before, with what the model has computed of
             them, MiB; and a quarter of it for answers given before.
 
