@@ -114,14 +114,18 @@ def as_masks(masks: Any, image_size: tuple[int, int]) -> np.ndarray:
     return np.stack([region.mask for region in as_regions(masks, image_size)])
 
 
-def as_regions(masks: Any, image_size: tuple[int, int]) -> list[Region]:
+def as_regions(
+    masks: Any, image_size: tuple[int, int], *, most_regions: int | None = None
+) -> list[Region]:
     """Like `as_masks`, with each mask's name.
+
+    most_regions: labels that a PIL image may have, as for `regions_of_bytes`.
 
     A Region keeps its name, a file gives its path; others are "mask 0", "mask 1", ... by position.
     """
     regions: list[Region] = []
     for item in _items(masks):
-        regions += _item_regions(item, image_size, len(regions))
+        regions += _item_regions(item, image_size, len(regions), most_regions)
     if not regions:
         raise InputError("no region given: expected at least one mask or box")
     return regions
@@ -137,7 +141,9 @@ def _items(masks: Any) -> Iterable[Any]:
     return [masks]
 
 
-def _item_regions(item: Any, image_size: tuple[int, int], index: int) -> list[Region]:
+def _item_regions(
+    item: Any, image_size: tuple[int, int], index: int, most_regions: int | None
+) -> list[Region]:
     if isinstance(item, Region):
         _check_size(item.mask.shape[::-1], image_size, item.name)
         return [item]
@@ -146,7 +152,7 @@ def _item_regions(item: Any, image_size: tuple[int, int], index: int) -> list[Re
     name = f"mask {index}"
     if isinstance(item, Image.Image):
         _check_size(item.size, image_size, name)
-        return _regions(split_picture(item, name), name)
+        return _regions(split_picture(item, name), name, most_regions)
     values = _to_numpy(item, name)
     if values.ndim == 2:
         values = values[None]

@@ -12,16 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from regionlm.errors import InputError
 from regionlm.extras import extra
-from regionlm.inputs.masks import Region
-from regionlm.inputs.views import ImageView
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import UnusableError
 from regionlm.serve.question import Kind, Question
 from regionlm.serve.reading import (
-    check_count,
     file_bytes,
     given_options,
-    mask_regions,
     parse,
     read_regions,
 )
@@ -55,14 +51,12 @@ class Asked(Generic[AnyAsking]):
             InputError: an image or region that can't be used. QueueFullError: no room.
         """
         form, limits = self.form, engine.limits
-        check_count(len(form.regions) + len(self.masks), limits)
+        limits.check_regions(len(form.regions) + len(self.masks))
         if needs_region and not form.regions and not self.masks:
             raise UnusableError("regions: expected at least one, found none", param="regions")
         view = engine.view(self.image_bytes())
         forms = [one.model_dump(exclude_unset=True) for one in form.regions]
-        regions = read_regions(forms, view, limits, engine.segmenter)
-        regions += self._mask_regions(view, engine)
-        check_count(len(regions), limits)
+        regions = read_regions(forms, view, limits, engine.segmenter, self.masks)
         texts, options = list(getattr(form, "texts", ())), given_options(form.options)
         return Question(kind, view, regions, texts, options, deadline=deadline)
 
@@ -81,13 +75,6 @@ class Asked(Generic[AnyAsking]):
         if self.form.image is None:
             raise UnusableError("image: expected base64 or a data: URI, found none", param="image")
         return file_bytes(self.form.image, "image")
-
-    def _mask_regions(self, view: ImageView, engine: Engine) -> list[Region]:
-        return [
-            region
-            for name, data in self.masks
-            for region in mask_regions(data, name, view, engine.limits)
-        ]
 
 
 async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAsking]:

@@ -13,7 +13,7 @@ def check_question(question: Question, model: Any, limits: Limits) -> None:
     """Raise InputError for a question beyond a limit, or of a kind that the model can't answer."""
     if not hasattr(model, question.kind):
         raise InputError(f"{question.kind}: {model.name} can't do this; ask another model")
-    _check_count("regions", len(question.regions), limits.max_regions)
+    limits.check_regions(len(question.regions), question.view.size)
     _check_count("texts", len(question.texts), limits.max_texts)
     for text in question.texts:
         if len(text) > limits.max_text_length:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from prefix_models.checks import Checked, PositiveCount, Range
 from regionlm.errors import InputError
+from regionlm.tools.bounds import masks_within
 
 Mebibytes = Annotated[float, Range(above=0, most=1e6)]
 Seconds = Annotated[float, Range(above=0, most=1e6)]
@@ -27,7 +28,8 @@ class Limits(Checked):
         max_size: Longest side of the model's input, in pixels (422).
         max_beams: Largest beam (422).
         max_queue: Most questions that wait for the model (429).
-        queue_mib: Most memory of images and masks that wait, MiB (429).
+        queue_mib: Most memory of images and masks that wait, MiB (429), and of the masks of one
+            request (422).
         max_batch: Most questions that are worked together.
         timeout: Seconds from a request's arrival to its answer (504).
         client_timeout: Seconds that a client may take for the next part of its request (408, or the
@@ -56,3 +58,21 @@ class Limits(Checked):
     timeout: Seconds = 60
     client_timeout: Seconds = 15
     cache_mib: Mebibytes = 256
+
+    def most_regions(self, size: tuple[int, int]) -> int:
+        """How many regions of an image of `size` (W, H) a request may have; 1 at least."""
+        return min(self.max_regions, masks_within(self.queue_mib, size))
+
+    def check_regions(self, found: int, size: tuple[int, int] | None = None) -> None:
+        """Raise InputError for more regions than a request may have; size: (W, H) if known."""
+        if size is not None and found > (most := self.most_regions(size)):
+            width, height = size
+            raise InputError(
+                f"regions: expected at most {most} of an image of {width} x {height} pixels,"
+                f" found {found}; send several requests"
+            )
+        if found > self.max_regions:
+            raise InputError(
+                f"regions: expected at most {self.max_regions}, found {found}; send several"
+                " requests"
+            )

@@ -73,48 +73,52 @@ def file_bytes(text: str, name: str) -> bytes:
 
 
 def read_regions(
-    forms: Sequence[dict[str, Any]], view: ImageView, limits: Limits, segmenter: Segmenter
+    forms: Sequence[dict[str, Any]],
+    view: ImageView,
+    limits: Limits,
+    segmenter: Segmenter,
+    files: Sequence[tuple[str, bytes]] = (),
 ) -> list[Region]:
-    """The regions of an image.
+    """The regions of an image. No more masks are made than a request may have.
 
     Args:
         forms: as in JSON, each with exactly one of box, mask, rle, polygon and points.
         segmenter: finds what points mark.
+        files: names and bytes of mask files, whose regions follow.
 
     Raises:
         InputError: one that can't be used for this image; too many.
     """
-    check_count(len(forms), limits)
-    found: list[Region] = []
+    left = len(forms) + len(files)
+    limits.check_regions(left, view.size)
+    most, found = limits.most_regions(view.size), list[Region]()
     for position, form in enumerate(forms):
-        found += _read(form, position, view, limits, segmenter)
-        check_count(len(found), limits)
+        left -= 1  # each of those that follow is one region at least
+        found += _read(form, position, view, limits, segmenter, most - len(found) - left)
+    for name, data in files:
+        left -= 1
+        found += _mask_regions(data, name, view, limits, most - len(found) - left)
     return found
 
 
-def check_count(found: int, limits: Limits) -> None:
-    """Raise InputError for more regions than a request may have."""
-    if found > limits.max_regions:
-        raise InputError(f"regions: expected at most {limits.max_regions}, found {found}")
-
-
-def mask_regions(data: bytes, name: str, view: ImageView, limits: Limits) -> list[Region]:
-    """The regions of a mask file's bytes: one, or one for each label.
-
-    Raises:
-        InputError: damaged, of another size than the image, or not clearly a mask.
-    """
-    return regions_of_bytes(
-        data, name, view.size, most=limits.max_pixels, most_regions=limits.max_regions
-    )
+def _mask_regions(
+    data: bytes, name: str, view: ImageView, limits: Limits, most: int
+) -> list[Region]:
+    """The regions of a mask file's bytes: one, or one for each label, of which it has `most`."""
+    return regions_of_bytes(data, name, view.size, most=limits.max_pixels, most_regions=most)
 
 
 def _read(
-    form: dict[str, Any], position: int, view: ImageView, limits: Limits, segmenter: Segmenter
+    form: dict[str, Any],
+    position: int,
+    view: ImageView,
+    limits: Limits,
+    segmenter: Segmenter,
+    most: int,
 ) -> list[Region]:
     if "mask" in form and isinstance(form["mask"], str):
         name = str(form.get("id", f"mask {position}"))
-        return mask_regions(file_bytes(form["mask"], name), name, view, limits)
+        return _mask_regions(file_bytes(form["mask"], name), name, view, limits, most)
     check_region(form)
     find_mask = partial(segmenter.mask, view.image)
     return read_region(form, position, Path(), view.size, find_mask)

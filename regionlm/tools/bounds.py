@@ -11,6 +11,11 @@ from regionlm.errors import InputError
 MIB = 2**20
 
 
+def masks_within(mebibytes: float, size: tuple[int, int]) -> int:
+    """How many masks of `size` (W, H) the memory holds, a byte for each pixel; 1 at least."""
+    return max(1, int(mebibytes * MIB) // (size[0] * size[1]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bounds(Checked):
     """how much one call may ask for.
@@ -41,7 +46,7 @@ class Bounds(Checked):
 
     def most_regions(self, size: tuple[int, int]) -> int:
         """How many regions of an image of `size` (W, H) one call may have; 1 at least."""
-        return min(self.regions, max(1, self.masks_mib * MIB // (size[0] * size[1])))
+        return min(self.regions, masks_within(self.masks_mib, size))
 
     def check_regions(self, count: int, size: tuple[int, int]) -> None:
         """Raise InputError for more regions than `most_regions`."""

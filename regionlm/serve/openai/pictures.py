@@ -22,7 +22,7 @@ from regionlm.inputs.mask_labels import split_picture
 from regionlm.inputs.masks import Region, as_regions
 from regionlm.inputs.views import ImageView
 from regionlm.serve.openai.schemas import Message
-from regionlm.serve.reading import check_count
+from regionlm.tools.bounds import MIB
 
 if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
@@ -82,23 +82,35 @@ def read_pictures(engine: Engine, files: Sequence[tuple[str, bytes]]) -> list[Sh
 
     Raises:
         InputError: a picture that can't be read or marks nothing, a mask of another size than its
-            image, too many regions.
+            image, too many regions, too large together. QueueFullError, ClosingError: questions
+            about them would not be accepted, so they are not decoded.
     """
+    engine.check_room()
     shown: list[Shown] = []
-    count = 0
+    count, limits = 0, engine.limits
+    budget = int(limits.queue_mib * MIB)  # bytes: 4 for a pixel, and one for each of a mask
     for number, (name, data) in enumerate(files, 1):
+        limits.check_regions(count + 1)  # this one has a region, or is a mask
         picture = open_picture_bytes(data, name, engine.limits.max_pixels)
+        area = picture.width * picture.height
+        budget -= 4 * area
+        if budget < 0 and number > 1:
+            raise InputError(
+                f"{name}: the images up to this one are too large together; send several requests"
+            )
+        most = min(limits.max_regions - count, max(1, budget // area))
         picture = picture.convert("RGBA") if picture.has_transparency_data else picture
         with within(name):
             if shown and not _has_alpha(picture) and _is_mask(picture):
-                regions = _marked(picture, shown[-1].view, number)
+                regions = _marked(picture, shown[-1].view, number, most)
                 shown[-1].regions += regions
             else:
                 view = _see(engine, picture)
-                regions = _marked(picture, view, number) if _has_alpha(picture) else []
+                regions = _marked(picture, view, number, most) if _has_alpha(picture) else []
                 shown.append(Shown(view, number, regions))
         count += len(regions)
-        check_count(max(count, len(shown)), engine.limits)
+        budget -= area * len(regions)
+        limits.check_regions(max(count, len(shown)))
     for one in shown:
         one.regions = one.regions or [_whole(one)]
     return _joined(shown)
@@ -116,9 +128,9 @@ def _is_mask(picture: Image.Image) -> bool:
     return True
 
 
-def _marked(picture: Image.Image, view: ImageView, number: int) -> list[Region]:
+def _marked(picture: Image.Image, view: ImageView, number: int, most: int) -> list[Region]:
     """The regions that a picture marks; a label map's have the labels in their names."""
-    found = as_regions(picture, view.size)
+    found = as_regions(picture, view.size, most_regions=most)
     return [replace(r, name=f"image {number}" + r.name.removeprefix("mask 0")) for r in found]
 
 

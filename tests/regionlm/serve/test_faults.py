@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from regionlm.serve import reading
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
 from regionlm.serve.limits import Limits
@@ -146,6 +147,35 @@ def test_a_label_map_with_too_many_labels_is_not_split(mini):
         check_error(
             post(client, image=encoded(picture()), regions=[mask]), 422, "at most 3 regions"
         )
+    engine.close()
+
+
+def test_mask_files_have_no_more_regions_together_than_a_request_may_have(mini, monkeypatch):
+    engine, made = Engine(mini, Limits(max_regions=4)), []
+    read = reading.regions_of_bytes
+
+    def counted(*given, **options):
+        made.append(read(*given, **options))
+        return made[-1]
+
+    monkeypatch.setattr(reading, "regions_of_bytes", counted)
+    labels = png(Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40) % 4))
+    files = [("mask", (f"{n}.png", labels)) for n in range(3)]
+    with TestClient(create_app(engine)) as client:
+        image = ("image", ("a.png", png(picture())))
+        check_error(client.post("/v1/caption", files=[image, *files]), 422, "at most")
+        regions = [{"mask": base64.b64encode(labels).decode()}] * 3
+        check_error(post(client, image=encoded(picture()), regions=regions), 422, "at most")
+    engine.close()
+    assert not made  # three labels and two more files are more than four regions
+
+
+def test_the_masks_of_a_request_fit_the_memory_before_any_is_made(mini, monkeypatch):
+    monkeypatch.setattr(reading, "read_region", lambda *_: pytest.fail("made a mask"))
+    engine = Engine(mini, Limits(queue_mib=0.01))  # 8 masks of 40 x 30
+    with TestClient(create_app(engine)) as client:
+        reply = post(client, image=encoded(picture()), regions=[BOX] * 9)
+        check_error(reply, 422, "regions: expected at most 8 of an image of 40 x 30 pixels")
     engine.close()
 
 

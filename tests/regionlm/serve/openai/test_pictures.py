@@ -5,6 +5,9 @@ import pytest
 from PIL import Image
 
 from regionlm.errors import InputError
+from regionlm.serve.engine import Engine
+from regionlm.serve.errors import ClosingError
+from regionlm.serve.limits import Limits
 from regionlm.serve.openai.pictures import last_question, read_pictures
 from regionlm.serve.openai.schemas import Message
 from tests.regionlm.serve.openai.chats import LEFT, RIGHT, box_mask, cut_out, grey
@@ -76,6 +79,35 @@ def test_a_mask_adds_to_the_region_of_a_cut_out(engine):
 def test_what_marks_nothing_is_refused(engine, images, message):
     with pytest.raises(InputError, match=message):
         read(engine, *images)
+
+
+@pytest.mark.parametrize(
+    "limits, images, message",
+    [
+        (
+            {"max_regions": 2},
+            [IMAGE, Image.fromarray((A * 3 + B * 7).astype(np.uint8)), grey(A)],
+            "2",
+        ),
+        (
+            {"max_regions": 1},
+            [IMAGE, Image.fromarray((A * 3 + B * 7).astype(np.uint8))],
+            "1 regions",
+        ),
+        ({"queue_mib": 0.01}, [picture(n) for n in range(4)], "picture 3: .*too large together"),
+    ],
+)
+def test_pictures_are_limited_together(mini, limits, images, message):
+    engine = Engine(mini, Limits(**limits))
+    with pytest.raises(InputError, match=message):
+        read(engine, *images)
+    engine.close()
+
+
+def test_no_picture_is_decoded_for_a_queue_without_room(engine):
+    engine.close()
+    with pytest.raises(ClosingError):
+        read_pictures(engine, [("picture 1", b"no image")])
 
 
 def message(role, *parts):
