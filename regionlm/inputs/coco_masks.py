@@ -26,7 +26,7 @@ def rle_mask(code: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     if code["size"] != [height, width]:
         raise InputError(
             f"run-length code: expected size [{height}, {width}] (height and width of the image),"
-            f" found {code['size']}"
+            f" found {str(code['size'])[:40]}"
         )
     counts = code["counts"]
     runs = _unpack(counts) if isinstance(counts, str) else counts

@@ -97,7 +97,7 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
             if key == "image" and asked.image is None:
                 asked.image = await _bytes_of(part)
             elif key == "mask":
-                name = getattr(part, "filename", None) or f"mask {len(asked.masks)}"
+                name = (getattr(part, "filename", None) or f"mask {len(asked.masks)}")[:200]
                 asked.masks.append((name, await _bytes_of(part)))
             elif key != "request":
                 raise UnusableError(

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from regionlm.extras import extra
 from regionlm.serve.connections import Connections
-from regionlm.serve.errors import ClosingError, ServiceError, SlowClientError, TooLargeError
+from regionlm.serve.errors import (
+    ClosingError,
+    QueueFullError,
+    ServiceError,
+    SlowClientError,
+    TooLargeError,
+)
 
 with extra("serve"):
     from starlette.responses import JSONResponse
@@ -41,6 +47,8 @@ class Running:
 
     def __init__(self, connections: Connections) -> None:
         self.count, self._connections = 0, connections
+        self.body_bytes = 0
+        """Of all requests that are being answered, as far as they have come."""
 
     @contextmanager
     def one_more(self, scope: Scope) -> Iterator[Callable[[], None]]:
@@ -56,9 +64,9 @@ class Running:
 
 
 class Gate:
-    """ASGI middleware. The body of a request is refused with 413 where it is too large, and with
-    408 where it doesn't come in time; any new request with 503 while the engine is closing. A
-    client that doesn't read its reply is cut off.
+    """ASGI middleware. The body of a request is refused with 413 where it is too large, with 429
+    where all bodies together are, and with 408 where it doesn't come in time; any new request with
+    503 while the engine is closing. A client that doesn't read its reply is cut off.
 
     Args:
         app: what is behind it.
@@ -80,11 +88,12 @@ class Gate:
             await error_response(closing)(scope, receive, send)
             return
         arrived = scope.setdefault("state", {})["arrived"] = time.monotonic()
-        guarded = _Guarded(self._app, self._engine, receive, send)
+        guarded = _Guarded(self._app, self._engine, self._running, receive, send)
         try:
             with self._running.one_more(scope) as guarded.cut_off:
                 await guarded.run(scope)
         finally:
+            guarded.forget_body()
             path = getattr(scope.get("route"), "path", "other")
             self._count(path, guarded.status, time.monotonic() - arrived)
 
@@ -92,8 +101,11 @@ class Gate:
 class _Guarded:
     """One request and its body."""
 
-    def __init__(self, app: ASGIApp, engine: Engine, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: ASGIApp, engine: Engine, running: Running, receive: Receive, send: Send
+    ) -> None:
         self._app, self._receive, self._send = app, receive, send
+        self._running, self._most_of_all = running, engine.limits.queue_mib * 2**20
         self._mebibytes = engine.limits.max_body_mib
         self._most = int(self._mebibytes * 2**20)
         self._pause = engine.limits.client_timeout
@@ -131,9 +143,15 @@ class _Guarded:
         except asyncio.TimeoutError:
             slow = SlowClientError("the body of the request did not come in time; send it faster")
             return self._refuse(slow)
-        self._size += len(message.get("body", b""))
+        part = len(message.get("body", b""))
+        self._size += part
+        self._running.body_bytes += part
         if self._size > self._most:
             return self._refuse(self._too_large())
+        if self._size < self._running.body_bytes > self._most_of_all:  # others have some of it
+            return self._refuse(
+                QueueFullError("too much is being sent at once; try again in 1 s", retry_after=1)
+            )
         self._is_whole = not message.get("more_body", False)
         return message
 
@@ -147,6 +165,10 @@ class _Guarded:
                 await asyncio.wait_for(self._send(message), self._pause)
             except asyncio.TimeoutError:
                 self.cut_off()
+
+    def forget_body(self) -> None:
+        """The request is over, and its body with it."""
+        self._running.body_bytes -= self._size
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from prefix_models.decoding.options import DecodeOptions
 from regionlm.embedders.options import (
@@ -66,7 +66,9 @@ class RegionForm(Form):
     points: list[list[float]] | None = Field(
         None, description="[[x, y], [x, y, 0], ...]: inside, and with 0 outside.", min_length=1
     )
-    id: str | int | None = Field(None, description="What replies call the region.")
+    id: Annotated[str, Field(max_length=200)] | int | None = Field(
+        None, description="What replies call the region."
+    )
 
 
 class Asking(Form):

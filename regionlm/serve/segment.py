@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.inputs.coco_masks import mask_rle
 from regionlm.inputs.points import read_points
-from regionlm.serve.asked import Asked, deadline_of, off_loop, read_request, request_id
+from regionlm.serve.asked import Asked, deadline_of, read_request, request_id
 from regionlm.serve.documentation import documented
 from regionlm.serve.errors import QueueFullError, TooLateError
 from regionlm.serve.replies import png_uri
@@ -24,13 +25,20 @@ if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
 
 _MOST_POINTS = 64
-_MOST_WAITING = 8  # it takes a second or two of a thread that also decodes images
+_MOST_WAITING = 8  # each takes a second or two
+_THREADS = ThreadPoolExecutor(2, "segmenter")  # of its own: others read the images of all requests
 
 
 def segment_router(engine: Engine) -> APIRouter:
     """The route, which asks an engine's segmenter."""
     router = APIRouter(tags=["regions"])
     waiting = 0
+
+    def one_less(work: asyncio.Future[Any]) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not work.cancelled():
+            work.exception()  # seen, though nobody may wait for it any more
 
     @router.post("/v1/segment", **documented(SegmentRequest, SegmentReply))
     async def segment(request: Request) -> Response:
@@ -42,14 +50,15 @@ def segment_router(engine: Engine) -> APIRouter:
         if waiting >= _MOST_WAITING:
             raise QueueFullError("too many points wait; try again in 2 s", retry_after=2)
         waiting += 1
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(_THREADS, lambda: _found(engine, asked))
+        work.add_done_callback(one_less)  # only then is its thread free
         try:
             found = await asyncio.wait_for(
-                off_loop(lambda: _found(engine, asked)), deadline_of(request) - time.monotonic()
+                asyncio.shield(work), deadline_of(request) - time.monotonic()
             )
         except asyncio.TimeoutError:
             raise TooLateError("no region found in time; try again later") from None
-        finally:
-            waiting -= 1
         return JSONResponse({"id": request_id(request), **found})
 
     return router

@@ -221,6 +221,12 @@ def test_bad_parts_of_a_multipart_request_are_refused(client, still_answers):
     check_error(client.post("/v1/caption", files=[("image", image), *many]), 400, "")
 
 
+def test_an_id_that_is_repeated_in_every_event_is_short(client, still_answers):
+    regions = [{"box": [0, 0, 9, 9], "id": "x" * 201}]
+    reply = client.post("/v1/caption", json={"image": encoded(picture()), "regions": regions})
+    assert reply.status_code == 422 and "200" in reply.json()["error"]["message"]
+
+
 def test_an_error_inside_says_nothing_of_it(client, engine, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("/secret/path")
