@@ -21,6 +21,14 @@ from .tiny import pairs, tiny_clipcap
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def usual_handler():
+    """Ray takes SIGTERM as soon as it is imported, which tests before these may have done."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 class SignalAt(L.Callback):
     """Sends a signal to the first process, in the middle of a step.
 

@@ -52,7 +52,7 @@ def test_bad_mask(case: str, image: Path, tmp_path: Path, refused: Refused) -> N
 
 
 def test_no_region(image: Path, refused: Refused) -> None:
-    assert "add --mask M.png or --box X0,Y0,X1,Y1" in refused("caption", image)
+    assert "add --mask M.png, --box X0,Y0,X1,Y1 or --points X,Y" in refused("caption", image)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ def die(number, listening, channel):
 
 
 if __name__ == "__main__":
+    # A test run in the background of a shell ignores SIGINT, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         work = {"serve": serve, "refuse": refuse, "die": die}[sys.argv[1]]

@@ -132,8 +132,10 @@ def test_a_process_killed_under_load_and_an_end_under_load():
             time.sleep(0.05)
         assert set(load.statuses) == {200}
         assert len(load.errors) <= 8  # what the dead one had accepted
-        figures = httpx.get(f"{address}/metrics", timeout=PATIENCE).text
-        assert 'process="0"' in figures and 'process="1"' in figures
+        figures = ""
+        while not ('process="0"' in figures and 'process="1"' in figures):  # of a second ago
+            assert time.monotonic() < latest
+            figures = httpx.get(f"{address}/metrics", timeout=PATIENCE).text
 
         program.send_signal(signal.SIGTERM)
         assert program.wait(PATIENCE) == 0
