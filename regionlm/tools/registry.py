@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 from regionlm.errors import InputError
@@ -44,12 +44,12 @@ class Tool:
         """What agents are told of it."""
         return describe(self.function)
 
-    @cached_property
+    @property
     def input_schema(self) -> Schema:
-        """JSON schema of its arguments."""
+        """JSON schema of its arguments, a new one each time: callers may change it."""
         return arguments_schema(self.function)
 
-    @cached_property
+    @property
     def output_schema(self) -> Schema:
         """JSON schema of the structured answer."""
         return answer_schema(get_args(get_type_hints(self.function)["return"])[0])

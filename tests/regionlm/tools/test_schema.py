@@ -78,6 +78,12 @@ def test_every_argument_of_every_tool_is_explained():
         assert len(tool.description) > 40
 
 
+def test_what_a_caller_does_to_a_schema_stays_with_it():
+    (first, *_) = schemas()
+    first["function"]["parameters"]["properties"].clear()
+    assert schemas()[0]["function"]["parameters"]["properties"]
+
+
 @pytest.mark.parametrize("form", ["openai", "anthropic", "mcp", "json-schema"])
 def test_the_schemas_are_schemas(form):
     keys = {"openai": "parameters", "anthropic": "input_schema", "mcp": "inputSchema"}
