@@ -287,7 +287,8 @@ def running(*options: str) -> Iterator[Service]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        yield Service(int(line.strip().rpartition(":")[2]), process.pid)
+        address = line.partition(",")[0].strip()  # of several processes, it says how many
+        yield Service(int(address.rpartition(":")[2]), process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -300,9 +301,14 @@ def resident_mib(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used of all cores, on Linux."""
-    used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+    """What a process and its children have used of all cores, on Linux."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    used = [
+        int(ticks)
+        for one in (pid, *children)
+        for ticks in Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[11:13]
+    ]
+    return sum(used) / os.sysconf("SC_CLK_TCK")
 
 
 def parse_options() -> argparse.Namespace:
