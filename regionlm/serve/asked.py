@@ -14,6 +14,7 @@ from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import UnusableError
+from regionlm.serve.net.urls import is_address
 from regionlm.serve.question import Kind, Question
 from regionlm.serve.reading import (
     file_bytes,
@@ -109,7 +110,7 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
 async def _fetched(request: Request, asked: Asked[AnyAsking]) -> Asked[AnyAsking]:
     """The image's bytes in place of its address, if that is what the form has."""
     address = asked.form.image or ""
-    if address[:8].lower().startswith(("http://", "https://")):
+    if is_address(address):
         state = request.app.state
         state.engine.check_room()
         data = await unless_gone(

@@ -200,7 +200,7 @@ class Engine:
         """
         with self._changed:
             if self._is_closed:
-                raise ClosingError("the service is stopping; ask another one, or try again later")
+                raise ClosingError()
             count = len(self._waiting)
             held = sum(one.nbytes for one in self._waiting) + nbytes
         has_memory = not count or held <= self.limits.queue_mib * 2**20

@@ -55,6 +55,11 @@ class ClosingError(ServiceError):
 
     status, type, code = 503, "server_error", "closing"
 
+    def __init__(
+        self, message: str = "the service is stopping; ask another one, or try again later"
+    ) -> None:
+        super().__init__(message)
+
 
 class MalformedError(ServiceError):
     """A request that can't be read: not JSON, or not multipart."""

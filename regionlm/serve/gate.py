@@ -84,7 +84,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         if self._engine.is_closing and scope["path"] not in ALWAYS_OPEN:
-            closing = ClosingError("the service is stopping; ask another one, or try again later")
+            closing = ClosingError()
             await error_response(closing)(scope, receive, send)
             return
         arrived = scope.setdefault("state", {})["arrived"] = time.monotonic()

@@ -12,6 +12,11 @@ PORTS = {"http": 80, "https": 443}
 _LONGEST = 8000  # characters; servers take no longer ones
 
 
+def is_address(text: str) -> bool:
+    """Whether an image is given by its address, rather than by its bytes."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 class UrlError(InputError):
     """An address from which no image is fetched, or none could be."""
 

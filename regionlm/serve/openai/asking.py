@@ -12,6 +12,7 @@ from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.serve.asked import off_loop
 from regionlm.serve.net.fetching import UrlFetcher
+from regionlm.serve.net.urls import is_address
 from regionlm.serve.openai.pictures import Place, Shown, last_question, read_pictures
 from regionlm.serve.openai.replies import Answered, line_start, most_new_tokens, one_line
 from regionlm.serve.openai.schemas import ChatRequest, read_request
@@ -122,7 +123,7 @@ async def _files(
     """Names and bytes of images; all that is fetched has at most the size of a body."""
     left, files = int(engine.limits.max_body_mib * 2**20), []
     for place in places:
-        if place.url[:8].lower().startswith(("http://", "https://")):
+        if is_address(place.url):
             engine.check_room()
             with within(place.name):
                 data = await fetcher.fetch(place.url, deadline=deadline, most_bytes=left)
