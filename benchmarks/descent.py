@@ -23,12 +23,12 @@ from torch.optim import AdamW
 
 from eval.tasks.region_task import cosines
 from regionlm.backbones import ClipViT
-from regionlm.backbones.vision import EncodedImages
 from regionlm.captioner import RegionCaptioner
 from regionlm.datasets import open_dataset
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.dice import GridDice
 from regionlm.embedders.maskinversion import MaskInversion
+from regionlm.embedders.side_by_side import ImageMasks
 from regionlm.relevance.methods import Relevance
 
 
@@ -56,17 +56,17 @@ class Variant(MaskInversion):
         self.decay, self.local, self.stop, self.beta = decay, local, stop, beta
         self.taken = torch.zeros(0)
 
-    def _invert(self, encoded: EncodedImages, masks: Tensor, *others: Any) -> Any:
-        self._seen = encoded, masks
-        return super()._invert(encoded, masks, *others)
+    def _invert(self, asked: ImageMasks) -> Any:
+        self._seen = asked.encoded, asked.masks
+        return super()._invert(asked)
 
     def _descend(
-        self, method: Relevance, rough: Relevance, dice: GridDice, start: Tensor, count: int
+        self, method: Relevance, rough: Relevance, dice: GridDice, starts: Tensor, *others: bool
     ) -> tuple[Tensor, Tensor]:
-        begin = self._local_starts(start) if self.local else start.repeat(count, 1)
+        begin, count = self._local_starts(starts[0]) if self.local else starts, len(starts)
         lets, losses, taken = [], [], []
         for index in range(count):
-            let, loss = self._alone(method, dice, begin[index, None].clone(), start, index)
+            let, loss = self._alone(method, dice, begin[index, None].clone(), starts[:1], index)
             lets.append(let)
             losses.append(F.pad(loss, (0, self.steps - len(loss)), value=float(loss[-1])))
             taken.append(len(loss))

@@ -6,9 +6,13 @@ map at mask resolution. Nothing of image size is touched per step: see ``relevan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+
 import torch
 from torch import Tensor
 
+from regionlm.relevance.products import spread
 from regionlm.relevance.resize import GridToMask, scale_to_unit
 
 SMOOTH = 1.0
@@ -26,12 +30,27 @@ class GridDice:
     def __init__(self, resize: GridToMask, masks: Tensor) -> None:
         self.resize = resize
         like = resize.rows
-        self.pixels = masks.shape[1] * masks.shape[2]
-        at_once = max(1, _PIXELS_AT_ONCE // self.pixels)
+        pixels = masks.shape[1] * masks.shape[2]
+        at_once = max(1, _PIXELS_AT_ONCE // pixels)
+        self.pixels = like.new_tensor([pixels])
         parts = [m.to(like.device, like.dtype) for m in masks.split(at_once)]
         self.inside = torch.cat([resize.gather(part) for part in parts])
-        self.everywhere = resize.total_weights()
+        self.everywhere = resize.total_weights()[None]  # of all masks, or of each: see `together`
         self.area = masks.flatten(1).sum(1).to(like.device, like.dtype)
+
+    @classmethod
+    def together(cls, parts: Sequence[GridDice]) -> GridDice:
+        """The losses of the masks of several images, whose grids and places in the model's input
+        are the same, as one."""
+        if len(parts) == 1:
+            return parts[0]
+        made = copy(parts[0])
+        counts = [len(one.area) for one in parts]
+        made.inside = torch.cat([one.inside for one in parts])
+        made.area = torch.cat([one.area for one in parts])
+        made.everywhere = torch.cat(spread([one.everywhere for one in parts], counts))
+        made.pixels = torch.cat(spread([one.pixels for one in parts], counts))
+        return made
 
     def __call__(self, maps: Tensor, which: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Losses ``[m]`` and their gradients ``[m, gh, gw]`` for raw maps of the masks ``which``.
@@ -39,17 +58,20 @@ class GridDice:
         ``maps [1, gh, gw]`` is compared with every mask of ``which``.
         """
         inside, area = self.inside[which], self.area[which]
+        everywhere, pixels = (
+            own if len(own) == 1 else own[which] for own in (self.everywhere, self.pixels)
+        )
         extremes = self.resize.extremes(maps)
         unit, factor = scale_to_unit(maps, extremes)
         overlap = (unit * inside).sum((1, 2))
-        mass = (unit * self.everywhere).sum((1, 2))
+        mass = (unit * everywhere).sum((1, 2))
         denominator = mass + area + SMOOTH
         dice = (2 * overlap + SMOOTH) / denominator
         # d loss / d overlap and d loss / d mass; both sums are of (R - low) / (high - low).
         to_overlap, to_mass = -2 / denominator, dice / denominator
-        direct = to_overlap[:, None, None] * inside + to_mass[:, None, None] * self.everywhere
+        direct = to_overlap[:, None, None] * inside + to_mass[:, None, None] * everywhere
         scaled = to_overlap * overlap + to_mass * mass
-        through_low = scaled - to_overlap * area - to_mass * self.pixels
+        through_low = scaled - to_overlap * area - to_mass * pixels
         gradient = (
             direct
             + through_low[:, None, None] * extremes.low_weights

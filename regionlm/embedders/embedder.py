@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -194,8 +194,13 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
         """All that decides the encoding, except backbone, size and place in the input."""
 
     def _embed(self, images: Sequence[EmbedderImage], masks: list[Tensor]) -> Iterator[Found]:
-        for seen, image, some in zip(self._encoded(images), images, masks, strict=True):
-            yield self._find(seen, image, some)
+        asked = zip(self._encoded(images), images, masks, strict=True)
+        while some := list(islice(asked, AT_ONCE)):
+            yield from self._find_each(some)
+
+    def _find_each(self, asked: Sequence[tuple[Seen, EmbedderImage, Tensor]]) -> list[Found]:
+        """`_find` for a few images."""
+        return [self._find(*one) for one in asked]
 
     def _encoded(self, images: Sequence[EmbedderImage]) -> Iterator[Seen]:
         """The encoding of each image, in order: from its view, or computed now, a few at a time."""

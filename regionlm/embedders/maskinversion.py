@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,10 +25,22 @@ from regionlm.embedders.options import (
     Score,
     Speed,
 )
+from regionlm.embedders.side_by_side import ImageMasks, side_by_side
 from regionlm.errors import InputError
 from regionlm.inputs.placement import Placement
 from regionlm.relevance.methods import Relevance, check_relevance, make_relevance
 from regionlm.relevance.resize import GridToMask
+from regionlm.relevance.together import ATTENTION_MAPS, work_together
+
+
+class _Problem(NamedTuple):
+    """Masks of an image, and what their inversion needs of it."""
+
+    exact: Relevance
+    rough: Relevance
+    start: Tensor
+    resize: GridToMask
+    masks: Tensor
 
 
 class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
@@ -116,8 +128,7 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         with self._exact():
             self._check_finite(encoded.embeddings)
             masks = [check_masks(some) for some in masks_per_image]
-            images = encoded.split()
-            return [self._invert(one, some) for one, some in zip(images, masks, strict=True)]
+            return self._invert_each(map(ImageMasks, encoded.split(), masks))
 
     def explain(
         self, image: EmbedderImage, tokens: Tensor, size: tuple[int, int]
@@ -147,64 +158,93 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         return encoded.split()
 
     def _find(self, seen: EncodedImages, image: EmbedderImage, masks: Tensor) -> Localized:
-        return self._invert(seen, masks, self._placed(image))
+        return self._invert(ImageMasks(seen, masks, self._placed(image)))
+
+    def _find_each(
+        self, asked: Sequence[tuple[EncodedImages, EmbedderImage, Tensor]]
+    ) -> list[Localized]:
+        return self._invert_each(
+            ImageMasks(seen, masks, self._placed(image)) for seen, image, masks in asked
+        )
 
     @property
     def _key(self) -> tuple[Hashable, ...]:
         return (EncodedImages, self.layers)
 
-    def _invert(
-        self, encoded: EncodedImages, masks: Tensor, placed: Placement | None = None
-    ) -> Localized:
-        found: Localized | int = 2 * len(masks)
-        while isinstance(found, int):
-            found = self._invert_or_run_out(encoded, masks, placed, found // 2)
+    def _invert_each(self, asked: Iterable[ImageMasks]) -> list[Localized]:
+        found: list[Localized] = []
+        can_share = self.relevance in ATTENTION_MAPS and self.empty_text is None
+        for group in side_by_side(asked) if can_share else ([one] for one in asked):
+            together = self._invert_together(group) if len(group) > 1 else []
+            found += together or [self._invert(one) for one in group]
         return found
 
-    def _invert_or_run_out(
-        self, encoded: EncodedImages, masks: Tensor, placed: Placement | None, at_once: int
-    ) -> Localized | int:
-        """Their inversion, some at once; or how many at once were too many for the memory."""
+    def _invert_together(self, group: list[ImageMasks]) -> list[Localized]:
+        """Inversions of the masks of several images at once; none where memory is too small."""
+        counts = [len(one.masks) for one in group]
         try:
-            exact, start = self._method(encoded, at_once)
+            parts = [self._problem(*one) for one in zip(group, counts, strict=True)]
+            exact = work_together([part.exact for part in parts], counts)
             rough = exact
             if self.speed == "fast":
-                rough, _ = self._method(encoded, at_once, rows=self.fast_rows)
-            at_once = max(exact.chunk, rough.chunk)
-            resize = _resize(encoded, (masks.shape[1], masks.shape[2]), start, placed)
-            return self._invert_with(exact, rough, start, resize, masks)
+                rough = work_together([part.rough for part in parts], counts)
+            return self._solve(exact, rough, parts)
         except (RuntimeError, MemoryError):  # on a CPU, torch has no other name for it
-            if at_once == 1:
-                raise
-            return at_once
+            return []
 
-    def _invert_with(
-        self,
-        method: Relevance,
-        rough: Relevance,
-        start: Tensor,
-        resize: GridToMask,
-        masks: Tensor,
-    ) -> Localized:
-        dice = GridDice(resize, masks)
-        lets, losses = self._descend(method, rough, dice, start, len(masks))
-        relevance = _maps(method, lets)
-        if not (torch.isfinite(relevance).all() and torch.isfinite(lets).all()):
+    def _invert(self, asked: ImageMasks) -> Localized:
+        at_once = len(asked.masks)
+        while True:
+            try:
+                part = self._problem(asked, at_once)
+                at_once = max(part.exact.chunk, part.rough.chunk)
+                (found,) = self._solve(part.exact, part.rough, [part])
+                return found
+            except (RuntimeError, MemoryError):
+                if at_once == 1:
+                    raise
+            at_once //= 2
+
+    def _problem(self, asked: ImageMasks, at_once: int) -> _Problem:
+        exact, start = self._method(asked.encoded, at_once)
+        rough = exact
+        if self.speed == "fast":
+            rough, _ = self._method(asked.encoded, at_once, rows=self.fast_rows)
+        size = (asked.masks.shape[1], asked.masks.shape[2])
+        resize = _resize(asked.encoded, size, start, asked.placed)
+        return _Problem(exact, rough, start, resize, asked.masks)
+
+    def _solve(
+        self, exact: Relevance, rough: Relevance, parts: Sequence[_Problem]
+    ) -> list[Localized]:
+        """The inversions of one image's masks, or of several images' at once."""
+        counts = [len(part.masks) for part in parts]
+        dice = GridDice.together([GridDice(part.resize, part.masks) for part in parts])
+        starts = [part.start.expand(count, -1) for part, count in zip(parts, counts, strict=True)]
+        lets, losses = self._descend(exact, rough, dice, torch.cat(starts), len(parts) == 1)
+        maps = _maps(exact, lets)
+        if not (torch.isfinite(maps).all() and torch.isfinite(lets).all()):
             decay = f" and weight_decay {self.weight_decay}" if self.weight_decay else ""
             raise InputError(
                 f"lr: the optimisation diverged with lr {self.lr}{decay}; use smaller ones"
             )
-        final, _ = dice(relevance)
-        return Localized(
-            embeddings=lets,
-            image_embedding=start,
-            relevance=relevance,
-            loss=losses,
-            dice=1 - final,
-            iou=map_iou(relevance, resize, masks),
-            resize=resize,
-            speed=self.speed,
+        final, _ = dice(maps)
+        of_each = zip(
+            parts, *(one.split(counts) for one in (lets, maps, losses.T, 1 - final)), strict=True
         )
+        return [
+            Localized(
+                embeddings=let,
+                image_embedding=part.start,
+                relevance=relevance,
+                loss=loss.T,
+                dice=score,
+                iou=map_iou(relevance, part.resize, part.masks),
+                resize=part.resize,
+                speed=self.speed,
+            )
+            for part, let, relevance, loss, score in of_each
+        ]
 
     def _method(
         self, encoded: EncodedImages, count: int, rows: int | None = None
@@ -223,14 +263,20 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         return method, start.to(torch.promote_types(start.dtype, torch.float32))
 
     def _descend(
-        self, method: Relevance, rough: Relevance, dice: GridDice, start: Tensor, count: int
+        self,
+        method: Relevance,
+        rough: Relevance,
+        dice: GridDice,
+        starts: Tensor,
+        is_one_image: bool,
     ) -> tuple[Tensor, Tensor]:
-        """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``. The first step follows
-        ``method``'s maps, all others ``rough``'s, plus what those miss at the start."""
-        lets, losses = start.repeat(count, 1), start.new_zeros(self.steps, count)
+        """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``, from ``starts [M, d]``. The
+        first step follows ``method``'s maps, all others ``rough``'s, plus what those miss at the
+        start."""
+        lets, losses = starts.clone(), starts.new_zeros(self.steps, len(starts))
         chunks = []
-        for first in range(0, count, rough.chunk):
-            span = slice(first, min(first + rough.chunk, count))
+        for first in range(0, len(starts), rough.chunk):
+            span = slice(first, min(first + rough.chunk, len(starts)))
             let = lets[span]  # a view: its optimizer moves these rows alone
             adamw = AdamW(
                 [let], self.lr, eps=self.eps, weight_decay=self.weight_decay, foreach=False
@@ -241,16 +287,19 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
             number: int, maps: Tensor, by: Relevance, span: slice, let: Tensor, adamw: AdamW
         ) -> None:
             loss, dmaps = dice(maps, span)
-            losses[number, span], gradient = self._objective(let, start, loss, by.backward(dmaps))
-            let.grad = gradient
+            losses[number, span], let.grad = self._objective(
+                let, starts[span], loss, by.backward(dmaps)
+            )
             adamw.step()
 
         missed: Tensor | float = 0
-        if self.steps:  # all masks start at one token: one map, one sign pattern, many losses
-            token = F.normalize(start[None], dim=1)
-            maps = method.forward(token)
+        if (
+            self.steps
+        ):  # an image's masks start at one token: one map, one sign pattern, many losses
+            tokens = F.normalize(starts[:1] if is_one_image else starts, dim=1)
+            maps = method.forward(tokens)
             if rough is not method:
-                missed = maps - rough.forward(token)
+                missed = maps - rough.forward(tokens)
             for chunk in chunks:
                 step(0, maps, method, *chunk)
         for span, let, adamw in chunks:
@@ -260,16 +309,16 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         return lets, losses
 
     def _objective(
-        self, lets: Tensor, start: Tensor, dice: Tensor, at_unit: Tensor
+        self, lets: Tensor, starts: Tensor, dice: Tensor, at_unit: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Losses ``[m]`` and gradients ``[m, d]`` at LETs, given the Dice losses and their gradient
         at the normalised LETs."""
         length = lets.norm(dim=1, keepdim=True).clamp_min(1e-12)
         unit, loss = lets / length, dice
         if self.alpha:
-            target = F.normalize(start, dim=0)
-            loss = dice + self.alpha * (1 - (unit * target).sum(1))
-            at_unit = at_unit - self.alpha * target
+            targets = F.normalize(starts, dim=1)
+            loss = dice + self.alpha * (1 - (unit * targets).sum(1))
+            at_unit = at_unit - self.alpha * targets
         return loss, (at_unit - (at_unit * unit).sum(1, keepdim=True) * unit) / length
 
 

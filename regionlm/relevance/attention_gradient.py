@@ -7,11 +7,14 @@ rows of two masks, so a mask's sums don't depend on the others, to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from regionlm.relevance.products import for_each, spread
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,37 @@ class AttentionGradient:
         piece: int,
         keep: int,
     ) -> None:
-        self.values = values.contiguous()
-        self.values_t = values.transpose(1, 2).contiguous()
+        # Of all masks, or of each: see `together`.
+        self._values = values.contiguous()[None]
+        self._values_t = [values.transpose(1, 2).contiguous()]
+        self._factors = None if factors is None else factors[None]
         self.heads, self.keys, self.head_dim = values.shape
         self.queries = queries
-        self.factors = factors
         self.piece = piece
         wanted = self.heads * capacity * queries * self.keys
-        self._kept = values.new_empty(min(wanted, max(keep, 0)))
+        self.keep = max(keep, 0)
+        self._kept = values.new_empty(min(wanted, self.keep))
         self._scratch = values.new_empty(0)
         self._q = values.new_empty(capacity, self.heads, queries, self.head_dim)
         self._masks = 0
+
+    @classmethod
+    def together(
+        cls, parts: Sequence[AttentionGradient], counts: Sequence[int]
+    ) -> AttentionGradient:
+        """Those of several images as one, for so many masks of each, in order.
+
+        They have the same number of heads, queries and keys.
+        """
+        made, capacity = copy(parts[0]), sum(counts)
+        made._values = torch.cat(spread([one._values for one in parts], counts))
+        made._values_t = spread([one._values_t[0] for one in parts], counts)
+        factors = [one._factors for one in parts if one._factors is not None]
+        made._factors = torch.cat(spread(factors, counts)) if factors else None
+        wanted = made.heads * capacity * made.queries * made.keys
+        made._kept = made._kept.new_empty(min(wanted, made.keep))
+        made._q = made._q.new_empty(capacity, *made._q.shape[1:])
+        return made
 
     def forward(self, q: Tensor) -> Tensor:
         """``q [m, n, heads * dh]`` to ``[m, k]``; keeps what ``backward`` needs."""
@@ -87,7 +110,7 @@ class AttentionGradient:
         for piece in self._pieces():
             if not piece.is_kept:
                 self._fill(piece).gt_(0)
-            weighted = dtotal[piece.masks, None, :, None] * self.values[piece.heads]
+            weighted = dtotal[piece.masks, None, :, None] * _of(self._values, piece)
             part = dq[piece.masks, piece.heads, piece.rows]
             for one, signs, values in zip(part, self._weighted(piece), weighted, strict=True):
                 torch.bmm(signs, values, out=one)
@@ -96,15 +119,16 @@ class AttentionGradient:
     def _fill(self, piece: _Piece) -> Tensor:
         """Write G into a piece; returns its tensor."""
         q = self._q[piece.masks, piece.heads, piece.rows]
-        for rows, gradient in zip(q, piece.gradient, strict=True):
-            torch.bmm(rows, self.values_t[piece.heads], out=gradient)
+        values = for_each(self._values_t, self._masks)[piece.masks]
+        for rows, gradient, own in zip(q, piece.gradient, values, strict=True):
+            torch.bmm(rows, own[piece.heads], out=gradient)
         return piece.gradient
 
     def _weighted(self, piece: _Piece) -> Tensor:
         """A piece times its factors."""
-        if self.factors is None:
+        if self._factors is None:
             return piece.gradient
-        return piece.gradient * self.factors[piece.heads, piece.rows]
+        return piece.gradient * _of(self._factors, piece)[:, :, piece.rows]
 
     def _pieces(self) -> Iterator[_Piece]:
         """All of G for the masks of the last forward. How a mask is cut doesn't depend on them."""
@@ -129,6 +153,11 @@ class AttentionGradient:
                         buffer = self._scratch
                     gradient = buffer[:size].view(*shape, self.keys)
                     yield _Piece(at, head, row, gradient, is_kept)
+
+
+def _of(own: Tensor, piece: _Piece) -> Tensor:
+    """The part of ``[1 or m, heads, ...]`` that goes with a piece."""
+    return (own if len(own) == 1 else own[piece.masks])[:, piece.heads]
 
 
 def _spans(total: int, step: int) -> Iterator[slice]:

@@ -7,6 +7,9 @@ token, so nothing here uses autograd; ``relevance.legrad_autograd`` is the slow 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,14 @@ from regionlm.relevance.attention_gradient import AttentionGradient
 from regionlm.relevance.budget import Budget
 from regionlm.relevance.query_map import MergedWeights, QueryMap
 from regionlm.relevance.score import Score, ScoreGradient
+
+
+def elements_per_mask(images: EncodedImages, queries: int) -> int:
+    """Numbers that are worked on for one mask of an image."""
+    heads, tokens = images.values.shape[1:3]
+    return queries * (
+        2 * images.residual.shape[2] + images.pre_activation.shape[2] + heads * tokens
+    )
 
 
 class AttentionMap:
@@ -52,10 +63,9 @@ class AttentionMap:
         wide = weights.mlp_to_heads.dtype
         residual, hidden = images.residual[index, rows], images.pre_activation[index, rows]
         values = images.values[index, :, images.head.prefix :].to(wide)  # a map is of patches
-        n, total = len(residual), images.values.shape[2]
-        per_mask = n * (2 * residual.shape[1] + hidden.shape[1] + len(values) * total)
+        n = len(residual)
         self.grid = images.grid
-        self.chunk = max(1, min(masks, budget.chunk // per_mask))
+        self.chunk = max(1, min(masks, budget.chunk // elements_per_mask(images, n)))
         """Most tokens one ``forward`` takes."""
         self._score = ScoreGradient(images, index, score, wide)
         mixed = None
@@ -67,6 +77,19 @@ class AttentionMap:
             values, n, self.chunk, factors=factors, piece=budget.piece, keep=budget.keep
         )
         self._mean = 1 / (len(values) * averaged)
+
+    @classmethod
+    def together(cls, maps: Sequence[AttentionMap], counts: Sequence[int]) -> AttentionMap:
+        """The maps of several images as one: its tokens are so many of each image, in order.
+
+        They are of one model and grid.
+        """
+        made = copy(maps[0])
+        made.chunk = sum(counts)
+        made._score = ScoreGradient.together([one._score for one in maps], counts)
+        made._queries = QueryMap.together([one._queries for one in maps], counts)
+        made._attention = AttentionGradient.together([one._attention for one in maps], counts)
+        return made
 
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:

@@ -25,6 +25,12 @@ class LayeredMap:
         self.grid = maps[0].grid
         self.chunk = min(one.chunk for one in maps)
 
+    @classmethod
+    def together(cls, several: Sequence[LayeredMap], counts: Sequence[int]) -> LayeredMap:
+        """See ``AttentionMap.together``."""
+        layers = zip(*(one._maps for one in several), strict=True)
+        return cls([AttentionMap.together(maps, counts) for maps in layers])
+
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:
         """Maps ``[m, gh, gw]``, raw and >= 0, of tokens ``[m, d]``, m <= ``chunk``."""

@@ -7,14 +7,17 @@ image (``QueryMap``). It is one large matrix product a mask, and one transposed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
-from regionlm.relevance.products import by_row
+from regionlm.relevance.products import by_row, each_by, for_each, spread
 
 
 @dataclass(frozen=True)
@@ -120,43 +123,70 @@ class QueryMap:
         # slope: the activation's derivative with 1/sigma of norms; along: what the norm removes
         # along the normalised token itself (its input times weight is pre-activation less offset).
         hat, inverse_sigma = standardised(x, block.norm_2.eps)
-        self.slope = block.activated_slope(a).mul_(inverse_sigma)
+        slope = block.activated_slope(a).mul_(inverse_sigma)
         removed = None
         if block.norm_hidden is not None:
             removed, inverse_sigma = standardised(block.activated(a), block.norm_hidden.eps)
-            self.slope.mul_(inverse_sigma)
+            slope.mul_(inverse_sigma)
         if block.norm_again is None:
-            along = (a - weights.offset).mul_(self.slope).div_(width)
-            self.rank_one = [(along, hat @ weights.stream_to_heads)]
+            along = (a - weights.offset).mul_(slope).div_(width)
+            rank_one = [(along, hat @ weights.stream_to_heads)]
         else:
-            self.rank_one = self._normed_twice(block, block.norm_again, x, hat, a)
+            rank_one = self._normed_twice(block, block.norm_again, x, hat, a, slope)
         if removed is not None:  # the gradient at the hidden is w less its part along that
             removed = torch.cat([removed, removed], 1) if block.gated else removed
-            lost = (self.slope * removed) @ weights.mlp_to_heads
-            for along, normal in self.rank_one:
+            lost = (slope * removed) @ weights.mlp_to_heads
+            for along, normal in rank_one:
                 lost -= (along * removed).sum(1, keepdim=True) * normal
-            self.rank_one.append((removed / removed.shape[1], lost))
-        self.mixed: tuple[Tensor, Tensor] | None = None
+            rank_one.append((removed / removed.shape[1], lost))
+        # Of all masks, or of each: see `together`.
+        self._slope, self._rank_one = [slope], [([one], other[None]) for one, other in rank_one]
+        self._mixed: tuple[Tensor, Tensor] | None = None
         if block.norm_mixed is not None:
             assert mixed is not None
-            self.mixed = standardised(mixed.to(wide), block.norm_mixed.eps)
+            hat, inverse_sigma = standardised(mixed.to(wide), block.norm_mixed.eps)
+            self._mixed = hat[None], inverse_sigma[None]
         self._hidden = x.new_empty(self.tokens, a.shape[1])
         self._queries = x.new_empty(capacity, self.tokens, weights.mlp_to_heads.shape[1])
 
     def _normed_twice(
-        self, block: BlockWeights, again: LayerNormWeights, x: Tensor, hat: Tensor, a: Tensor
+        self,
+        block: BlockWeights,
+        again: LayerNormWeights,
+        x: Tensor,
+        hat: Tensor,
+        a: Tensor,
+        slope: Tensor,
     ) -> list[tuple[Tensor, Tensor]]:
         """What two norms in a row remove: the second along its normalised input, the first along
         its own, of what the second leaves. ``slope`` gets the second's 1/sigma."""
         gamma, fc, width = block.norm_2.weight.to(x), block.first_layer()[0].to(x), x.shape[1]
         again_hat, inverse_sigma = standardised(block.norm_2(x), again.eps)
-        self.slope.mul_(inverse_sigma)
-        along = (a - self.weights.offset).mul_(self.slope).div_(width)
+        slope.mul_(inverse_sigma)
+        along = (a - self.weights.offset).mul_(slope).div_(width)
         back = gamma * again_hat
-        first = F.linear(again.weight.to(x) * centred(gamma * hat), fc).mul_(self.slope)
+        first = F.linear(again.weight.to(x) * centred(gamma * hat), fc).mul_(slope)
         first = first.sub_(along * (hat * back).sum(1, keepdim=True)).div_(width)
         to_heads = self.weights.stream_to_heads
         return [(along, centred(back) @ to_heads), (first, hat @ to_heads)]
+
+    @classmethod
+    def together(cls, maps: Sequence[QueryMap], counts: Sequence[int]) -> QueryMap:
+        """The maps of several images as one, for so many masks of each, in order.
+
+        They have the same block and number of tokens.
+        """
+        made = copy(maps[0])
+        made._slope = spread([one._slope[0] for one in maps], counts)
+        made._rank_one = [
+            (spread([along for (along,), _ in parts], counts), _stacked(parts, 1, counts))
+            for parts in zip(*(one._rank_one for one in maps), strict=True)
+        ]
+        if made._mixed is not None:
+            mixed = [one._mixed for one in maps if one._mixed is not None]
+            made._mixed = _stacked(mixed, 0, counts), _stacked(mixed, 1, counts)
+        made._queries = made._queries.new_empty(sum(counts), *made._queries.shape[1:])
+        return made
 
     def forward(self, u: Tensor) -> Tensor:
         """Gradients ``q [m, n, A]`` at the mixed values for gradients ``u [m, D]`` at the stream.
@@ -166,25 +196,26 @@ class QueryMap:
         weights = self.weights
         w = by_row(u, weights.mlp_output)
         q = self._queries[: len(u)]
-        for one, row in zip(q, w, strict=True):
-            torch.mul(self.slope, row, out=self._hidden)
+        for one, row, slope in zip(q, w, for_each(self._slope, len(u)), strict=True):
+            torch.mul(slope, row, out=self._hidden)
             torch.mm(self._hidden, weights.mlp_to_heads, out=one)
         q += by_row(u, weights.stream_to_heads)[:, None, :]
-        for along, normal in self.rank_one:
-            q.addcmul_(by_row(w, along.T)[:, :, None], normal, value=-1)
-        return q if self.mixed is None else self._through_norm(q, *self.mixed)
+        for along, normal in self._rank_one:
+            lengths = each_by(w, [one.T for one in for_each(along, len(u))])
+            q.addcmul_(lengths[:, :, None], normal, value=-1)
+        return q if self._mixed is None else self._through_norm(q, *self._mixed)
 
     def backward(self, dq: Tensor) -> Tensor:
         """The transposed map: ``dq [m, n, A] -> du [m, D]``. Reads nothing that forward saved."""
-        if self.mixed is not None:
-            dq = self._through_norm(dq.clone(), *self.mixed)
+        if self._mixed is not None:
+            dq = self._through_norm(dq.clone(), *self._mixed)
         weights, hidden = self.weights, self._hidden
         dw = dq.new_empty(len(dq), hidden.shape[1])
-        for one, row in zip(dq, dw, strict=True):
+        for one, row, slope in zip(dq, dw, for_each(self._slope, len(dq)), strict=True):
             torch.mm(one, weights.mlp_to_heads.T, out=hidden)
-            torch.sum(hidden.mul_(self.slope), 0, out=row)
-        for along, normal in self.rank_one:
-            dw -= by_row((dq * normal).sum(2), along)
+            torch.sum(hidden.mul_(slope), 0, out=row)
+        for along, normal in self._rank_one:
+            dw -= each_by((dq * normal).sum(2), for_each(along, len(dq)))
         through_stream = by_row(dq.sum(1), weights.stream_to_heads.T)
         return by_row(dw, weights.mlp_output.T) + through_stream
 
@@ -192,3 +223,8 @@ class QueryMap:
     def _through_norm(q: Tensor, hat: Tensor, inverse_sigma: Tensor) -> Tensor:
         """The part per token of the norm on mixed values; symmetric, in place."""
         return q.addcmul_((q * hat).mean(2, keepdim=True), hat, value=-1).mul_(inverse_sigma)
+
+
+def _stacked(parts: Sequence[Sequence[Any]], index: int, counts: Sequence[int]) -> Tensor:
+    """One tensor ``[m, ...]`` of m masks, of ``[1, ...]`` of each image."""
+    return torch.cat(spread([one[index] for one in parts], counts))

@@ -12,13 +12,15 @@ f is ``head.readout(mean of the last block's output over head.score_tokens)``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from regionlm.backbones.vision import EncodedImages, Head
-from regionlm.relevance.products import by_row
+from regionlm.relevance.products import each_by, for_each, spread
 
 Score = Literal["cosine", "dot"]
 ScoreName = Literal["cosine", "dot", "published"]
@@ -59,31 +61,43 @@ class ScoreGradient:
             slope = slope - slope.mean(0) - hat[:, None] * (hat @ slope / len(hat))
             slope *= inverse_sigma
             f = norm(pooled)
-        self.matrix = slope / n  # [D, d]
-        self.direction: Tensor | None = None
+        matrix = slope / n  # [D, d]
+        # Of all masks, or of each: see `together`.
+        self._direction: Tensor | None = None  # [1 or m, d]
         if (score or default_score(head)) == "cosine":
             f = f if head.proj is None else f @ head.proj.to(dtype)
             if head.proj_bias is not None:
                 f = f + head.proj_bias.to(dtype)
             length = f.norm().clamp_min(torch.finfo(dtype).tiny)
-            self.direction = f / length
-            self.matrix = self.matrix / length
+            self._direction = (f / length)[None]
+            matrix = matrix / length
+        self._matrix = [matrix]
+
+    @classmethod
+    def together(cls, scores: Sequence[ScoreGradient], counts: Sequence[int]) -> ScoreGradient:
+        """The scores of several images as one, for so many tokens of each, in order."""
+        made = copy(scores[0])
+        made._matrix = spread([one._matrix[0] for one in scores], counts)
+        directions = [one._direction for one in scores if one._direction is not None]
+        made._direction = torch.cat(spread(directions, counts)) if directions else None
+        return made
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens ``[m, d]`` to gradients ``u [m, D]``."""
-        return by_row(self._remove_direction(tokens), self.matrix.T)
+        matrices = [one.T for one in for_each(self._matrix, len(tokens))]
+        return each_by(self._remove_direction(tokens), matrices)
 
     def backward(self, du: Tensor) -> Tensor:
         """The transposed map, ``[m, D]`` to ``[m, d]``."""
-        return self._remove_direction(by_row(du, self.matrix), exact=True)
+        return self._remove_direction(each_by(du, for_each(self._matrix, len(du))), exact=True)
 
     def _remove_direction(self, tokens: Tensor, exact: bool = False) -> Tensor:
         """Off f's direction: the cosine doesn't change along it. A token that *is* that direction
         up to rounding gives exact zeros, not noise that min-max would blow up to a full map."""
-        if self.direction is None:
+        if self._direction is None:
             return tokens
-        along = (tokens * self.direction).sum(1, keepdim=True)
-        rest = tokens - along * self.direction
+        along = (tokens * self._direction).sum(1, keepdim=True)
+        rest = tokens - along * self._direction
         if exact:
             return rest
         noise = 100 * torch.finfo(tokens.dtype).eps * tokens.norm(dim=1, keepdim=True)

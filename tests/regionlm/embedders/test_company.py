@@ -14,6 +14,7 @@ from regionlm.backbones import ClipViT
 from regionlm.embedders import EMBEDDERS, MaskInversion
 from regionlm.relevance import RELEVANCE, Budget
 from regionlm.relevance.attention_gradient import AttentionGradient
+from regionlm.relevance.attention_map import AttentionMap
 
 SIZE = 24, 40
 MODES = {
@@ -137,13 +138,74 @@ def test_without_memory_for_more_there_are_fewer_at_once(tiny_clip, monkeypatch,
         embedder(pixels, masks)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_images_beside_others(embedders, kind):
-    masks = np.random.default_rng(0).random((5, 3, *SIZE)) > 0.5
-    embedder, pixels = embedders[kind], torch.randn(5, 3, *SIZE)
-    together = embedder.localize_batch(list(pixels), list(masks))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data(), st.sampled_from(KINDS), st.sampled_from(sorted(MODES)))
+def test_images_beside_others(embedders, data, kind, mode):
+    masks = data.draw(st.lists(boxes(3), min_size=2, max_size=10))
+    embedder, pixels = embedders[kind], torch.randn(len(masks), 3, *SIZE)
+    with MODES[mode]():
+        together = embedder.localize_batch(list(pixels), masks)
     for found, image, some in zip(together, pixels, masks, strict=True):
         assert_same_bits(found, embedder(image, some), slice(None))
+
+
+@pytest.fixture
+def tokens_at_once(monkeypatch):
+    """How many tokens each forward of a map was asked for."""
+    asked, forward = [], AttentionMap.forward
+
+    def counts(self, tokens):
+        asked.append(len(tokens))
+        return forward(self, tokens)
+
+    monkeypatch.setattr(AttentionMap, "forward", counts)
+    return asked
+
+
+@pytest.mark.parametrize("speed", ["exact", "fast"])
+def test_small_images_are_inverted_at_once(tiny_clip, tokens_at_once, speed):
+    """Eight at most, and with so many masks as fit into what is worked on at once."""
+    embedder = MaskInversion(ClipViT(tiny_clip()), steps=2, speed=speed)
+    pixels, masks = torch.randn(9, 3, *SIZE), np.ones((9, 2, *SIZE), bool)
+    embedder.localize_batch(list(pixels), list(masks))
+    assert set(tokens_at_once) == {16, 1, 2}
+    tokens_at_once.clear()
+    with pytest.MonkeyPatch.context() as patched:
+        budget = Budget(7 * 8000, 10**6, 10**6)
+        patched.setattr(Budget, "for_device", lambda device: budget)
+        embedder.localize_batch(list(pixels), list(masks))
+    assert 1 < max(tokens_at_once) < 16
+
+
+def test_images_of_other_sizes_or_places_are_not_inverted_at_once(tiny_clip, tokens_at_once):
+    embedder = MaskInversion(ClipViT(tiny_clip()), steps=2, size=32, resize="pad")
+    images = [Image.fromarray(np.full((*size, 3), 99, np.uint8)) for size in ((16, 32), (32, 16))]
+    masks = [np.ones((1, image.height, image.width), bool) for image in images]
+    found = embedder.localize_batch(images, masks)
+    assert set(tokens_at_once) == {1}
+    tokens_at_once.clear()
+    again = embedder.localize_batch([images[0], *images], [masks[0], *masks])
+    assert max(tokens_at_once) == 2
+    for one, wanted in zip(again, [found[0], *found], strict=True):
+        assert_same_bits(one, wanted, slice(None))
+
+
+def test_without_memory_for_several_images_there_is_one_at_a_time(tiny_clip, monkeypatch):
+    embedder = MaskInversion(ClipViT(tiny_clip()), steps=3)
+    pixels, masks = torch.randn(4, 3, *SIZE), np.ones((4, 1, *SIZE), bool)
+    wanted = embedder.localize_batch(list(pixels), list(masks))
+    forward, asked = AttentionGradient.forward, []
+
+    def fails(self, q):
+        asked.append(len(q))
+        if len(q) > 1:
+            raise RuntimeError("no memory")
+        return forward(self, q)
+
+    monkeypatch.setattr(AttentionGradient, "forward", fails)
+    for one, found in zip(embedder.localize_batch(list(pixels), list(masks)), wanted, strict=True):
+        assert_same_bits(one, found, slice(None))
+    assert asked[0] == 4 and set(asked[1:]) == {1}
 
 
 @pytest.fixture

@@ -52,6 +52,21 @@ def test_equals_autograd_and_its_backward_is_the_transpose(parts, kind, seed):
     close((found.backward(dq) * u).sum(1), (q * dq).sum((1, 2)))
 
 
+@given(any_parts, any_kind, st.integers(0, 2**31), st.lists(st.integers(1, 3), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_several_images_together_are_what_each_is_alone(parts, kind, seed, counts):
+    torch.manual_seed(seed)
+    block = random_block(parts, kind)
+    maps = [query_map(block, normal(TOKENS, 12), count) for count in counts]
+    u, together = normal(sum(counts), 12), QueryMap.together(maps, counts)
+    q = together.forward(u).clone()
+    dq = normal(*q.shape)
+    du = together.backward(dq)
+    for one, *its in zip(maps, *(every.split(counts) for every in (u, q, dq, du)), strict=True):
+        assert torch.equal(one.forward(its[0]), its[1])
+        assert torch.equal(one.backward(its[2]), its[3])
+
+
 @pytest.mark.parametrize("part", [*PARTS, None])
 def test_merged_weights_name_all_their_sources(part):
     """Changing any one of them changes the result, and no other tensor of the block does."""
