@@ -8,6 +8,8 @@ from prefix_models.errors import first_line
 from regionlm.errors import InputError
 from regionlm.serve.settings import Settings
 
+WAITING = 512  # connections that may wait to be taken
+
 
 def listen(settings: Settings) -> socket.socket:
     """A socket that listens where the settings say.
@@ -17,7 +19,7 @@ def listen(settings: Settings) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        made = socket.create_server((settings.host, settings.port), family=family, backlog=WAITING)
     except OSError as error:
         raise InputError(
             f"--host {settings.host} --port {settings.port}: cannot listen there"

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from regionlm.extras import extra
-from regionlm.serve.listening import address_of, listen
+from regionlm.serve.listening import WAITING, address_of, listen
 from regionlm.serve.readiness import self_check
 from regionlm.serve.settings import Settings
 
@@ -41,9 +41,11 @@ def run(app: FastAPI, engine: Engine, settings: Settings) -> None:
         serve_on(app, engine, listening)
 
 
-def serve_on(app: FastAPI, engine: Engine, listening: socket.socket) -> None:
-    """As `run`, on a socket that listens already."""
-    asyncio.run(_serve(app, engine, listening))
+def serve_on(
+    app: FastAPI, engine: Engine, listening: socket.socket, *, is_shared: bool = False
+) -> None:
+    """As `run`, on a socket that listens already; other processes may listen on it, too."""
+    asyncio.run(_serve(app, engine, listening, is_shared))
     engine.close(_LAST_WORDS)
 
 
@@ -53,11 +55,12 @@ def warm_up(engine: Engine) -> None:
         asyncio.run(self_check(engine, count))
 
 
-async def _serve(app: FastAPI, engine: Engine, listening: socket.socket) -> None:
+async def _serve(app: FastAPI, engine: Engine, listening: socket.socket, is_shared: bool) -> None:
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
+        backlog=1 if is_shared else WAITING,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_WORDS,
         proxy_headers=False,  # connections are told apart by their own addresses
@@ -69,9 +72,22 @@ async def _serve(app: FastAPI, engine: Engine, listening: socket.socket) -> None
         asyncio.create_task(_stop_when_drained(server, app, engine)),
         asyncio.create_task(app.state.connections.watch()),
     ]
+    if is_shared:
+        beside.append(asyncio.create_task(_let_others_wait(server, listening)))
     await server.serve(sockets=[listening])
     for task in beside:
         task.cancel()
+
+
+async def _let_others_wait(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Let connections wait again, which a backlog of 1 refuses.
+
+    asyncio takes as many connections at once as its backlog allows, so the first of several
+    processes would take all that are there, and the others none.
+    """
+    while not server.started:
+        await asyncio.sleep(_POLL)
+    listening.listen(WAITING)
 
 
 class _Server(uvicorn.Server):

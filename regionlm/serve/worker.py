@@ -111,7 +111,7 @@ def serve_share(
     channel.send(None)
     channel.close()
     threading.Thread(target=_publish, args=(service.app.state.metrics,), daemon=True).start()
-    serve_on(service.app, service.engine, listening)
+    serve_on(service.app, service.engine, listening, is_shared=True)
     service.log.close()
 
 

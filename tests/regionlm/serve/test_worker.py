@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -119,8 +120,32 @@ def workers(program):
     ]
 
 
-def test_a_process_killed_under_load_and_an_end_under_load():
+def connections_taken(program, address, count=100):
+    """How many of so many connections, which all wait already, each process takes."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    processes = workers(program)
+    before = {one: len(os.listdir(f"/proc/{one}/fd")) for one in processes}
+    for one in processes:
+        os.kill(one, signal.SIGSTOP)
+    opened = [socket.create_connection((host, int(port)), PATIENCE) for _ in range(count)]
+    for one in processes:
+        os.kill(one, signal.SIGCONT)
+    taken, latest = {}, time.monotonic() + PATIENCE
+    while sum(taken.values()) < count:
+        assert time.monotonic() < latest, taken
+        time.sleep(0.02)
+        taken = {one: len(os.listdir(f"/proc/{one}/fd")) - before[one] for one in processes}
+    for one in opened:
+        one.close()
+    return taken
+
+
+def test_processes_share_connections_and_survive_a_death_and_an_end_under_load():
     with served() as (program, address):
+        latest = time.monotonic() + PATIENCE
+        while min(connections_taken(program, address).values()) < 10:  # one is not ready yet
+            assert time.monotonic() < latest, "one process takes all connections"
+            time.sleep(0.5)
         before = workers(program)
         load = Load(address)
         load.wait_for(10)
