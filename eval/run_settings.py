@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from prefix_models.checks import Checked, Count, Described
+from regionlm.backbones.trunk_options import AS_USUAL, TrunkOptions
 from regionlm.cli.flags import Value
 from regionlm.datasets.data_errors import DataError
 
@@ -134,6 +135,7 @@ class Run(Checked):
         limit: Evaluate this many images at most, drawn with a fixed seed.
         skip_bad: Skip, count and name images that are missing, damaged or do not fit their
             annotations, instead of stopping at the first.
+        trunk: How the model's trunk is computed.
         sweep: Settings to vary, by dotted name, such as {embedder.options.alpha: [0, 1]}. Each
             combination is a run in a folder of its own below output; their tables (report.md),
             results (result.json) and plot (sweep.png) are written to output.
@@ -156,4 +158,5 @@ class Run(Checked):
     trainer: Machines = field(default_factory=Machines)
     limit: int | None = None
     skip_bad: bool = False
+    trunk: TrunkOptions = AS_USUAL
     sweep: dict[str, list[Value]] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -30,12 +31,13 @@ def build_task(run: Run, dataset: RegionDataset, device: torch.device) -> Region
     """Load the models of a task onto a device; raises what `eval.runs.evaluate.evaluate` does."""
     if run.task == "captioning":
         captioner = _captioner(run.model, device)
+        captioner.backbone.set_trunk(**asdict(run.trunk))
         embedder = make_embedder(run.embedder.name, captioner.backbone, **run.embedder.options)
         judge = captioner.backbone if run.judge is None else _backbone(run.judge, device)
         return LocalizedCaptioning(
             captioner, embedder, judge, run.decoding, clipscore=run.clipscore
         )
-    backbone = _backbone(run.model, device)
+    backbone = _backbone(run.model, device).set_trunk(**asdict(run.trunk))
     embedder = make_embedder(run.embedder.name, backbone, **run.embedder.options)
     template = TEMPLATES[run.task] if run.template is None else run.template
     if run.task == "referring":

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,8 @@ from eval.runs.check import check_run
 from eval.runs.results import ImageAnswer, write_results
 from eval.runs.run_digests import run_digests
 from eval.tasks import METRICS, TEMPLATES
+from regionlm.backbones.trunk_options import AS_USUAL
+from regionlm.backbones.trunk_run import check_trunk
 from regionlm.datasets import open_dataset
 from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.region_dataset import RegionDataset
@@ -28,6 +30,9 @@ from regionlm.distributed.rank import note_rank
 from regionlm.distributed.thread_counts import prediction_threads
 from regionlm.distributed.trainer import new_trainer, predict_items
 from regionlm.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def prepare(runs: Sequence[Run]) -> list[PreparedRun]:
                 limit=run.limit, allow_missing=run.skip_bad, **run.data.options,
             )  # fmt: skip
         settings = _settings(run, opened[key])
+        if run.trunk != AS_USUAL:
+            check_trunk(run.trunk, _trainer(run).strategy.root_device)
         check_models(run)
         prepared.append(PreparedRun(run, opened[key], settings))
     return prepared
@@ -120,13 +127,17 @@ def carry_out(prepared: PreparedRun) -> dict[str, Any]:
         unreadable=unreadable if run.skip_bad else None,
         progress=run.trainer.progress,
     )
-    where = run.trainer
-    trainer = new_trainer(
-        where.accelerator, where.devices, num_nodes=where.num_nodes, strategy=where.strategy
-    )
+    trainer = _trainer(run)
     machine = _machine(run, trainer.strategy.root_device)
     finish = partial(_finish, journal, settings, machine)
     return predict_items(trainer, module, finish, folder=run.output)
+
+
+def _trainer(run: Run) -> Trainer:
+    where = run.trainer
+    return new_trainer(
+        where.accelerator, where.devices, num_nodes=where.num_nodes, strategy=where.strategy
+    )
 
 
 def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
@@ -136,6 +147,9 @@ def _settings(run: Run, dataset: RegionDataset) -> dict[str, Any]:
         del settings[name]
     del settings["data"]["workers"]
     settings["data"]["split"] = dataset.split  # instead of null
+    settings["trunk"] = run.trunk.chosen
+    if not settings["trunk"]:  # as in runs begun before there was such an option
+        del settings["trunk"]
     if run.masks != "box_sam":
         del settings["sam"]
     if run.masks not in ("erosion", "dilation"):

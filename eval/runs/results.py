@@ -101,8 +101,9 @@ def _report(result: Mapping[str, Any]) -> str:
     lines = [
         f"# {settings['task']} on {settings['data']['name']}: {_embedder(settings['embedder'])}",
         "",
-        f"Model `{settings['model']['name']}`; {counts['images']} images, {counts['queries']}"
-        f" queries, {counts['bad_images']} images could not be read.",
+        f"Model `{settings['model']['name']}`{_listed(settings.get('trunk', {}))};"
+        f" {counts['images']} images, {counts['queries']} queries, {counts['bad_images']} images"
+        " could not be read.",
         "",
         "| metric | paper | ours | difference |",
         "|---|---|---|---|",
@@ -116,8 +117,13 @@ def _report(result: Mapping[str, Any]) -> str:
 
 
 def _embedder(settings: Mapping[str, Any]) -> str:
-    options = ", ".join(f"{key} {value}" for key, value in settings["options"].items())
-    return settings["name"] + (f" ({options})" if options else "")
+    return settings["name"] + _listed(settings["options"])
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    """Options in brackets, if there are any."""
+    listed = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f" ({listed})" if listed else ""
 
 
 def percent(value: float | None) -> str:

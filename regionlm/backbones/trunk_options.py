@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
 
 from prefix_models.checks import Checked
 from regionlm.errors import InputError
@@ -32,9 +32,32 @@ class TrunkOptions(Checked):
     compile: bool = False
 
     @property
+    def trunk(self) -> TrunkOptions:
+        """These options alone, of a class that has others, too."""
+        return TrunkOptions(**{one.name: getattr(self, one.name) for one in fields(TrunkOptions)})
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The options that are not as usual, by name, as JSON values."""
+        usual = asdict(AS_USUAL)
+        return {name: one for name, one in asdict(self.trunk).items() if one != usual[name]}
+
+    @property
     def record(self) -> dict[str, str]:
         """What answers say of it: by name, empty if all is as usual."""
-        found: dict[str, str] = {}
-        if self.precision != "float32":
-            found["precision"] = self.precision
-        return {**found, "compile": "true"} if self.compile else found
+        return {name: str(one).lower() for name, one in self.chosen.items()}
+
+    def check_on(self, device: str) -> None:
+        """Raise InputError for what is known of a type of device without trying it.
+
+        device: `torch.device.type`.
+        """
+        if self.precision == "float16" and device == "cpu":
+            raise InputError(
+                "precision: expected float32 or bfloat16 on a CPU, found float16, which is slower"
+                " there"
+            )
+
+
+AS_USUAL = TrunkOptions()
+"""The trunk as it is computed unless something else is asked for."""

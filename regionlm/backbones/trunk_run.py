@@ -13,6 +13,7 @@ from torch import Tensor
 from prefix_models.errors import refusing
 from regionlm.backbones.blocks import BlockWeights
 from regionlm.backbones.trunk_options import TrunkOptions
+from regionlm.devices import resolve_device
 from regionlm.errors import InputError
 
 
@@ -22,6 +23,15 @@ def run_blocks(x: Tensor, blocks: Sequence[BlockWeights], options: TrunkOptions)
     with _in_precision(options, x.device):
         found = run(x, blocks)
     return found.to(x.dtype)
+
+
+def check_trunk(options: TrunkOptions, device: str | torch.device) -> None:
+    """`check_trunk_options`, before a model is loaded on a device; it is taken to be in float32.
+
+    Raises:
+        InputError: as there. ModelError: this machine has no such device.
+    """
+    check_trunk_options(options, resolve_device(device), torch.float32)
 
 
 def check_trunk_options(options: TrunkOptions, device: torch.device, dtype: torch.dtype) -> None:
@@ -37,10 +47,7 @@ def check_trunk_options(options: TrunkOptions, device: torch.device, dtype: torc
     if options.precision != "float32" and dtype != torch.float32:
         kind = str(dtype).removeprefix("torch.")
         raise InputError(f"precision: the model computes in {kind} already; leave it out")
-    if options.precision == "float16" and device.type == "cpu":
-        raise InputError(
-            "precision: expected float32 or bfloat16 on a CPU, found float16, which is slower there"
-        )
+    options.check_on(device.type)
     few = torch.zeros(8, 8, device=device)
     with torch.no_grad():
         with (

@@ -167,8 +167,9 @@ class VisionBackbone(ABC):
 
     def set_trunk(self, **options: Any) -> VisionBackbone:
         """See ``ClipViT.set_trunk``; InputError: other trunks are their library's own."""
-        name = next(iter(options), "precision")
-        raise InputError(f"{name}: {self.name} has a trunk of its own library; leave it out")
+        for name in TrunkOptions.read(options, "the trunk").chosen:
+            raise InputError(f"{name}: {self.name} has a trunk of its own library; leave it out")
+        return self
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.bulk.items import Pictures, is_bad
 from regionlm.bulk.opening import open_manifest
 from regionlm.bulk.output import Summary, is_parquet, write_output
@@ -96,7 +97,7 @@ def caption_manifest(
         offline,
         embedder,
         dict(embedder_options or {}),
-        dict(trunk or {}),
+        TrunkOptions.read(trunk or {}, "the trunk"),
         decoding,
     )
     machines = _machines(ray, device, devices, workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.bulk.manifest import Lines
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Request:
     offline: bool
     embedder: str
     embedder_options: dict[str, Any]
-    trunk: dict[str, Any]
+    trunk: TrunkOptions
     decoding: dict[str, Any]
 
     def settings(self, manifest: Lines) -> dict[str, Any]:
@@ -32,7 +33,8 @@ class Request:
 
         settings = asdict(self)
         del settings["offline"]
-        if not self.trunk:  # as in runs begun before there was such an option
+        settings["trunk"] = self.trunk.chosen
+        if not settings["trunk"]:  # as in runs begun before there was such an option
             del settings["trunk"]
         digests = {"model": model_digest(self.model), **option_digests(self.embedder_options)}
         return {**settings, "manifest": manifest.digest, "digests": digests}
@@ -44,9 +46,12 @@ class Request:
         from regionlm.embedders.embedder_registry import make_embedder
 
         captioner = load_captioner(
-            self.model, prefix=self.prefix, prompt=self.prompt, device=device, offline=self.offline
+            self.model,
+            prefix=self.prefix,
+            prompt=self.prompt,
+            trunk=self.trunk,
+            device=device,
+            offline=self.offline,
         )
-        if self.trunk:
-            captioner.backbone.set_trunk(**self.trunk)
         embedder = make_embedder(self.embedder, captioner.backbone, **self.embedder_options)
         return LineCaptions(captioner, embedder, self.decoding)

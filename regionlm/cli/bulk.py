@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 
 from regionlm.cli.options import Bulk, Decoding, Embedding, ModelRun
-from regionlm.cli.together import own_options, trunk_options
+from regionlm.cli.together import own_options
 from regionlm.distributed.rank import is_first_process
 
 
@@ -27,7 +27,7 @@ def caption_many(
         model=model.model,
         device=model.device,
         offline=model.offline,
-        trunk=trunk_options(model),
+        trunk=model.chosen,
         embedder=embedding.embedder,
         embedder_options=own_options(embedding),
         devices=bulk.devices,

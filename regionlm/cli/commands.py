@@ -26,14 +26,12 @@ from regionlm.cli.printing import print_json
 from regionlm.cli.questions import (
     check_captioner_fit,
     check_fit,
-    check_trunk,
     chosen_embedder,
     input_files,
     load_encoder,
     print_lines,
     question_asked,
     read_question,
-    set_trunk,
 )
 from regionlm.cli.together import check_decoding, check_embedding, given, own_options, refuse
 from regionlm.errors import InputError
@@ -92,15 +90,14 @@ def _caption_image(
     image, regions = read_question(query, model)
     options = asdict(decoding)
     check_captioner_fit(model, embedding)
-    check_trunk(model)
     captioner = load_captioner(
         model.model,
         prefix=options.pop("prefix"),
         prompt=options.pop("prompt"),
+        trunk=model.trunk,
         device=model.device,
         offline=model.offline,
     )
-    set_trunk(captioner, model)
     from regionlm.captioner import RegionCaptioner
 
     if output.heatmap is not None and not isinstance(captioner, RegionCaptioner):

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from prefix_models.errors import UserError
-from regionlm.cli.options import McpServing, Model
+from regionlm.cli.options import McpServing, ModelRun
+from regionlm.cli.parser import naming_options
 
 
-def mcp(model: Model, serving: McpServing) -> None:
+def mcp(model: ModelRun, serving: McpServing) -> None:
     """Serve the tools for agents over standard input and output, as MCP.
 
     An agent starts this command by itself, if it is in its configuration: docs/agents.md has it for
@@ -28,14 +29,14 @@ def mcp(model: Model, serving: McpServing) -> None:
     from regionlm.tools.mcp_server import serve_stdio
 
     def load() -> Any:
-        with _ending_on_mistakes():
+        with _ending_on_mistakes(), naming_options(mcp):
             from regionlm.points.segmenter import load_segmenter
             from regionlm.serve.loading import load_model
 
             device, offline = model.device, model.offline
             if sam is not None:
                 workspace.segmenter = load_segmenter(sam, device=device, offline=offline)
-            return load_model(model.model, device=device, offline=offline)
+            return load_model(model.model, trunk=model.trunk, device=device, offline=offline)
 
     import anyio
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.cli.options import CaptionQuery, Embedding, Model, ModelRun
-from regionlm.cli.together import own_options, trunk_options
+from regionlm.cli.together import own_options
 from regionlm.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,12 +67,11 @@ def input_files(query: CaptionQuery, embedding: Embedding) -> list[str | Path | 
 
 def load_encoder(model: ModelRun) -> RegionEncoder:
     """The model's backbone. Raises InputError, ModelError."""
-    from regionlm.encoder import RegionEncoder
+    from regionlm import auto
 
-    check_trunk(model)
-    encoder = RegionEncoder.from_pretrained(model.model, device=model.device, offline=model.offline)
-    set_trunk(encoder, model)
-    return encoder
+    return auto.load_encoder(
+        model.model, trunk=model.trunk, device=model.device, offline=model.offline
+    )
 
 
 def check_fit(model: ModelRun, embedder: str, options: Mapping[str, Any]) -> None:
@@ -98,26 +96,6 @@ def check_captioner_fit(model: ModelRun, embedding: Embedding) -> None:
     from regionlm.llava_captioner import llava_inversion
 
     llava_inversion(model.model, backbone, embedding.embedder, **own_options(embedding))
-    if chosen := trunk_options(model):
-        backbone.set_trunk(**chosen)
-
-
-def check_trunk(model: ModelRun) -> None:
-    """Raise InputError, before a model is loaded, for options of the trunk that can't be used."""
-    if chosen := trunk_options(model):
-        import torch
-
-        from regionlm.backbones.trunk_run import check_trunk_options
-        from regionlm.devices import resolve_device
-
-        device = resolve_device(model.device)
-        check_trunk_options(TrunkOptions(**chosen), device, torch.float32)
-
-
-def set_trunk(loaded: RegionEncoder | LlavaCaptioner, model: ModelRun) -> None:
-    """Let a model compute its trunk as asked for. Raises InputError."""
-    if chosen := trunk_options(model):
-        loaded.backbone.set_trunk(**chosen)
 
 
 def chosen_embedder(embedding: Embedding, model: RegionEncoder | LlavaCaptioner) -> Embedder:

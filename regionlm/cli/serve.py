@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from regionlm.cli.options import Model, Service, ServiceLimits
+from regionlm.cli.options import ModelRun, Service, ServiceLimits
 from regionlm.errors import InputError
 
 
-def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
+def serve(model: ModelRun, service: Service, limits: ServiceLimits) -> None:
     """Answer questions about regions of images over HTTP.
 
     Prints the address, and serves until it is interrupted.
@@ -24,9 +24,10 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
         offline=model.offline,
         prefix=service.prefix,
         prompt=service.prompt,
+        trunk=model.trunk,
     )
     if service.devices:
-        if model.device != Model().device:
+        if model.device != ModelRun().device:
             raise InputError("--devices: found --device as well; leave one of them out")
         from regionlm.serve.worker import run_processes
 
@@ -39,7 +40,7 @@ def serve(model: Model, service: Service, limits: ServiceLimits) -> None:
     log.close()
 
 
-def _serve_on_ray(model: Model, service: Service, limits: ServiceLimits) -> None:
+def _serve_on_ray(model: ModelRun, service: Service, limits: ServiceLimits) -> None:
     most = service.devices or ["1"]
     if len(most) != 1 or not most[0].isdigit():
         raise InputError(
@@ -54,5 +55,6 @@ def _serve_on_ray(model: Model, service: Service, limits: ServiceLimits) -> None
         "device": model.device,
         "offline": model.offline,
         "max_replicas": int(most[0]),
+        **model.chosen,
     }
     run_on_ray(Replicas.read(asked, "--ray"), service, limits, service.ray)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from regionlm.backbones.trunk_options import TrunkOptions
-from regionlm.cli.options import Decoding, Embedding, ModelRun
+from regionlm.cli.options import Decoding, Embedding
 from regionlm.embedders.options import EMBEDDER_OPTIONS, check_embedder
 from regionlm.errors import InputError
 
@@ -36,15 +35,6 @@ def own_options(embedding: Embedding) -> dict[str, Any]:
     """The options of the chosen embedder that are not null."""
     values = {name: getattr(embedding, name) for name in _names(embedding.embedder)}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def trunk_options(model: ModelRun) -> dict[str, Any]:
-    """Those options of the trunk that differ from their default."""
-    return {
-        one.name: getattr(model, one.name)
-        for one in fields(TrunkOptions)
-        if getattr(model, one.name) != one.default
-    }
 
 
 def _names(embedder: str) -> list[str]:

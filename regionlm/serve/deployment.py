@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from yaml import YAMLError, safe_load
 
-from prefix_models.checks import Checked, PositiveCount, Range
+from prefix_models.checks import PositiveCount, Range
+from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.distributed.ray_cluster import connected, count_of
 from regionlm.distributed.signals import StopSignals
 from regionlm.errors import InputError
@@ -41,11 +42,11 @@ _BEYOND = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replicas(Checked):
+class Replicas(TrunkOptions):
     """What replicas are, and how many.
 
     Args:
-        model, prefix, prompt, offline: as of `regionlm.serve.plan.Plan`.
+        precision, compile, model, prefix, prompt, offline: as of `regionlm.serve.plan.Plan`.
         device: a GPU for each replica with cuda, a CPU with cpu; auto takes GPUs if the cluster has
             any.
         min_replicas, max_replicas: there are as many between these as the requests need.
@@ -90,7 +91,7 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
     """The application for these settings.
 
     Raises:
-        InputError: more replicas at least than at most.
+        InputError: more replicas at least than at most, or a precision that their device lacks.
     """
     if replicas.min_replicas > replicas.max_replicas:
         raise InputError(
@@ -99,6 +100,7 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
         )
     has_gpus = ray.is_initialized() and count_of("GPU") > 0
     on_gpu = replicas.device == "cuda" or (replicas.device == "auto" and has_gpus)
+    replicas.check_on("cuda" if on_gpu else "cpu")
     plan = Plan(
         replicas.model,
         settings,
@@ -107,6 +109,7 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
         offline=replicas.offline,
         prefix=replicas.prefix,
         prompt=replicas.prompt,
+        trunk=replicas.trunk,
     )
 
     def in_replica() -> FastAPI:

@@ -171,7 +171,8 @@ class Engine:
         check_question(question, self.model, self.limits)
         if question.deadline is None:
             question.deadline = time.monotonic() + self.limits.timeout
-        known = question.identity and self.answers.get(question.identity, question.view)
+        identity = self._identity(question)
+        known = identity and self.answers.get(identity, question.view)
         if known is not None:
             say_again(question, known)
             question.future.set_result(known)
@@ -210,6 +211,10 @@ class Engine:
         raise QueueFullError(
             f"{count} questions wait already; try again in {after} s", retry_after=after
         )
+
+    def _identity(self, question: Question) -> str | None:
+        """Equal for questions with the same answer, also if the trunk is set anew between them."""
+        return question.identity and f"{question.identity} {self.model.backbone.trunk_options}"
 
     def _forget(self, question: Question) -> None:
         """Take a question that was cancelled out of the queue."""
@@ -322,6 +327,6 @@ class Engine:
             return
         for question, found in answers:
             self.tally.answered[question.kind] += 1
-            if question.identity:
-                self.answers.keep(question.identity, question.view, found)
+            if identity := self._identity(question):
+                self.answers.keep(identity, question.view, found)
             question.future.set_result(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from regionlm.backbones.trunk_options import AS_USUAL, TrunkOptions
 from regionlm.serve.limits import Limits
 from regionlm.serve.settings import Settings
 
@@ -29,7 +30,7 @@ class Plan:
     """What to serve, and how. It can be pickled, for other processes.
 
     Args:
-        model, device, offline, prefix, prompt: as in `regionlm.serve.loading.load_model`.
+        model, device, offline, prefix, prompt, trunk: as in `regionlm.serve.loading.load_model`.
         settings: how the service is reached.
         limits: of requests.
     """
@@ -41,6 +42,7 @@ class Plan:
     offline: bool = False
     prefix: str | None = None
     prompt: str | None = None
+    trunk: TrunkOptions = AS_USUAL
 
     def build(self, metrics: NewMetrics | None = None) -> Service:
         """Load the model and put the service around it.
@@ -61,6 +63,7 @@ class Plan:
             self.model,
             prefix=self.prefix,
             prompt=self.prompt,
+            trunk=self.trunk,
             device=self.device,
             offline=self.offline,
         )

@@ -49,22 +49,26 @@ class Readiness:
         self._engine.start()  # if it has died
 
 
-async def self_check(engine: Engine, count: int = 1) -> None:
+async def self_check(engine: Engine, count: int = 1, deadline: float | None = None) -> None:
     """Ask questions about drawn pictures, together.
+
+    deadline: of the questions, see `Question`.
 
     Raises:
         ServiceError, UserError: no answer. ModelError: an answer that is not finite.
     """
-    for found in await asyncio.gather(*(engine.ask(_question(engine, i)) for i in range(count))):
+    asked = [_question(engine, number, deadline) for number in range(count)]
+    for found in await asyncio.gather(*map(engine.ask, asked)):
         figures = [one.logprob for one in found] if isinstance(found, list) else [0.0]
         if not all(map(math.isfinite, figures)):
             raise ModelError(f"{engine.name}: an answer is not finite; load other weights")
 
 
-def _question(engine: Engine, number: int) -> Question:
+def _question(engine: Engine, number: int, deadline: float | None) -> Question:
     row = np.linspace(0, 255, _SIDE, dtype=np.uint8)
     pixels = np.stack([np.tile(row, (_SIDE, 1)), np.tile(row[:, None], (1, _SIDE))], axis=2)
     blue = np.full((_SIDE, _SIDE, 1), number % 256, np.uint8)
     view = ImageView(Image.fromarray(np.concatenate([pixels, blue], axis=2)))
     kind: Kind = "caption" if hasattr(engine.model, "caption") else "embed"
-    return Question(kind, view, [box_region([16, 16, 48, 48], view.size)])
+    regions = [box_region([16, 16, 48, 48], view.size)]
+    return Question(kind, view, regions, deadline=deadline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from types import FrameType
@@ -50,9 +51,12 @@ def serve_on(
 
 
 def warm_up(engine: Engine) -> None:
-    """Have one question answered, then as many together as may be. Raises as `Engine.ask`."""
+    """Have one question answered, then as many together as may be. Raises as `Engine.ask`.
+
+    However long it takes: compiling a trunk takes longer than any client would wait.
+    """
     for count in (1, min(engine.limits.max_batch, engine.limits.max_queue)):
-        asyncio.run(self_check(engine, count))
+        asyncio.run(self_check(engine, count, math.inf))
 
 
 async def _serve(app: FastAPI, engine: Engine, listening: socket.socket, is_shared: bool) -> None:

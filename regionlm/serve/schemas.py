@@ -148,15 +148,20 @@ class CaptionRow(Trust):
     heatmap: str | None = Field(None, description="data: URI of a greyscale PNG, if asked for.")
 
 
-class Reply(Form):
-    """What all replies say."""
+class How(Form):
+    """How all that a reply says was found."""
 
-    id: str = Field(description="The request's id, as in the header X-Request-ID.")
     model: str
     embedder: str | None = Field(None, description="Unless it is maskinversion.")
     speed: str | None = Field(None, description="Unless it is exact.")
     precision: str | None = Field(None, description="Of the trunk, unless it is the model's own.")
-    compile: bool | str | None = Field(None, description="Whether the trunk is compiled.")
+    compile: Literal["true"] | None = Field(None, description="If the trunk is compiled.")
+
+
+class Reply(How):
+    """What all replies say."""
+
+    id: str = Field(description="The request's id, as in the header X-Request-ID.")
 
 
 class CaptionReply(Reply):
@@ -200,14 +205,11 @@ class EmbeddingRow(Trust):
     cosine_to_image: float
 
 
-class EmbedReply(Form):
+class EmbedReply(How):
     """Vectors of all regions, in OpenAI's form."""
 
     object: Literal["list"]
     data: list[EmbeddingRow]
-    model: str
-    embedder: str | None = None
-    speed: str | None = None
     usage: dict[str, int]
 
 

@@ -66,9 +66,11 @@ class Answered:
         counts = {"prompt_tokens": before, "completion_tokens": written}
         return {**counts, "total_tokens": before + written}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Each region as the native API has it: what OpenAI's form has no place for."""
-        return [one.to_dict() for one in self.captions]
+    def more(self) -> dict[str, Any]:
+        """What OpenAI's form has no place for, as the native API has it: what is not exact, and
+        each region."""
+        rows = [one.to_dict() for one in self.captions]
+        return {**self.model.backbone.trunk_options.record, "regions": rows}
 
     def _is_cut_off(self, caption: RegionCaption) -> bool:
         ids = caption.generation.token_ids
@@ -117,7 +119,7 @@ class Form:
             **self._head("chat.completion"),
             "choices": [choice],
             "usage": answered.usage(),
-            "regions": answered.rows(),
+            **answered.more(),
         }
 
     def first(self) -> bytes:
@@ -131,7 +133,7 @@ class Form:
 
     def last(self, answered: Answered, with_usage: bool) -> bytes:
         """The events after the text."""
-        end = self._event({}, answered.finish(), regions=answered.rows())
+        end = self._event({}, answered.finish(), **answered.more())
         if with_usage:
             head = self._head("chat.completion.chunk")
             end += event({**head, "choices": [], "usage": answered.usage()})

@@ -7,6 +7,8 @@ import pytest
 from eval.run_settings import EmbedderSource
 from eval.runs.evaluate import evaluate
 from eval.runs.results import ImageAnswer, write_results
+from regionlm.backbones.trunk_options import AS_USUAL, TrunkOptions
+from regionlm.cli.main import main
 from regionlm.distributed.thread_counts import prediction_threads
 from regionlm.errors import InputError
 from tests.eval.runs.whole_runs import a_run
@@ -47,6 +49,44 @@ def test_other_settings_do_not_mix(tmp_path):
     evaluate(a_run(tmp_path / "run"))
     with pytest.raises(InputError, match=r"options\.steps was 2, is 3\); give another --output"):
         evaluate(a_run(tmp_path / "run", embedder=EmbedderSource("maskinversion", {"steps": 3})))
+
+
+HALF = TrunkOptions(precision="bfloat16")
+
+
+def test_a_trunk_in_half_precision_is_told_and_mixes_with_no_other(tmp_path):
+    half = evaluate(a_run(tmp_path / "half", "captioning", trunk=HALF))
+    usual = evaluate(a_run(tmp_path / "usual", "captioning"))
+    assert half["settings"]["trunk"] == {"precision": "bfloat16"}
+    assert "trunk" not in usual["settings"]  # as in runs before there was such an option
+    samples = [(tmp_path / name / "samples.jsonl").read_text() for name in ("half", "usual")]
+    assert samples[0] != samples[1]
+    reports = [(tmp_path / name / "report.md").read_text() for name in ("half", "usual")]
+    assert "Model `mini` (precision bfloat16); " in reports[0] and "precision" not in reports[1]
+    assert evaluate(a_run(tmp_path / "half", "captioning", trunk=HALF)) == half  # goes on
+    for folder, trunk in (("half", AS_USUAL), ("usual", HALF)):
+        with pytest.raises(InputError, match=r"trunk\.precision was .*; give another --output"):
+            evaluate(a_run(tmp_path / folder, "captioning", trunk=trunk))
+
+
+@pytest.mark.parametrize("task", ["referring", "classes"])
+def test_the_trunk_of_every_task_is_computed_as_asked_for(task, tmp_path):
+    samples = []
+    for trunk in (HALF, AS_USUAL):
+        evaluate(a_run(tmp_path / trunk.precision, task, trunk=trunk))
+        samples.append((tmp_path / trunk.precision / "samples.jsonl").read_text())
+    assert samples[0] != samples[1]
+
+
+def test_a_trunk_of_no_use_is_refused_before_anything_is_written(tmp_path, capsys):
+    options = ["--task", "classes", "--data.name", "mini", "--trainer.accelerator", "cpu"]
+    options += ["--model", "mini", "--output", str(tmp_path / "run")]
+    swept = ["--sweep", '{"trunk.precision": ["float32", "float16"]}']
+    for half in (["--trunk.precision", "float16"], swept):
+        assert main(["eval", *options, *half]) == 2
+        error = capsys.readouterr().err
+        assert "precision: expected float32 or bfloat16 on a CPU" in error
+        assert error.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_the_machine_is_told_and_decides_nothing(tmp_path):

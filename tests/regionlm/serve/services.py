@@ -18,7 +18,7 @@ class Service:
         self.process = process
         line = process.stdout.readline()
         assert "http://" in line, line + process.stderr.read()
-        self.url = line.rpartition(" on ")[2].strip()
+        self.url = line.rpartition(" on ")[2].partition(",")[0].strip()
         self.host, _, port = self.url.removeprefix("http://").rpartition(":")
         self.port = int(port)
 

@@ -158,12 +158,13 @@ def test_the_configuration_for_kuberay_builds_the_app() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"modell": "mini"}, "modell: no such argument; expected model, "),
+        ({"modell": "mini"}, "modell: no such argument; expected precision, compile, model"),
         ({"port": 80}, "port: no such argument"),
         ({"max_replicas": "none"}, "max_replicas: expected"),
         ({"min_replicas": 3, "max_replicas": "2"}, "min_replicas: expected at most 2"),
         ({"device": "cuda:1"}, "device: expected"),
         ({"max_queue": 0}, "max_queue: expected"),
+        ({"precision": "float16"}, "precision: expected float32 or bfloat16 on a CPU"),
     ],
 )
 def test_arguments_that_cannot_be_used(arguments: dict, message: str) -> None:

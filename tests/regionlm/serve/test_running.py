@@ -9,7 +9,10 @@ from threading import Thread
 import pytest
 
 from regionlm.cli.main import main
+from regionlm.serve.engine import Engine
+from regionlm.serve.limits import Limits
 from regionlm.serve.listening import listen
+from regionlm.serve.running import warm_up
 from regionlm.serve.settings import Settings
 from tests.regionlm.serve.pictures import encoded, picture
 from tests.regionlm.serve.services import WAIT, running_service
@@ -125,6 +128,13 @@ def test_a_port_that_is_taken_is_named_in_one_line(service, capsys, tmp_path):
 def test_bad_options_are_named_in_one_line(options, capsys, tmp_path):
     assert main(["serve", "--log", str(tmp_path / "log"), *options]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_warm_up_may_take_longer_than_an_answer(mini):
+    engine = Engine(mini, Limits(timeout=0.01))
+    warm_up(engine)
+    assert sum(engine.tally.answered.values()) == 1 + engine.limits.max_batch
+    engine.close()
 
 
 def test_a_reply_does_not_wait_for_the_receipt_of_its_first_part():

@@ -53,6 +53,7 @@ def start(*options):
     [
         (["--devices", "cpu", "cuda:99"], "device 'cuda:99' was asked for"),
         (["--devices", "2", "--offline", "--model", "no/such"], "no/such"),
+        (["--devices", "cpu", "--precision", "float16"], "--precision: expected float32"),
         (["--devices", "2", "--device", "cpu"], "--devices: found --device as well"),
     ],
 )

@@ -13,7 +13,9 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 
 from regionlm import RegionEncoder
-from regionlm.tools import schemas
+from regionlm.auto import load_captioner
+from regionlm.backbones.trunk_options import TrunkOptions
+from regionlm.tools import Workspace, call, schemas
 from regionlm.tools.mcp_server import make_server
 from tests.documents import ROOT
 from tests.regionlm.tools.agent import look_for_the_fox, refused
@@ -189,9 +191,38 @@ def test_a_client_is_greeted_before_the_model_is_loaded(mini, workspace):
     talk(make_server(load, workspace), script)
 
 
-def test_a_model_that_can_not_be_used_ends_it():
-    command = [sys.executable, "-m", "regionlm", "mcp", "--model", "no-such-model"]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "no-such-model"], "unknown model"),
+        (["--device", "cpu", "--precision", "float16"], "--precision: expected float32"),
+    ],
+)
+def test_a_model_that_can_not_be_used_ends_it(options, message):
+    command = [sys.executable, "-m", "regionlm", "mcp", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
         assert one.wait(120) == 2  # though its input is open
         said = one.stderr.read()
-    assert said.startswith("regionlm: error: ") and said.count("\n") == 1
+    assert said.startswith(f"regionlm: error: {message}") and said.count("\n") == 1
+
+
+def test_its_trunk_is_computed_as_asked_for(mini, root):
+    asked = {"image": "sand.png", "regions": [{"box": [80, 150, 140, 240]}]}
+    options = ["--root", str(root), "--device", "cpu", "--precision", "bfloat16"]
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "regionlm", "mcp", *options],
+        env={"PYTHONPATH": str(ROOT)},
+    )
+
+    async def script(client):
+        return (await client.call_tool("caption_regions", asked)).structured_content
+
+    found = talk(stdio_client(parameters), script)["regions"][0]["logprob"]
+    half = load_captioner("mini", trunk=TrunkOptions(precision="bfloat16"), device="cpu")
+    wanted, usual = (
+        call("caption_regions", asked, captioner=one, workspace=Workspace(root))
+        for one in (half, mini)
+    )
+    assert found == pytest.approx(wanted.structured["regions"][0]["logprob"], abs=1e-5)
+    assert found != pytest.approx(usual.structured["regions"][0]["logprob"], abs=1e-5)
