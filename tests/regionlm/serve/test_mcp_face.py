@@ -181,19 +181,22 @@ def test_agents_have_no_more_images_read_at_once_than_others(mini):
 
 
 def test_calls_that_wait_for_the_model_do_not_keep_others_from_reading(mini, monkeypatch):
-    engine, go_on = Engine(mini), threading.Event()
-    work = engine._work
+    engine, go_on, submitted = Engine(mini), threading.Event(), []
+    submit, work = engine.submit, engine._work
+    monkeypatch.setattr(engine, "submit", lambda one: submitted.append(one) or submit(one))
     monkeypatch.setattr(engine, "_work", lambda group: go_on.wait(60) and work(group))
 
     async def script(client):
         asked = [{"image": small(seed), "text": "a fox"} for seed in range(2 * readers.AT_ONCE)]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(together, client, "find_region", asked)
-            answer = await client.call_tool("show_region", {"image": small(99)})
-            while engine.waiting < len(asked) - engine.limits.max_batch:
-                await anyio.sleep(0.01)
-            go_on.set()
-        return answer
+            try:
+                with anyio.fail_after(40):
+                    while len(submitted) < len(asked):
+                        await anyio.sleep(0.01)
+                    return await client.call_tool("show_region", {"image": small(99)})
+            finally:
+                go_on.set()
 
     assert not in_process(engine, script).is_error
     engine.close(60)
@@ -202,10 +205,12 @@ def test_calls_that_wait_for_the_model_do_not_keep_others_from_reading(mini, mon
 def test_a_call_that_is_too_late_is_not_read(mini):
     engine, may_end = Engine(mini, Limits(timeout=0.2)), threading.Event()
     with ThreadPoolExecutor(readers.AT_ONCE) as threads:
-        busy = [threads.submit(readers.in_turn, may_end.wait) for _ in range(readers.AT_ONCE)]
-        said = in_process(engine, lambda c: refused(c, "show_region", {"image": small(1)}))
-        may_end.set()
-        assert all(one.result(60) for one in busy)
+        for _ in range(readers.AT_ONCE):
+            threads.submit(readers.in_turn, may_end.wait)
+        try:
+            said = in_process(engine, lambda c: refused(c, "show_region", {"image": small(1)}))
+        finally:
+            may_end.set()
     assert said.startswith("no answer in time") and engine.views.misses == 0
 
 

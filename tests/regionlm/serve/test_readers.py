@@ -151,7 +151,7 @@ def test_a_request_whose_deadline_passes_on_its_way_is_not_decoded(mini, path, m
         return slow
 
     monkeypatch.setattr(asked, "parse", slowly(asked.parse))
-    monkeypatch.setattr(asking, "read_request", slowly(asking.read_request))
+    monkeypatch.setattr(asking, "file_bytes", slowly(asking.file_bytes))
     monkeypatch.setattr(asking, "read_pictures", lambda *_: pytest.fail("decoded"))
     monkeypatch.setattr(Engine, "view", lambda *_: pytest.fail("decoded"))
     engine = Engine(mini, Limits(timeout=1))
