@@ -73,8 +73,7 @@ def create_app(
     app.state.connections = Connections(engine.limits.client_timeout)
     app.state.running = Running(app.state.connections)
     app.state.metrics = (metrics or Metrics)(engine)
-    count = app.state.metrics.count
-    app.add_middleware(Gate, engine=engine, running=app.state.running, count=count)
+    app.add_middleware(Gate, engine=engine, running=app.state.running)
     _add_error_handlers(app)
     app.include_router(native_router(engine))
     app.include_router(openai_router(engine, dam_stream=settings.dam_stream))
@@ -91,6 +90,7 @@ def create_app(
         origins=settings.cors_origins,
         is_local=is_loopback(settings.host),
         log=log,
+        count=app.state.metrics.count,
     )
     return app
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from regionlm.errors import InputError
 from regionlm.extras import extra
+from regionlm.inputs.encoded_files import file_bytes
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import UnusableError
 from regionlm.serve.net.urls import is_address
 from regionlm.serve.question import Kind, Question
-from regionlm.serve.reading import (
-    file_bytes,
-    given_options,
-    parse,
-    read_regions,
-)
+from regionlm.serve.readers import off_loop
+from regionlm.serve.reading import given_options, parse, read_regions
 from regionlm.serve.schemas import Asking
 
 with extra("serve"):
@@ -30,8 +26,6 @@ with extra("serve"):
 
 Result = TypeVar("Result")
 AnyAsking = TypeVar("AnyAsking", bound=Asking)
-
-_THREADS = ThreadPoolExecutor(4, "reader")  # few: each may hold a large image
 
 
 @dataclass
@@ -51,13 +45,15 @@ class Asked(Generic[AnyAsking]):
         Raises:
             InputError: an image or region that can't be used. QueueFullError: no room.
         """
-        form, limits = self.form, engine.limits
-        limits.check_regions(len(form.regions) + len(self.masks))
+        form, bounds = self.form, engine.limits.bounds
+        bounds.check_regions(len(form.regions) + len(self.masks))
+        for one in form.regions:
+            bounds.check_points(one.points)
         if needs_region and not form.regions and not self.masks:
             raise UnusableError("regions: expected at least one, found none", param="regions")
         view = engine.view(self.image_bytes())
         forms = [one.model_dump(exclude_unset=True) for one in form.regions]
-        regions = read_regions(forms, view, limits, engine.segmenter, self.masks)
+        regions = read_regions(forms, view, bounds, engine.segmenter, self.masks)
         texts, options = list(getattr(form, "texts", ())), given_options(form.options)
         return Question(kind, view, regions, texts, options, deadline=deadline)
 
@@ -83,17 +79,20 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
 
     Raises:
         MalformedError: not JSON. UnusableError: JSON of another form. InputError: an image at an
-        address that is not fetched.
+        address that is not fetched. TooLateError: the request's time is over.
     """
+
+    async def parsed(body: bytes) -> AnyAsking:
+        return await off_loop(lambda: parse(form, body), deadline_of(request))
+
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        body = await request.body()
-        return await _fetched(request, Asked(await off_loop(lambda: parse(form, body))))
+        return await _fetched(request, Asked(await parsed(await request.body())))
     limits = request.app.state.engine.limits
     most = int(limits.max_body_mib * 2**20)
     async with request.form(
         max_files=limits.max_regions + 1, max_fields=1, max_part_size=most
     ) as parts:
-        asked = Asked(parse(form, await _bytes_of(parts.get("request", "{}"))))
+        asked = Asked(await parsed(await _bytes_of(parts.get("request", "{}"))))
         for key, part in parts.multi_items():
             if key == "image" and asked.image is None:
                 asked.image = await _bytes_of(part)
@@ -134,11 +133,6 @@ def deadline_of(request: Request) -> float:
 def request_id(request: Request) -> str:
     """The request's id: ``request.state.request_id`` if something has set it, or a new one."""
     return getattr(request.state, "request_id", None) or uuid.uuid4().hex
-
-
-async def off_loop(work: Callable[[], Result]) -> Result:
-    """Do what takes time, such as decoding images, on a thread."""
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:

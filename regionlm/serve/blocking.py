@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from regionlm.inputs.masks import as_regions
@@ -40,12 +41,18 @@ class BlockingEngine:
     Questions wait with all others of the engine, and are worked together with them. Never call it
     on the event loop or on the engine's own thread, where it would wait for itself.
 
+    Args:
+        engine: that answers.
+        waiting: entered while an answer is waited for.
+
     Raises, from all methods: what the method of `RegionCaptioner` raises; InputError beyond a
     limit; QueueFullError, TooLateError, ClosingError.
     """
 
-    def __init__(self, engine: Asked) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Asked, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self._engine, self._waiting = engine, waiting
 
     @property
     def name(self) -> str:
@@ -116,7 +123,8 @@ class BlockingEngine:
     def _wait(self, question: Question) -> Any:
         future = self._engine.submit(question)
         try:
-            return future.result(question.seconds_left())
+            with self._waiting():
+                return future.result(question.seconds_left())
         except FutureTimeoutError:
             raise self._too_late() from None
         finally:

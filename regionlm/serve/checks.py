@@ -13,8 +13,8 @@ def check_question(question: Question, model: Any, limits: Limits) -> None:
     """Raise InputError for a question beyond a limit, or of a kind that the model can't answer."""
     if not hasattr(model, question.kind):
         raise InputError(f"{question.kind}: {model.name} can't do this; ask another model")
-    limits.check_regions(len(question.regions), question.view.size)
-    _check_count("texts", len(question.texts), limits.max_texts)
+    limits.bounds.check_regions(len(question.regions), question.view.size)
+    limits.bounds.check_texts(len(question.texts))
     for text in question.texts:
         if len(text) > limits.max_text_length:
             raise InputError(
@@ -35,8 +35,3 @@ def check_question(question: Question, model: Any, limits: Limits) -> None:
     for side in size if isinstance(size, list | tuple) else [size]:
         if isinstance(side, int) and side > limits.max_size:
             raise InputError(f"size: expected at most {limits.max_size} pixels here, found {side}")
-
-
-def _check_count(name: str, found: int, most: int) -> None:
-    if found > most:
-        raise InputError(f"{name}: expected at most {most} in a request, found {found}")

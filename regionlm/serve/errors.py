@@ -49,6 +49,11 @@ class TooLateError(ServiceError):
 
     status, type, code = 504, "timeout_error", "timeout"
 
+    def __init__(
+        self, message: str = "no answer in time; ask for less, or try again later"
+    ) -> None:
+        super().__init__(message)
+
 
 class ClosingError(ServiceError):
     """The service is stopping, and takes no new questions."""

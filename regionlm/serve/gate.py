@@ -1,4 +1,4 @@
-"""What every request passes first: it is counted, and its body may be neither large nor slow."""
+"""The last that a request passes before it is routed: its body may be neither large nor slow."""
 
 from __future__ import annotations
 
@@ -35,9 +35,6 @@ def error_response(error: ServiceError) -> JSONResponse:
     return JSONResponse(error.to_dict(), error.status, headers)
 
 
-Counted = Callable[[str, int, float], None]
-
-
 class Running:
     """The requests that are being answered.
 
@@ -72,11 +69,10 @@ class Gate:
         app: what is behind it.
         engine: whose limits hold.
         running: how many requests there are now.
-        count: called for each request with the path of its route, the status and the seconds.
     """
 
-    def __init__(self, app: ASGIApp, engine: Engine, running: Running, count: Counted) -> None:
-        self._app, self._engine, self._running, self._count = app, engine, running, count
+    def __init__(self, app: ASGIApp, engine: Engine, running: Running) -> None:
+        self._app, self._engine, self._running = app, engine, running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -87,15 +83,13 @@ class Gate:
             closing = ClosingError()
             await error_response(closing)(scope, receive, send)
             return
-        arrived = scope.setdefault("state", {})["arrived"] = time.monotonic()
+        scope.setdefault("state", {})["arrived"] = time.monotonic()
         guarded = _Guarded(self._app, self._engine, self._running, receive, send)
         try:
             with self._running.one_more(scope) as guarded.cut_off:
                 await guarded.run(scope)
         finally:
             guarded.forget_body()
-            path = getattr(scope.get("route"), "path", "other")
-            self._count(path, guarded.status, time.monotonic() - arrived)
 
 
 class _Guarded:
@@ -112,7 +106,6 @@ class _Guarded:
         self._deadline = time.monotonic() + engine.limits.timeout
         self._size = 0
         self._is_whole = self._has_begun = False
-        self.status = 499  # until a reply begins: the client has gone
         self._refusal: ServiceError | None = None
         self.cut_off: Callable[[], None] = lambda: None
 
@@ -128,7 +121,6 @@ class _Guarded:
                 if self._refusal is None:
                     raise
         if self._refusal is not None and not self._has_begun:
-            self.status = self._refusal.status
             await error_response(self._refusal)(scope, self._receive, self._send)
 
     async def receive(self) -> Message:
@@ -159,7 +151,6 @@ class _Guarded:
         """Send a part of the reply, unless the request is refused; the client must read it soon."""
         if self._refusal is None or self._has_begun:
             self._has_begun = True
-            self.status = message.get("status", self.status)
             try:
                 # The server waits here until most of what was sent before has been read.
                 await asyncio.wait_for(self._send(message), self._pause)

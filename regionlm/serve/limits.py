@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar
 
 from prefix_models.checks import Checked, PositiveCount, Range
 from regionlm.errors import InputError
-from regionlm.tools.bounds import masks_within
+from regionlm.tools.bounds import Bounds, Mebibytes
 
-Mebibytes = Annotated[float, Range(above=0, most=1e6)]
 Seconds = Annotated[float, Range(above=0, most=1e6)]
 
 
@@ -21,6 +20,7 @@ class Limits(Checked):
         max_body_mib: Largest body of a request, MiB (413).
         max_pixels: Most pixels of an image or mask; known before it is decoded (422).
         max_regions: Most regions of a request, and of all that are worked together (422).
+        max_points: Most points of a region (422).
         max_texts: Most texts of a request (422).
         max_text_length: Longest text, in characters (422).
         max_tokens: Most tokens of a caption (422).
@@ -35,7 +35,8 @@ class Limits(Checked):
         client_timeout: Seconds that a client may take for the next part of its request (408, or the
             connection is closed), or to read the next part of its reply (the connection is closed).
         cache_mib: Memory for images that were seen before, with what the model has computed of
-            them, MiB; and a quarter of it for answers given before.
+            them, MiB; a quarter of it for answers given before; and another one for masks that
+            agents know by an id.
 
     Raises:
         InputError: a limit out of range.
@@ -46,6 +47,7 @@ class Limits(Checked):
     max_body_mib: Mebibytes = 32
     max_pixels: PositiveCount = 32_000_000
     max_regions: PositiveCount = 64
+    max_points: PositiveCount = 64
     max_texts: PositiveCount = 256
     max_text_length: PositiveCount = 2000
     max_tokens: PositiveCount = 256
@@ -59,20 +61,15 @@ class Limits(Checked):
     client_timeout: Seconds = 15
     cache_mib: Mebibytes = 256
 
-    def most_regions(self, size: tuple[int, int]) -> int:
-        """How many regions of an image of `size` (W, H) a request may have; 1 at least."""
-        return min(self.max_regions, masks_within(self.queue_mib, size))
-
-    def check_regions(self, found: int, size: tuple[int, int] | None = None) -> None:
-        """Raise InputError for more regions than a request may have; size: (W, H) if known."""
-        if size is not None and found > (most := self.most_regions(size)):
-            width, height = size
-            raise InputError(
-                f"regions: expected at most {most} of an image of {width} x {height} pixels,"
-                f" found {found}; send several requests"
-            )
-        if found > self.max_regions:
-            raise InputError(
-                f"regions: expected at most {self.max_regions}, found {found}; send several"
-                " requests"
-            )
+    @property
+    def bounds(self) -> Bounds:
+        """What one request may have, through whichever face it comes."""
+        return Bounds(
+            pixels=self.max_pixels,
+            regions=self.max_regions,
+            points=self.max_points,
+            masks_mib=self.queue_mib,
+            texts=self.max_texts,
+            file_mib=self.max_body_mib,
+            kept_mib=self.cache_mib / 4,
+        )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from regionlm.extras import extra
+from regionlm.serve.blocking import BlockingEngine
 from regionlm.serve.errors import is_our_fault
-from regionlm.tools import Bounds, Workspace
+from regionlm.serve.readers import in_turn, letting_others
+from regionlm.tools import Workspace
 
 with extra("serve"):
     from starlette.applications import Starlette
@@ -20,8 +24,11 @@ with extra("serve"):
 if TYPE_CHECKING:
     from mcp.server import Server
 
+    from regionlm.inputs.views import ImageView
     from regionlm.serve.engine import Engine
     from regionlm.serve.limits import Limits
+    from regionlm.tools.answers import Answer
+    from regionlm.tools.mcp_server import Work
 
 PATH = "/mcp"
 
@@ -38,7 +45,7 @@ def mount_mcp(app: Starlette, engine: Engine) -> None:
     """
     if find_spec("mcp") is None:
         return
-    face = _Face(_server(engine), engine.limits)
+    face = _Face(tools_server(engine), engine.limits)
     app.router.routes.append(Route(PATH, endpoint=face, methods=["POST"]))
     before = app.router.lifespan_context
 
@@ -50,28 +57,59 @@ def mount_mcp(app: Starlette, engine: Engine) -> None:
     app.router.lifespan_context = lifespan
 
 
-def bounds(limits: Limits) -> Bounds:
-    """The limits of a service, as those of a tool's call."""
-    return Bounds(
-        pixels=limits.max_pixels,
-        regions=limits.max_regions,
-        masks_mib=math.ceil(limits.queue_mib),
-        texts=limits.max_texts,
-        file_mib=math.ceil(limits.max_body_mib),
-        kept_mib=math.ceil(limits.cache_mib),
-    )
+class EngineViews:
+    """The views that an engine keeps, by ids of the tools: forgotten when it forgets them.
+
+    Args:
+        engine: whose cache bounds their memory.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: WeakValueDictionary[str, ImageView] = WeakValueDictionary()
+
+    def open(self, data: bytes, name: str) -> ImageView:
+        """A view of a file's bytes. Raises as `Engine.view`."""
+        return self._engine.view(data, name)
+
+    def get(self, name: str) -> ImageView | None:
+        """The view of an id, if the engine still keeps it."""
+        view = self._known.get(name)
+        return view if view is not None and self._engine.views.use(view) else None
+
+    def keep(self, name: str, view: ImageView) -> ImageView:
+        """Know a view by an id; returns the one that the engine keeps under it already, if any."""
+        earlier = self.get(name)
+        if earlier is None:
+            self._known[name] = view
+        return earlier or view
 
 
-def _server(engine: Engine) -> Server[Any]:
+def workspace(engine: Engine) -> Workspace:
+    """Where tools get their pictures from: an engine keeps them, and its limits hold."""
+    return Workspace(None, engine.limits.bounds, EngineViews(engine), engine.segmenter)
+
+
+def tools_server(engine: Engine) -> Server[Any]:
+    """The tools that an engine answers, for any transport; they read images as `off_loop` does."""
+    import anyio
+
     from regionlm.tools.mcp_server import make_server
 
     limits = engine.limits
+    blocking = BlockingEngine(engine, waiting=letting_others)
+    # More calls than the engine takes, so that it is the engine that refuses.
+    threads = anyio.CapacityLimiter(limits.max_queue + limits.max_batch)
+
+    async def run(work: Work) -> Answer[Any]:
+        reading = partial(in_turn, work, time.monotonic() + limits.timeout)
+        return await anyio.to_thread.run_sync(reading, limiter=threads)
+
     return make_server(
-        lambda: engine.blocking,
-        Workspace(None, bounds(limits), engine.view, engine.segmenter),
+        lambda: blocking,
+        workspace(engine),
         model=engine.model,
-        # More calls than the engine takes, so that it is the engine that refuses.
-        at_once=limits.max_queue + limits.max_batch,
+        run=run,
         is_fault=is_our_fault,
     )
 

@@ -12,7 +12,6 @@ from regionlm.serve import replies
 from regionlm.serve.asked import (
     Asked,
     deadline_of,
-    off_loop,
     read_request,
     request_id,
     unless_gone,
@@ -21,6 +20,7 @@ from regionlm.serve.documentation import documented
 from regionlm.serve.errors import logged_error
 from regionlm.serve.events import event
 from regionlm.serve.question import Kind, Piece, Question
+from regionlm.serve.readers import off_loop
 from regionlm.serve.schemas import (
     CaptionReply,
     CaptionRequest,
@@ -114,7 +114,11 @@ def native_router(engine: Engine) -> APIRouter:
 
 async def _question(request: Request, engine: Engine, asked: Asked[Any], kind: Kind) -> Question:
     deadline, needs_region = deadline_of(request), kind != "explain"
-    return await off_loop(lambda: asked.question(engine, kind, deadline, needs_region=needs_region))
+
+    def question() -> Question:
+        return asked.question(engine, kind, deadline, needs_region=needs_region)
+
+    return await off_loop(question, deadline)
 
 
 def _about(engine: Engine, question: Question) -> Said:

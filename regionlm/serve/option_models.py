@@ -8,10 +8,9 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-import docstring_parser
-
 from prefix_models.checks import Range
 from regionlm.extras import extra
+from regionlm.tools.schema import told_of
 
 with extra("serve"):
     import pydantic
@@ -38,7 +37,7 @@ def options_model(
     """
     found: dict[str, Any] = dict(more or {})
     for source in sources:
-        kinds, told = get_type_hints(source, include_extras=True), _descriptions(source)
+        kinds, told = get_type_hints(source, include_extras=True), told_of(source)
         for one in fields(source):
             if one.name not in found and not _is_path(kinds[one.name]):
                 about = pydantic.Field(default=_default(one), description=told.get(one.name))
@@ -51,15 +50,6 @@ def _default(one: Field[Any]) -> Any:
     if one.default is not MISSING:
         return one.default
     return None if one.default_factory is MISSING else one.default_factory()
-
-
-def _descriptions(source: type) -> dict[str, str]:
-    """What the docstrings of a dataclass and of its bases say of each field."""
-    told: dict[str, str] = {}
-    for owner in reversed(source.__mro__):
-        parsed = docstring_parser.parse(owner.__doc__ or "")
-        told |= {one.arg_name: " ".join((one.description or "").split()) for one in parsed.params}
-    return told
 
 
 def _translated(kind: Any) -> Any:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regionlm.errors import InputError
 from regionlm.extras import extra
+from regionlm.inputs.encoded_files import file_bytes
 from regionlm.inputs.masks import Region, regions_of_bytes
 from regionlm.inputs.regions import check_region, read_region
 from regionlm.points.segmenter import Segmenter
@@ -22,7 +20,7 @@ with extra("serve"):
 
 if TYPE_CHECKING:
     from regionlm.inputs.views import ImageView
-    from regionlm.serve.limits import Limits
+    from regionlm.tools.bounds import Bounds
 
 AnyForm = TypeVar("AnyForm", bound=Form)
 
@@ -53,29 +51,10 @@ def given_options(options: Form) -> dict[str, Any]:
     return options.model_dump(exclude_unset=True)
 
 
-def file_bytes(text: str, name: str) -> bytes:
-    """The bytes of a file that is given as base64 or as a data: URI.
-
-    Raises:
-        InputError: neither.
-    """
-    if text.startswith("data:"):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InputError(f"{name}: expected data:image/...;base64,...; found another data: URI")
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise InputError(f"{name}: expected base64, or a data: URI of it") from None
-    if not data:
-        raise InputError(f"{name}: expected an image file, found nothing")
-    return data
-
-
 def read_regions(
     forms: Sequence[dict[str, Any]],
     view: ImageView,
-    limits: Limits,
+    bounds: Bounds,
     segmenter: Segmenter,
     files: Sequence[tuple[str, bytes]] = (),
 ) -> list[Region]:
@@ -90,35 +69,35 @@ def read_regions(
         InputError: one that can't be used for this image; too many.
     """
     left = len(forms) + len(files)
-    limits.check_regions(left, view.size)
-    most, found = limits.most_regions(view.size), list[Region]()
+    bounds.check_regions(left, view.size)
+    most, found = bounds.most_regions(view.size), list[Region]()
     for position, form in enumerate(forms):
         left -= 1  # each of those that follow is one region at least
-        found += _read(form, position, view, limits, segmenter, most - len(found) - left)
+        found += _read(form, position, view, bounds, segmenter, most - len(found) - left)
     for name, data in files:
         left -= 1
-        found += _mask_regions(data, name, view, limits, most - len(found) - left)
+        found += _mask_regions(data, name, view, bounds, most - len(found) - left)
     return found
 
 
 def _mask_regions(
-    data: bytes, name: str, view: ImageView, limits: Limits, most: int
+    data: bytes, name: str, view: ImageView, bounds: Bounds, most: int
 ) -> list[Region]:
     """The regions of a mask file's bytes: one, or one for each label, of which it has `most`."""
-    return regions_of_bytes(data, name, view.size, most=limits.max_pixels, most_regions=most)
+    return regions_of_bytes(data, name, view.size, most=bounds.pixels, most_regions=most)
 
 
 def _read(
     form: dict[str, Any],
     position: int,
     view: ImageView,
-    limits: Limits,
+    bounds: Bounds,
     segmenter: Segmenter,
     most: int,
 ) -> list[Region]:
     if "mask" in form and isinstance(form["mask"], str):
         name = str(form.get("id", f"mask {position}"))
-        return _mask_regions(file_bytes(form["mask"], name), name, view, limits, most)
+        return _mask_regions(file_bytes(form["mask"], name), name, view, bounds, most)
     check_region(form)
     find_mask = partial(segmenter.mask, view.image)
     return read_region(form, position, Path(), view.size, find_mask)

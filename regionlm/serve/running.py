@@ -67,6 +67,7 @@ async def _serve(app: FastAPI, engine: Engine, listening: socket.socket, is_shar
         backlog=1 if is_shared else WAITING,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_WORDS,
+        ws="none",  # nothing here speaks WebSocket: what would read it is not even imported
         proxy_headers=False,  # connections are told apart by their own addresses
     )
     config.load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from regionlm.errors import InputError
@@ -14,6 +15,7 @@ from regionlm.inputs.points import read_points
 from regionlm.serve.asked import Asked, deadline_of, read_request, request_id
 from regionlm.serve.documentation import documented
 from regionlm.serve.errors import QueueFullError, TooLateError
+from regionlm.serve.readers import in_time
 from regionlm.serve.replies import png_uri
 from regionlm.serve.schemas import SegmentReply, SegmentRequest
 
@@ -24,7 +26,6 @@ with extra("serve"):
 if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
 
-_MOST_POINTS = 64
 _MOST_WAITING = 8  # each takes a second or two
 _THREADS = ThreadPoolExecutor(2, "segmenter")  # of its own: others read the images of all requests
 
@@ -50,29 +51,29 @@ def segment_router(engine: Engine) -> APIRouter:
         if waiting >= _MOST_WAITING:
             raise QueueFullError("too many points wait; try again in 2 s", retry_after=2)
         waiting += 1
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(_THREADS, lambda: _found(engine, asked))
+        deadline = deadline_of(request)
+        reply = partial(_reply, engine, asked, request_id(request))
+        work = asyncio.get_running_loop().run_in_executor(_THREADS, in_time, reply, deadline)
         work.add_done_callback(one_less)  # only then is its thread free
         try:
-            found = await asyncio.wait_for(
-                asyncio.shield(work), deadline_of(request) - time.monotonic()
-            )
+            return await asyncio.wait_for(asyncio.shield(work), deadline - time.monotonic())
         except asyncio.TimeoutError:
-            raise TooLateError("no region found in time; try again later") from None
-        return JSONResponse({"id": request_id(request), **found})
+            raise TooLateError from None
 
     return router
 
 
-def _found(engine: Engine, asked: Asked[SegmentRequest]) -> dict[str, Any]:
+def _reply(engine: Engine, asked: Asked[SegmentRequest], name: str) -> Response:
     points = asked.form.points
-    if len(points) > _MOST_POINTS:
-        raise InputError(f"points: expected at most {_MOST_POINTS} here, found {len(points)}")
+    engine.limits.bounds.check_points(points)
     view, segmenter = engine.view(asked.image_bytes()), engine.segmenter
     mask = segmenter.mask(view.image, read_points(points, view.size))
-    return {
-        "region": {"rle": mask_rle(mask)},
-        "mask": png_uri(mask),
-        "method": segmenter.method,
-        "note": segmenter.note,
-    }
+    return JSONResponse(
+        {
+            "id": name,
+            "region": {"rle": mask_rle(mask)},
+            "mask": png_uri(mask),
+            "method": segmenter.method,
+            "note": segmenter.note,
+        }
+    )

@@ -53,6 +53,15 @@ class ViewsCache:
             self._shrink()
         return view
 
+    def use(self, view: ImageView) -> bool:
+        """Whether a view is still kept; if so, it counts as asked for now."""
+        with self._lock:
+            digest = self._digests.get(id(view))
+            if digest is None or self._views[digest] is not view:
+                return False
+            self._views.move_to_end(digest)
+            return True
+
     def settle(self, views: Iterable[ImageView]) -> None:
         """Count the memory of these views anew, and forget those not used for the longest time."""
         with self._lock:

@@ -34,6 +34,30 @@ class Answer(Generic[Found]):
 
 
 @dataclass(frozen=True)
+class OfImage:
+    """An answer about an image.
+
+    Args:
+        image: Id of the image, to be given in place of it from now on.
+    """
+
+    image: str
+
+
+@dataclass(frozen=True)
+class OfRegions(OfImage):
+    """An answer about regions of an image.
+
+    Args:
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+    """
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class CaptionedRegion:
     """A region and what it shows.
 
@@ -59,19 +83,13 @@ class CaptionedRegion:
 
 
 @dataclass(frozen=True)
-class Captions:
+class Captions(OfRegions):
     """Captions of an image's regions.
 
     Args:
-        image: Id of the image, to be given in place of it from now on.
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
         regions: One for each region, in the order asked.
     """
 
-    image: str
-    width: int
-    height: int
     regions: list[CaptionedRegion]
 
 
@@ -91,26 +109,23 @@ class TextScore:
 
 
 @dataclass(frozen=True)
-class Match:
+class Match(OfImage):
     """Texts ranked by how well they fit a region.
 
     Args:
-        image: Id of the image, to be given in place of it from now on.
         region: Its id, or a description.
         ranking: The texts, the most likely first.
     """
 
-    image: str
     region: str
     ranking: list[TextScore]
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(OfImage):
     """Where a text is in an image.
 
     Args:
-        image: Id of the image, to be given in place of it from now on.
         text: What was looked for.
         box: [x0, y0, x1, y1] around what was found, in pixels of the image.
         mask: Id of its mask, to be given as the mask of a region.
@@ -119,7 +134,6 @@ class Place:
         coverage: How much of the image the mask covers, 0 to 1.
     """
 
-    image: str
     text: str
     box: list[int]
     mask: str
@@ -146,19 +160,13 @@ class ShownRegion:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(OfRegions):
     """Which regions a picture shows.
 
     Args:
-        image: Id of the image, to be given in place of it from now on.
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
         regions: One for each region, in the order asked.
     """
 
-    image: str
-    width: int
-    height: int
     regions: list[ShownRegion]
 
 

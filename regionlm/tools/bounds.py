@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from prefix_models.checks import Checked, PositiveCount
+from prefix_models.checks import Checked, PositiveCount, Range
 from regionlm.errors import InputError
 
 MIB = 2**20
 
-
-def masks_within(mebibytes: float, size: tuple[int, int]) -> int:
-    """How many masks of `size` (W, H) the memory holds, a byte for each pixel; 1 at least."""
-    return max(1, int(mebibytes * MIB) // (size[0] * size[1]))
+Mebibytes = Annotated[float, Range(above=0, most=1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,43 +21,50 @@ class Bounds(Checked):
     Args:
         pixels: Most pixels of an image or mask.
         regions: Most regions in one call.
+        points: Most points of a region.
         masks_mib: Most memory of the masks of one call, in MiB; a mask has a byte for each pixel.
         texts: Most texts in one call.
         file_mib: Largest file of an image or mask, in MiB.
         kept: Most images and masks that are remembered by their id; the one that was not asked
             about for longest is forgotten first.
-        kept_mib: Most pixels of theirs that are remembered, in MiB.
+        kept_mib: Most memory of all that is remembered, in MiB; the newest is, whatever its size.
 
     Raises:
-        InputError: a number below 1.
+        InputError: a number out of range.
     """
 
     error: ClassVar[type[InputError]] = InputError
 
     pixels: PositiveCount = 50_000_000
     regions: PositiveCount = 64
-    masks_mib: PositiveCount = 1024
+    points: PositiveCount = 64
+    masks_mib: Mebibytes = 1024
     texts: PositiveCount = 64
-    file_mib: PositiveCount = 64
+    file_mib: Mebibytes = 64
     kept: PositiveCount = 64
-    kept_mib: PositiveCount = 1024
+    kept_mib: Mebibytes = 1024
 
-    def most_regions(self, size: tuple[int, int]) -> int:
-        """How many regions of an image of `size` (W, H) one call may have; 1 at least."""
-        return min(self.regions, masks_within(self.masks_mib, size))
+    def most_regions(self, size: tuple[int, int] | None = None) -> int:
+        """How many regions one call may have; of an image of `size` (W, H), if that is known, no
+        more than the memory holds, but 1 at least."""
+        if size is None:
+            return self.regions
+        return min(self.regions, max(1, int(self.masks_mib * MIB) // (size[0] * size[1])))
 
-    def check_regions(self, count: int, size: tuple[int, int]) -> None:
+    def check_regions(self, count: int, size: tuple[int, int] | None = None) -> None:
         """Raise InputError for more regions than `most_regions`."""
-        most = self.most_regions(size)
-        if count > most:
-            raise InputError(
-                f"regions: expected at most {most} of an image of {size[0]} x {size[1]} pixels,"
-                f" found {count}; make several calls"
-            )
+        of = f" of an image of {size[0]} x {size[1]} pixels" if size else ""
+        _check("regions", count, self.most_regions(size), of)
+
+    def check_points(self, points: Sized | None) -> None:
+        """Raise InputError for too many points of a region; None: it has none."""
+        _check("points", len(points or ()), self.points, " of a region")
 
     def check_texts(self, count: int) -> None:
         """Raise InputError for too many texts."""
-        if count > self.texts:
-            raise InputError(
-                f"texts: expected at most {self.texts}, found {count}; make several calls"
-            )
+        _check("texts", count, self.texts)
+
+
+def _check(name: str, found: int, most: int, of: str = "") -> None:
+    if found > most:
+        raise InputError(f"{name}: expected at most {most}{of}, found {found}; ask several times")

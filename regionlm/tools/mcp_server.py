@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefix_models.errors import UserError
 from regionlm.extras import extra
@@ -31,6 +31,9 @@ INSTRUCTIONS = (
     " where something is, ask find_region or describe_image first."
 )
 
+Work: TypeAlias = Callable[[], Answer[Any]]
+"""A call of a tool; it takes its time."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,7 @@ def make_server(
     workspace: Workspace,
     *,
     model: Any = None,
-    at_once: int = 1,
+    run: Callable[[Work], Awaitable[Answer[Any]]] | None = None,
     is_fault: Callable[[Exception], bool] = _is_fault,
 ) -> Server[Any]:
     """A server of the tools that a captioner can answer.
@@ -53,10 +56,10 @@ def make_server(
             their methods. Called on threads, for each request, and may take long.
         workspace: where pictures come from; all clients of the server share its ids.
         model: what answers in the end, which decides on the tools; None: what `load` gives.
-        at_once: how many calls may run at once, in threads; 1 unless the captioner allows more.
+        run: does a call on a thread; None: one at a time, as captioners allow no more.
         is_fault: whether an error is the server's own, which is logged and not shown.
     """
-    limiter = anyio.CapacityLimiter(at_once)
+    run = run or _one_at_a_time()
 
     async def list_tools(
         _: ServerRequestContext, __: types.PaginatedRequestParams | None
@@ -72,7 +75,7 @@ def make_server(
             return call(asked.name, asked.arguments or {}, captioner=load(), workspace=workspace)
 
         try:
-            return _result(await anyio.to_thread.run_sync(work, limiter=limiter))
+            return _result(await run(work))
         except Exception as error:
             if not is_fault(error):
                 return _refusal(" ".join(str(error).split()))
@@ -102,6 +105,15 @@ async def serve_stdio(load: Callable[[], Any], workspace: Workspace) -> None:
         with ThreadPoolExecutor(1) as loading:
             server = make_server(loading.submit(load).result, workspace)
             await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def _one_at_a_time() -> Callable[[Work], Awaitable[Answer[Any]]]:
+    limiter = anyio.CapacityLimiter(1)
+
+    async def run(work: Work) -> Answer[Any]:
+        return await anyio.to_thread.run_sync(work, limiter=limiter)
+
+    return run
 
 
 def _result(answer: Answer[Any]) -> types.CallToolResult:

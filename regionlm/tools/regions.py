@@ -60,6 +60,8 @@ def read_regions(given: list[GivenRegion], view: ImageView, space: Workspace) ->
         raise InputError('regions: expected at least one, such as {"box": [x0, y0, x1, y1]}')
     space.bounds.check_regions(len(given), view.size)
     found: list[Region] = []
+    for one in given:
+        space.bounds.check_points(one.points)
     for position, one in enumerate(given):
         found += _read(one, position, view, space)
         space.bounds.check_regions(len(found), view.size)

@@ -30,6 +30,15 @@ def describe(documented: Any) -> str:
     return " ".join(" ".join(parts).split())
 
 
+def told_of(documented: Any) -> dict[str, str]:
+    """What the docstring of a function says of each argument; of a dataclass, also its bases'."""
+    found: dict[str, str] = {}
+    for one in reversed(getattr(documented, "__mro__", (documented,))):
+        parsed = docstring_parser.parse(one.__doc__ or "")
+        found |= {at.arg_name: " ".join((at.description or "").split()) for at in parsed.params}
+    return found
+
+
 def arguments_schema(function: Callable[..., Any]) -> Schema:
     """Schema of what an agent gives a tool: all its parameters but the first."""
     kinds = get_type_hints(function, include_extras=True)
@@ -70,7 +79,7 @@ def bind(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str
         if arguments.get(one) is not None:
             bound[one] = _bound(one, arguments[one], kinds[one])
         elif parameter.default is Parameter.empty:
-            raise InputError(f"{one}: {name} needs it ({_told(function)[one].rstrip('.')})")
+            raise InputError(f"{one}: {name} needs it ({told_of(function)[one].rstrip('.')})")
     return bound
 
 
@@ -93,7 +102,7 @@ def _parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def _object(documented: Any, properties: dict[str, Schema], required: list[str]) -> Schema:
-    told = _told(documented)
+    told = told_of(documented)
     for name, one in properties.items():
         if name in told:
             properties[name] = {"description": told[name], **one}
@@ -103,11 +112,6 @@ def _object(documented: Any, properties: dict[str, Schema], required: list[str])
         "required": required,
         "additionalProperties": False,
     }
-
-
-def _told(documented: Any) -> dict[str, str]:
-    told = docstring_parser.parse(documented.__doc__ or "")
-    return {one.arg_name: " ".join((one.description or "").split()) for one in told.params}
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:

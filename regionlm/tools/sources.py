@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import errno
 import os
 import stat
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from regionlm.errors import InputError
+from regionlm.inputs.encoded_files import file_bytes, is_data_uri
 from regionlm.tools.bounds import MIB
 
 _LONGEST_PATH = 4096
 _SHOWN = 60
+# O_PATH, where there is one: a folder need not be listed to open what is in it.
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", os.O_RDONLY)
 
 
-def read_source(given: str, root: Path | None, most_mib: int) -> bytes:
+def read_source(given: str, root: Path | None, most_mib: float) -> bytes:
     """The bytes that a path or data: URI stands for.
 
     Args:
@@ -27,8 +28,8 @@ def read_source(given: str, root: Path | None, most_mib: int) -> bytes:
     Raises:
         InputError: anything else, a file elsewhere, or one that can't be read or is too large.
     """
-    if given[:5].lower() == "data:":
-        return _checked(_decode_uri(given, most_mib), "data: URI", most_mib)
+    if is_data_uri(given):
+        return _read_uri(given, most_mib)
     if "://" in given:
         raise InputError(
             f"{shown(given)} is an address, and none is fetched: download the file and give its"
@@ -44,7 +45,8 @@ def read_source(given: str, root: Path | None, most_mib: int) -> bytes:
             f"{shown(given)}: files are not read here, and no earlier image has this id; give a"
             " data: URI"
         )
-    return _read_file(_inside(given, root), given, most_mib)
+    base = root.resolve()
+    return _read_file(base, _inside(given, root, base), given, most_mib)
 
 
 def shown(given: str) -> str:
@@ -53,8 +55,8 @@ def shown(given: str) -> str:
     return repr(short)
 
 
-def _inside(given: str, root: Path) -> Path:
-    """The path of a file in the folder, which no link and no .. leads to.
+def _inside(given: str, root: Path, base: Path) -> Path:
+    """The path of a file, relative to the folder, to which no link and no .. leads.
 
     All that is refused is refused in the same words, whether it exists or not: an agent learns
     nothing of what is elsewhere.
@@ -65,7 +67,6 @@ def _inside(given: str, root: Path) -> Path:
     )
     if "\0" in given:
         raise outside
-    base = root.resolve()
     # A path below the folder as the user wrote it (say, with a link on the way to it) is fine.
     absolute = Path(given) if Path(given).is_absolute() else base / given
     if absolute.is_relative_to(root.absolute()):
@@ -77,19 +78,18 @@ def _inside(given: str, root: Path) -> Path:
     # A path with a link or a .. in it is not the one that it resolves to.
     if resolved != absolute or not absolute.is_relative_to(base):
         raise outside
-    return absolute
+    return absolute.relative_to(base)
 
 
-def _read_file(path: Path, given: str, most_mib: int) -> bytes:
+def _read_file(base: Path, path: Path, given: str, most_mib: float) -> bytes:
     try:
-        # Not to wait for the other end of a pipe; and what has become a link since is refused.
-        flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(path, os.O_RDONLY | flags | getattr(os, "O_BINARY", 0))
+        descriptor = _open(base, path)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise InputError(f"{shown(given)} is not a file: give the path of one image")
         with open(descriptor, "rb") as file:
-            return _checked(file.read(most_mib * MIB + 1), shown(given), most_mib)
+            data = file.read(int(most_mib * MIB) + 1)
+        return _checked(data, shown(given), most_mib)
     except FileNotFoundError as error:
         raise InputError(
             f"{shown(given)}: no such file, and no earlier image has this id; give a path relative"
@@ -99,21 +99,48 @@ def _read_file(path: Path, given: str, most_mib: int) -> bytes:
         raise InputError(f"{shown(given)} cannot be read: {error.strerror}") from error
 
 
-def _decode_uri(uri: str, most_mib: int) -> bytes:
-    head, comma, body = uri.partition(",")
-    if not comma:
-        raise InputError(f"{shown(uri)}: expected data:image/png;base64, and then the base64")
-    if len(body) > 2 * most_mib * MIB:
-        raise _too_large("data: URI", most_mib)
-    if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
+def _open(base: Path, path: Path) -> int:
+    """A descriptor of what a path relative to a folder leads to, through no link.
+
+    Whoever may write in the folder can put a link in the place of what was checked before, so that
+    it is checked again while it is opened.
+    """
+    # Not to wait for the other end of a pipe.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if os.open not in os.supports_dir_fd:
+        return _open_and_check(base / path, flags)
+    flags |= os.O_NOFOLLOW
+    folder = os.open(base, _FOLDER)
     try:
-        return base64.b64decode("".join(body.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"{shown(uri)}: the base64 is damaged or incomplete ({error})") from error
+        for name in path.parts[:-1]:
+            below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return os.open(path.name or ".", flags, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
-def _checked(data: bytes, name: str, most_mib: int) -> bytes:
+def _open_and_check(path: Path, flags: int) -> int:
+    """As `_open`, where a system (Windows) has no descriptors of folders."""
+    descriptor = os.open(path, flags)
+    try:
+        found, there = os.fstat(descriptor), os.stat(path, follow_symlinks=False)
+        if path.resolve() != path or not os.path.samestat(found, there):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read_uri(uri: str, most_mib: float) -> bytes:
+    if len(uri) > 2 * most_mib * MIB:  # it need not be decoded to know
+        raise _too_large("data: URI", most_mib)
+    return _checked(file_bytes(uri, shown(uri)), "data: URI", most_mib)
+
+
+def _checked(data: bytes, name: str, most_mib: float) -> bytes:
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
     if len(data) > most_mib * MIB:
@@ -121,5 +148,5 @@ def _checked(data: bytes, name: str, most_mib: int) -> bytes:
     return data
 
 
-def _too_large(name: str, most_mib: int) -> InputError:
-    return InputError(f"{name} is too large: expected at most {most_mib} MiB; scale it down")
+def _too_large(name: str, most_mib: float) -> InputError:
+    return InputError(f"{name} is too large: expected at most {most_mib:g} MiB; scale it down")

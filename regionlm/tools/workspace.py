@@ -7,11 +7,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from regionlm.errors import InputError
+from regionlm.inputs.encoded_files import is_data_uri
 from regionlm.tools.bounds import MIB, Bounds
 from regionlm.tools.sources import read_source
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept")
 
+_IMAGE, _MASK = "image-", "mask-"
+"""How ids of the two begin."""
+
 
 class Remembered(Generic[Kept]):
     """A few things by id; what was not asked for longest is forgotten first. Threads may share it.
@@ -34,7 +38,7 @@ class Remembered(Generic[Kept]):
         size: bytes of one; they may change.
     """
 
-    def __init__(self, most: int, most_bytes: int, size: Callable[[Kept], int]) -> None:
+    def __init__(self, most: int, most_bytes: float, size: Callable[[Kept], int]) -> None:
         self._most, self._most_bytes, self._size = most, most_bytes, size
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._lock = threading.Lock()
@@ -60,14 +64,30 @@ class Remembered(Generic[Kept]):
             return found
 
 
+class Views(Protocol):
+    """Makes views of images, and knows them by id. Threads may share it."""
+
+    def open(self, data: bytes, name: str) -> ImageView:
+        """A view of a file's bytes; name: how messages call it. Raises InputError."""
+        ...
+
+    def get(self, name: str) -> ImageView | None:
+        """What has this id, if it is still remembered."""
+        ...
+
+    def keep(self, name: str, view: ImageView) -> ImageView:
+        """Remember a view; returns the one that has this id already, if any."""
+        ...
+
+
 class Workspace:
     """Where tools get their pictures from.
 
     Args:
         root: the only folder of which files are read; None: no file is, only data: URIs and ids.
         bounds: how much one call may ask for.
-        open_view: makes a view of a file's bytes, given how messages call it; by default, a new
-            one.
+        views: whoever else keeps images, which `bounds` don't count then; by default, they are
+            remembered with the masks.
         segmenter: finds what points mark; by default, by colour.
 
     Raises:
@@ -78,17 +98,17 @@ class Workspace:
         self,
         root: str | Path | None = None,
         bounds: Bounds | None = None,
-        open_view: Callable[[bytes, str], ImageView] | None = None,
+        views: Views | None = None,
         segmenter: Segmenter | None = None,
     ) -> None:
         if root is not None and not Path(root).is_dir():
             raise InputError(f"root: expected a folder, found {str(root)!r}")
         self.root = None if root is None else Path(root)
-        self.bounds = bounds or Bounds()
-        self._open_view, self.segmenter = open_view or self._new_view, segmenter
-        most, size = self.bounds.kept, self.bounds.kept_mib * MIB
-        self._views: Remembered[ImageView] = Remembered(most, size, lambda view: view.nbytes)
-        self._masks: Remembered[np.ndarray] = Remembered(most, size, lambda mask: mask.nbytes)
+        self.bounds, self.segmenter = bounds or Bounds(), segmenter
+        self._kept: Remembered[Any] = Remembered(  # masks, and views unless others keep them
+            self.bounds.kept, self.bounds.kept_mib * MIB, lambda one: one.nbytes
+        )
+        self._views = views or _OwnViews(self._kept, self.bounds.pixels)
 
     def image(self, given: str) -> tuple[str, ImageView]:
         """An image and its id.
@@ -97,12 +117,12 @@ class Workspace:
 
         Raises InputError where it can't be read, or is none of these.
         """
-        earlier = self._views.get(given)
+        earlier = self._views.get(given) if given.startswith(_IMAGE) else None
         if earlier is not None:
             return given, earlier
         name, data = self._read(given)
-        view = self._open_view(data, f"image {name}")
-        key = _id("image", np.asarray(view.image))
+        view = self._views.open(data, f"image {name}")
+        key = _id(_IMAGE, np.asarray(view.image))
         return key, self._views.keep(key, view)
 
     def masks(self, given: str, size: tuple[int, int]) -> list[Region]:
@@ -114,7 +134,7 @@ class Workspace:
         """
         from regionlm.inputs.masks import Region, as_regions, regions_of_bytes
 
-        earlier = self._masks.get(given)
+        earlier = self._kept.get(given) if given.startswith(_MASK) else None
         if earlier is not None:
             return as_regions([Region(given, earlier)], size)
         name, data = self._read(given)
@@ -133,24 +153,34 @@ class Workspace:
 
     def keep_mask(self, mask: np.ndarray) -> str:
         """Remember a mask, bool [H, W]; returns its id."""
-        key = _id("mask", mask)
-        self._masks.keep(key, mask)
+        key = _id(_MASK, mask)
+        self._kept.keep(key, mask)
         return key
 
     def _read(self, given: str) -> tuple[str, bytes]:
         """What a picture is called, and its file's bytes."""
         data = read_source(given, self.root, self.bounds.file_mib)
-        return "data: URI" if given[:5].lower() == "data:" else given, data
+        return "data: URI" if is_data_uri(given) else given, data
 
-    def _new_view(self, data: bytes, name: str) -> ImageView:
+
+class _OwnViews:
+    """New views, remembered with other things.
+
+    most: pixels of an image.
+    """
+
+    def __init__(self, kept: Remembered[Any], most: int) -> None:
+        self.get, self.keep, self._most = kept.get, kept.keep, most
+
+    def open(self, data: bytes, name: str) -> ImageView:
         from regionlm.inputs.images import open_image_bytes
         from regionlm.inputs.views import ImageView
 
-        return ImageView(open_image_bytes(data, name, self.bounds.pixels))
+        return ImageView(open_image_bytes(data, name, self._most))
 
 
 def _id(kind: str, pixels: np.ndarray) -> str:
     """The same for the same pixels, and not to be guessed without them."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    return f"{kind}-{digest.hexdigest()[:16]}"
+    return kind + digest.hexdigest()[:16]

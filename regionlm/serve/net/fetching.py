@@ -10,6 +10,7 @@ used.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from regionlm.extras import extra
+from regionlm.serve.errors import TooLateError
 from regionlm.serve.net.addresses import is_public
 from regionlm.serve.net.urls import AllowedHosts, Url, UrlError, read_url
 
@@ -43,12 +45,32 @@ class _Reply:
     body: bytes
 
 
+class Room:
+    """The bytes that all images of a request may have together, as far as they are left.
+
+    Args:
+        most_bytes: at first.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = self._left = most_bytes
+
+    def take(self, count: int) -> None:
+        """Use some of them. Raises UrlError: there are not so many left."""
+        self._left -= count
+        if self._left < 0:
+            raise UrlError(
+                f"url: expected at most {self._most} bytes in all images of a request, found more;"
+                " scale them down"
+            )
+
+
 class UrlFetcher:
     """Fetches images from allowed hosts.
 
     Args:
         hosts: names, as `AllowedHosts` has them; none means that nothing is fetched.
-        most_bytes: of an image.
+        most_bytes: of all images of a request.
         seconds: for all of it: looking up, connecting, redirects, reading.
         resolve, connect, tls: how names are looked up, addresses connected to, certificates
             checked.
@@ -72,48 +94,52 @@ class UrlFetcher:
         self._tls = tls or ssl.create_default_context()
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
+    def room(self) -> Room:
+        """For the images of a request that has several."""
+        return Room(self.most_bytes)
+
     async def fetch(
-        self, text: str, *, deadline: float | None = None, most_bytes: int | None = None
+        self, text: str, *, deadline: float | None = None, room: Room | None = None
     ) -> bytes:
         """The bytes at an address.
 
         Args:
             text: the address.
             deadline: of the request that asks for it, by `time.monotonic`.
-            most_bytes: fewer than the fetcher's: what the request has left.
+            room: that its images share; None: it has no other one.
 
         Raises:
             UrlError: a host that isn't allowed or isn't public, an error of the server, more than
-                `most_bytes`, more than `seconds`.
+                `most_bytes`, more than `seconds`. TooLateError: the deadline passed before.
         """
         if not self.hosts:
             raise UrlError(
                 "url: this service fetches no addresses; send the image itself, as a data: URI"
             )
-        most = self.most_bytes if most_bytes is None else min(most_bytes, self.most_bytes)
-        seconds = self.seconds
-        if deadline is not None:
-            seconds = max(0.0, min(seconds, deadline - time.monotonic()))
+        left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        following = self._follow(read_url(text), room or self.room())
         try:
-            return await asyncio.wait_for(self._follow(read_url(text), most), seconds)
+            return await asyncio.wait_for(following, min(self.seconds, left))
         except asyncio.TimeoutError as error:
-            raise UrlError(f"url: not fetched within {seconds:.3g} seconds") from error
+            if left <= self.seconds:
+                raise TooLateError from error
+            raise UrlError(f"url: not fetched within {self.seconds:.3g} seconds") from error
 
-    async def _follow(self, url: Url, most_bytes: int) -> bytes:
+    async def _follow(self, url: Url, room: Room) -> bytes:
         async with self._turns:
             for _ in range(1 + _MOST_REDIRECTS):
                 self.hosts.check(url)
-                reply = await self._ask(url, most_bytes)
+                reply = await self._ask(url, room)
                 if reply.status not in _REDIRECTS:
                     return _content(url, reply)
                 url = _redirected(url, reply)
         raise UrlError(f"url: more than {_MOST_REDIRECTS} redirects")
 
-    async def _ask(self, url: Url, most_bytes: int) -> _Reply:
+    async def _ask(self, url: Url, room: Room) -> _Reply:
         try:
             reader, writer = await self._open(url)
             try:
-                return await _exchange(url, reader, writer, most_bytes)
+                return await _exchange(url, reader, writer, room)
             finally:
                 writer.close()
         except (OSError, h11.ProtocolError) as error:
@@ -166,7 +192,7 @@ async def connect_to(address: str, port: int) -> socket.socket:
 
 
 async def _exchange(
-    url: Url, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most_bytes: int
+    url: Url, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, room: Room
 ) -> _Reply:
     connection = h11.Connection(h11.CLIENT)
     asked = h11.Request(
@@ -193,9 +219,8 @@ async def _exchange(
             if status != 200:
                 break  # whatever it says
         elif isinstance(event, h11.Data):
+            room.take(len(event.data))
             body += event.data
-            if len(body) > most_bytes:
-                raise UrlError(f"url: the image has more than {most_bytes} bytes; scale it down")
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
             break
     return _Reply(status, headers, bytes(body))

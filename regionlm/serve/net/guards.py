@@ -10,7 +10,7 @@ from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.serve.net.log_lines import LogLines
 from regionlm.serve.net.pages import JsonOrForms, LoopbackOnly
-from regionlm.serve.net.requests import Failures, Requests
+from regionlm.serve.net.requests import Counted, Failures, Requests
 from regionlm.serve.net.tokens import OPEN_PATHS, BearerTokens
 
 with extra("serve"):
@@ -28,9 +28,10 @@ def add_guards(
     origins: Sequence[str] = (),
     is_local: bool = False,
     log: LogLines | None = None,
+    count: Counted | None = None,
 ) -> None:
-    """Let requests pass by id and log, CORS, errors, and then hosts, tokens and kinds of bodies.
-    Call it after all other middleware.
+    """Let requests pass by id, log and figures, CORS, errors, and then hosts, tokens and kinds of
+    bodies. Call it after all other middleware.
 
     CORS comes before tokens: a browser asks whether it may ask without sending one. It comes before
     errors, so that pages can read of them, too.
@@ -41,6 +42,7 @@ def add_guards(
         origins: of the pages that may use the service, such as "https://example.org"; "*" is any.
         is_local: listens on loopback alone; without tokens, `LoopbackOnly` keeps other sites away.
         log: None writes no line for a request.
+        count: None counts none.
 
     Raises:
         InputError: an origin that is none.
@@ -60,7 +62,7 @@ def add_guards(
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
-    app.add_middleware(Requests, log=log)
+    app.add_middleware(Requests, log=log, count=count)
 
 
 def check_origins(origins: Sequence[str]) -> None:

@@ -1,4 +1,5 @@
-"""Every request gets an id and a line in the log, and an error that nobody expected a reply."""
+"""Every request gets an id, a line in the log and a place in the figures, and an error that nobody
+expected a reply."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from regionlm.serve.errors import error_body
@@ -15,13 +17,17 @@ from regionlm.serve.net.replies import App, Message, Receive, Scope, Send, send_
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200
 _GONE = 499
-"""Logged where the client left before the reply; the number that nginx writes, too."""
+"""The status where the client left before the reply; the number that nginx writes, too."""
+
+Counted = Callable[[str, int, float], None]
+"""Called for each request with the path of its route (not its own, of which there is no end; where
+none was reached, "other"), the status and the seconds until the reply's end."""
 
 logger = logging.getLogger(__name__)
 
 
 class Requests:
-    """ASGI middleware, the outermost: ids and the log.
+    """ASGI middleware, the outermost: ids, the log and the figures.
 
     The reply's `X-Request-ID` is the client's own if it has 1 to 64 letters, digits, dots, dashes
     or underscores; handlers find it as `request.state.request_id`. The log has the time, id,
@@ -30,10 +36,13 @@ class Requests:
 
     Args:
         log: None writes no lines.
+        count: None counts nothing.
     """
 
-    def __init__(self, app: App, *, log: LogLines | None = None) -> None:
-        self.app, self.log = app, log
+    def __init__(
+        self, app: App, *, log: LogLines | None = None, count: Counted | None = None
+    ) -> None:
+        self.app, self.log, self.count = app, log, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and write its line."""
@@ -45,8 +54,12 @@ class Requests:
         try:
             await self.app(scope, receive, exchange.send)
         finally:
+            exchange.is_over()
             if self.log is not None:
                 self.log.write(exchange.line())
+            if self.count is not None:
+                route = getattr(scope.get("route"), "path", "other")
+                self.count(route, exchange.status, exchange.seconds)
 
 
 class Failures:
@@ -82,7 +95,8 @@ class _Exchange:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.id = _given_id(scope) or uuid.uuid4().hex
-        self.status: int | None = None
+        self.status = _GONE
+        self.seconds = 0.0
         self._scope, self._send, self._bytes = scope, send, 0
         self._began = time.perf_counter()
 
@@ -95,14 +109,18 @@ class _Exchange:
             self._bytes += len(message.get("body", b""))
         await self._send(message)
 
+    def is_over(self) -> None:
+        """It has been answered, or nobody waits for that any more."""
+        self.seconds = time.perf_counter() - self._began
+
     def line(self) -> dict[str, str | int | float]:
         return {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "id": self.id,
             "method": self._scope["method"],
             "path": self._scope["path"][:_LONGEST_PATH],
-            "status": self.status or _GONE,
-            "ms": round(1000 * (time.perf_counter() - self._began), 1),
+            "status": self.status,
+            "ms": round(1000 * self.seconds, 1),
             "bytes": self._bytes,
         }
 

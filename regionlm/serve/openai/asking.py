@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefix_models.errors import within
 from regionlm.errors import InputError
-from regionlm.serve.asked import off_loop
+from regionlm.inputs.encoded_files import file_bytes
 from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.urls import is_address
 from regionlm.serve.openai.pictures import Place, Shown, last_question, read_pictures
@@ -18,10 +18,14 @@ from regionlm.serve.openai.replies import Answered, line_start, most_new_tokens,
 from regionlm.serve.openai.schemas import ChatRequest, read_request
 from regionlm.serve.openai.stop_words import CutStream, cut
 from regionlm.serve.question import Piece, Question
-from regionlm.serve.reading import file_bytes
+from regionlm.serve.readers import off_loop
 
 if TYPE_CHECKING:
     from regionlm.serve.engine import Engine
+
+Result = TypeVar("Result")
+
+_FETCHED_AT_ONCE = 4  # of one request: fewer than the service fetches, so that others get a turn
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,7 @@ class Chat:
 
     async def answer(self) -> Answered:
         """All captions. Raises as `Engine.ask`."""
-        tasks = [asyncio.create_task(self.engine.ask(one)) for one in self.questions]
-        try:
-            return self._answered(await asyncio.gather(*tasks))
-        finally:
-            _cancel(tasks)
+        return self._answered(await _together(map(self.engine.ask, self.questions)))
 
     async def pieces(self) -> AsyncGenerator[str | Answered, None]:
         """The text as it is written, some pieces empty, and at last all captions.
@@ -72,7 +72,8 @@ class Chat:
             yield start + one_line(growing.rest(), self.is_named)
             found += await asyncio.gather(*tasks)
         finally:
-            _cancel(tasks)
+            for task in tasks:
+                task.cancel()
         answered = self._answered(found)
         for index, one in enumerate(answered.captions[1:], 1):
             text = cut(one.text, self.request.stop)[0]
@@ -99,9 +100,9 @@ async def read_chat(engine: Engine, fetcher: UrlFetcher, body: bytes, deadline: 
         deadline: of the questions, by `time.monotonic`.
 
     Raises:
-        ServiceError, InputError: something in it can't be used.
+        ServiceError, InputError: something in it can't be used, or it is too late.
     """
-    request = await off_loop(lambda: read_request(body, engine.name))
+    request = await off_loop(lambda: read_request(body, engine.name), deadline)
     places, text = last_question(request.messages)
     most = 2 * engine.limits.max_regions  # an image and a mask for each
     if len(places) > most:
@@ -114,24 +115,25 @@ async def read_chat(engine: Engine, fetcher: UrlFetcher, body: bytes, deadline: 
     def questions() -> list[Question]:
         return [_question(one, options, deadline) for one in read_pictures(engine, files)]
 
-    return Chat(request, engine, await off_loop(questions))
+    return Chat(request, engine, await off_loop(questions, deadline))
 
 
 async def _files(
     engine: Engine, places: Sequence[Place], fetcher: UrlFetcher, deadline: float
 ) -> list[tuple[str, bytes]]:
     """Names and bytes of images; all that is fetched has at most the size of a body."""
-    left, files = int(engine.limits.max_body_mib * 2**20), []
-    for place in places:
-        if is_address(place.url):
+    room, turns = fetcher.room(), asyncio.Semaphore(_FETCHED_AT_ONCE)
+
+    async def file(place: Place) -> tuple[str, bytes]:
+        if not is_address(place.url):
+            read = partial(file_bytes, place.url, place.name)
+            return place.name, await off_loop(read, deadline)
+        async with turns:
             engine.check_room()
             with within(place.name):
-                data = await fetcher.fetch(place.url, deadline=deadline, most_bytes=left)
-            left -= len(data)
-        else:
-            data = await off_loop(partial(file_bytes, place.url, place.name))
-        files.append((place.name, data))
-    return files
+                return place.name, await fetcher.fetch(place.url, deadline=deadline, room=room)
+
+    return await _together([file(place) for place in places])
 
 
 def _question(shown: Shown, options: dict[str, Any], deadline: float) -> Question:
@@ -150,6 +152,11 @@ def _options(engine: Engine, request: ChatRequest, text: str) -> dict[str, Any]:
     return options
 
 
-def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
+async def _together(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """What they return, in order. If one fails, or the caller is cancelled, so are all others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

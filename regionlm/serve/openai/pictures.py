@@ -87,18 +87,18 @@ def read_pictures(engine: Engine, files: Sequence[tuple[str, bytes]]) -> list[Sh
     """
     engine.check_room()
     shown: list[Shown] = []
-    count, limits = 0, engine.limits
-    budget = int(limits.queue_mib * MIB)  # bytes: 4 for a pixel, and one for each of a mask
+    count, bounds = 0, engine.limits.bounds
+    budget = int(bounds.masks_mib * MIB)  # bytes: 4 for a pixel, and one for each of a mask
     for number, (name, data) in enumerate(files, 1):
-        limits.check_regions(count + 1)  # this one has a region, or is a mask
-        picture = open_picture_bytes(data, name, engine.limits.max_pixels)
+        bounds.check_regions(count + 1)  # this one has a region, or is a mask
+        picture = open_picture_bytes(data, name, bounds.pixels)
         area = picture.width * picture.height
         budget -= 4 * area
         if budget < 0 and number > 1:
             raise InputError(
                 f"{name}: the images up to this one are too large together; send several requests"
             )
-        most = min(limits.max_regions - count, max(1, budget // area))
+        most = min(bounds.regions - count, max(1, budget // area))
         picture = picture.convert("RGBA") if picture.has_transparency_data else picture
         with within(name):
             if shown and not _has_alpha(picture) and _is_mask(picture):
@@ -110,7 +110,7 @@ def read_pictures(engine: Engine, files: Sequence[tuple[str, bytes]]) -> list[Sh
                 shown.append(Shown(view, number, regions))
         count += len(regions)
         budget -= area * len(regions)
-        limits.check_regions(max(count, len(shown)))
+        bounds.check_regions(max(count, len(shown)))
     for one in shown:
         one.regions = one.regions or [_whole(one)]
     return _joined(shown)

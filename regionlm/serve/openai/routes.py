@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from regionlm.extras import extra
@@ -13,6 +14,7 @@ from regionlm.serve.errors import logged_error
 from regionlm.serve.openai.asking import Chat, read_chat
 from regionlm.serve.openai.replies import Answered, Form, event
 from regionlm.serve.openai.schemas import ChatRequest, UnknownModelError
+from regionlm.serve.readers import off_loop
 from regionlm.serve.schemas import ErrorReply
 
 with extra("serve"):
@@ -49,7 +51,8 @@ def openai_router(engine: Engine, *, dam_stream: bool = False) -> APIRouter:
         asked = await unless_gone(request, asking)
         form = Form(request_id(request), engine.name, as_lists=dam_stream)
         if not asked.request.stream:
-            return JSONResponse(form.whole(await unless_gone(request, asked.answer())))
+            answered = await unless_gone(request, asked.answer())
+            return await off_loop(lambda: JSONResponse(form.whole(answered)))
         pieces = asked.pieces()
         first = await unless_gone(request, anext(pieces))  # an error before it is a plain reply
         events = _events(form, asked, first, pieces)
@@ -86,7 +89,8 @@ async def _events(
         heard: str | Answered | None = first
         while heard is not None:
             if isinstance(heard, Answered):
-                yield form.last(heard, with_usage=bool(options and options.include_usage))
+                usage = bool(options and options.include_usage)
+                yield await off_loop(partial(form.last, heard, with_usage=usage))
             elif heard:
                 yield form.piece(heard)
             heard = await anext(others, None)

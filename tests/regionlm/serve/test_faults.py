@@ -68,7 +68,9 @@ def test_what_is_no_request_is_refused(client, still_answers, body, status, said
     ("image", "said"),
     [
         ("%%%", "base64"),
-        ("data:image/png,abc", "data: URI"),
+        ("data:image/png,abc", "can't be read as an image"),
+        ("data:image/png;base64", "data:image/png;base64,"),
+        ("DATA:image/png;base64,", "is empty"),
         ("QUJD", "can't be read as an image"),
         (base64.b64encode(png(picture())[:700]).decode(), "damaged"),
         ("/etc/passwd", ""),

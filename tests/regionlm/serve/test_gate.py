@@ -36,7 +36,7 @@ def test_bodies_of_all_requests_together(mini):
     async def run():
         limits = Limits(queue_mib=0.001)  # 1048 bytes
         running = Running(Connections(limits.client_timeout))
-        gate = Gate(read_all, Engine(mini, limits), running, lambda *_: None)
+        gate = Gate(read_all, Engine(mini, limits), running)
         first = Request(gate)
         first.send(800)
         while running.body_bytes < 800:

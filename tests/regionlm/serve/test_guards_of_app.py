@@ -11,6 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from regionlm.serve.app import create_app
+from regionlm.serve.engine import Engine
+from regionlm.serve.limits import Limits
 from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.log_lines import LogLines
 from regionlm.serve.settings import Settings
@@ -154,6 +156,19 @@ def test_the_log_has_a_line_for_each_request_and_nothing_of_what_was_sent(guarde
     assert [line["status"] for line in lines] == [200, 200, 400, 401]
     assert {line["id"] for line in lines[:3]} == {"mine"}
     assert SECRET not in text and image[:40] not in text
+
+
+@pytest.mark.parametrize("path", [CAPTION, CHAT])
+def test_a_deadline_that_passes_while_an_image_is_fetched_is_504(mini, path):
+    async def never(*_):
+        await asyncio.sleep(60)
+
+    engine = Engine(mini, Limits(timeout=0.3))
+    with TestClient(create_app(engine)) as client:
+        client.app.state.fetcher = UrlFetcher([NAME], most_bytes=1000, resolve=never)
+        reply = client.post(path, json=body_of(path, f"http://{NAME}/a.png"))
+    assert reply.status_code == 504 and reply.json()["error"]["code"] == "timeout"
+    engine.close()
 
 
 def test_fetching_is_bound_to_its_request_and_its_client(engine):

@@ -3,6 +3,8 @@
 import base64
 import io
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import numpy as np
@@ -13,6 +15,9 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
+from regionlm.errors import InputError
+from regionlm.inputs.views import ImageView
+from regionlm.serve import mcp_face, readers
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import QueueFullError
@@ -20,6 +25,7 @@ from regionlm.serve.limits import Limits
 from regionlm.serve.running import listen
 from regionlm.serve.settings import Settings
 from tests.documents import ROOT
+from tests.regionlm.serve.pictures import picture, png
 from tests.regionlm.tools.agent import look_for_the_fox, refused
 
 
@@ -125,6 +131,134 @@ def test_what_the_engine_refuses_is_said(service, monkeypatch):
         return await refused(client, "find_region", {"image": image, "text": "a fox"})
 
     assert talk(service(), script) == "9 questions wait already; try again in 3 s"
+
+
+def small(seed):
+    """A small image of noise, as a data: URI."""
+    return uri(png(picture(seed)))
+
+
+def in_process(engine, script):
+    """Let an agent talk to the tools of an engine, without HTTP."""
+    return talk(mcp_face.tools_server(engine), script)
+
+
+async def together(client, name, arguments):
+    """The answers to several calls at once."""
+    found = {}
+
+    async def one(number, given):
+        found[number] = await client.call_tool(name, given)
+
+    async with anyio.create_task_group() as tasks:
+        for number, given in enumerate(arguments):
+            tasks.start_soon(one, number, given)
+    return [found[number] for number in range(len(arguments))]
+
+
+class SlowToOpen(Engine):
+    """Takes its time to open images, and knows how many it had open at once."""
+
+    now = most = 0
+    lock = threading.Lock()
+
+    def view(self, data, name="image"):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.05)
+        with self.lock:
+            self.now -= 1
+        return super().view(data, name)
+
+
+def test_agents_have_no_more_images_read_at_once_than_others(mini):
+    engine = SlowToOpen(mini)
+    asked = [{"image": small(seed)} for seed in range(12)]
+    answers = in_process(engine, lambda client: together(client, "show_region", asked))
+    assert not any(one.is_error for one in answers)
+    assert 1 < engine.most <= readers.AT_ONCE
+
+
+def test_calls_that_wait_for_the_model_do_not_keep_others_from_reading(mini, monkeypatch):
+    engine, go_on, submitted = Engine(mini), threading.Event(), []
+    submit, work = engine.submit, engine._work
+    monkeypatch.setattr(engine, "submit", lambda one: submitted.append(one) or submit(one))
+    monkeypatch.setattr(engine, "_work", lambda group: go_on.wait(60) and work(group))
+
+    async def script(client):
+        asked = [{"image": small(seed), "text": "a fox"} for seed in range(2 * readers.AT_ONCE)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(together, client, "find_region", asked)
+            try:
+                with anyio.fail_after(40):
+                    while len(submitted) < len(asked):
+                        await anyio.sleep(0.01)
+                    return await client.call_tool("show_region", {"image": small(99)})
+            finally:
+                go_on.set()
+
+    assert not in_process(engine, script).is_error
+    engine.close(60)
+
+
+def test_a_call_that_is_too_late_is_not_read(mini):
+    engine, may_end = Engine(mini, Limits(timeout=0.2)), threading.Event()
+    with ThreadPoolExecutor(readers.AT_ONCE) as threads:
+        for _ in range(readers.AT_ONCE):
+            threads.submit(readers.in_turn, may_end.wait)
+        try:
+            said = in_process(engine, lambda c: refused(c, "show_region", {"image": small(1)}))
+        finally:
+            may_end.set()
+    assert said.startswith("no answer in time") and engine.views.misses == 0
+
+
+def test_images_are_kept_by_the_engine_alone(mini):
+    one = ImageView(picture(0)).nbytes
+    engine = Engine(mini, Limits(cache_mib=3.5 * one / 2**20))
+
+    async def script(client):
+        async def show(image):
+            return await client.call_tool("show_region", {"image": image})
+
+        ids = [(await show(small(seed))).structured_content["image"] for seed in range(3)]
+        assert not (await show(ids[0])).is_error  # is used now, so that 1 is the oldest
+        await show(small(3))
+        said = await refused(client, "show_region", {"image": ids[1]})
+        assert "no earlier image has this id" in said
+        assert not (await show(ids[0])).is_error and not (await show(ids[2])).is_error
+        bmp = io.BytesIO()
+        picture(0).save(bmp, "BMP")  # the same pixels have the same id
+        again = await show(uri(bmp.getvalue(), "bmp"))
+        assert again.structured_content["image"] == ids[0]
+
+    in_process(engine, script)
+    assert engine.views.nbytes <= 3.5 * one
+    engine.close()
+
+
+def test_masks_of_agents_have_a_quarter_of_the_memory(mini):
+    engine = Engine(mini, Limits(cache_mib=2))
+    space = mcp_face.workspace(engine)
+    masks = [np.zeros((400, 400), bool) for _ in range(9)]
+    for number, mask in enumerate(masks):
+        mask[number] = True
+    ids = [space.keep_mask(mask) for mask in masks]
+    for name in ids[:-3]:  # three of 160 kB fit half a MiB
+        with pytest.raises(InputError, match="no earlier image has this id"):
+            space.masks(name, (400, 400))
+    assert all(space.masks(name, (400, 400)) for name in ids[-3:])
+
+
+def test_points_are_limited(service):
+    async def script(client):
+        region = {"points": [[9, 9]] * 3}
+        arguments = {"image": small(1), "regions": [region]}
+        return await refused(client, "show_region", arguments)
+
+    said = talk(service(Limits(max_points=2)), script)
+    assert said == "points: expected at most 2 of a region, found 3; ask several times"
 
 
 def post(url, **headers):

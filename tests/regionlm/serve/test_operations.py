@@ -9,6 +9,7 @@ from regionlm.encoder import RegionEncoder
 from regionlm.errors import ModelError
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
+from regionlm.serve.settings import Settings
 from tests.regionlm.serve.pictures import encoded, picture
 
 
@@ -86,6 +87,43 @@ def test_figures_count_requests_questions_and_images_seen_before(client):
     assert figure(client, "regionlm_view_hits_total") == 2
     assert figure(client, "regionlm_view_misses_total") == 1
     assert figure(client, "regionlm_view_bytes") > 40 * 30 * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "status"),
+    [
+        ({}, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({}, {"json": {}, "headers": {"Host": "evil.test"}}, 421),
+        ({}, {"json": {}, "headers": {"Origin": "https://evil.test"}}, 403),
+        ({"tokens": "tokens"}, {"json": {}}, 401),
+    ],
+)
+def test_what_is_refused_before_it_has_a_route_is_counted(
+    engine, tmp_path, monkeypatch, settings, asked, status
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tokens").write_text("a-token\n")
+    app = create_app(engine, Settings(**settings))
+    token = {"Authorization": "Bearer a-token"}
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        assert client.post("/v1/caption", **asked).status_code == status
+        client.headers.update(token)
+        assert figure(client, f'regionlm_requests_total{{path="other",status="{status}"}}') == 1
+        assert figure(client, 'regionlm_request_seconds_count{path="other"}') == 1
+
+
+def test_refusals_while_stopping_and_faults_are_counted(client, engine, monkeypatch):
+    def fails(*_):
+        raise RuntimeError
+
+    asked = {"image": encoded(picture()), "regions": [{"box": [0, 0, 9, 9]}]}
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "view", fails)
+        assert client.post("/v1/caption", json=asked).status_code == 500
+    engine.refuse()
+    assert client.post("/v1/caption", json=asked).status_code == 503
+    assert figure(client, 'regionlm_requests_total{path="/v1/caption",status="500"}') == 1
+    assert figure(client, 'regionlm_requests_total{path="other",status="503"}') == 1
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])

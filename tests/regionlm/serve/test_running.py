@@ -1,7 +1,10 @@
 """`regionlm serve` as a process: slow clients, clients that go, and its end."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from http.client import HTTPConnection
 from threading import Thread
@@ -14,6 +17,7 @@ from regionlm.serve.limits import Limits
 from regionlm.serve.listening import listen
 from regionlm.serve.running import warm_up
 from regionlm.serve.settings import Settings
+from tests.documents import ROOT
 from tests.regionlm.serve.pictures import encoded, picture
 from tests.regionlm.serve.services import WAIT, running_service
 
@@ -135,6 +139,38 @@ def test_a_warm_up_may_take_longer_than_an_answer(mini):
     warm_up(engine)
     assert sum(engine.tally.answered.values()) == 1 + engine.limits.max_batch
     engine.close()
+
+
+def test_nothing_of_websockets_is_imported(tmp_path):
+    """It would be by default, and warn that it is deprecated, wherever it is installed."""
+    program = """
+import sys, threading, time, urllib.request
+from regionlm.serve.limits import Limits
+from regionlm.serve.listening import address_of, listen
+from regionlm.serve.plan import Plan
+from regionlm.serve.running import serve_on
+from regionlm.serve.settings import Settings
+
+def look():
+    urllib.request.urlopen(address + "/health", timeout=60).read()
+    print(sorted(one for one in sys.modules if one.startswith(("websockets", "wsproto"))))
+    service.engine.refuse()
+
+service = Plan("mini", Settings(log="log"), Limits(), device="cpu").build()
+with listen(Settings(port=0)) as listening:
+    address = address_of(listening)
+    threading.Thread(target=look, daemon=True).start()
+    serve_on(service.app, service.engine, listening)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_a_reply_does_not_wait_for_the_receipt_of_its_first_part():

@@ -101,5 +101,6 @@ def test_a_thread_that_is_too_late_still_counts_as_busy(mini):
         slow.may_end.set()
         while (reply := client.post("/v1/segment", json=body)).status_code in (429, 504):
             pass
-    assert reply.status_code == 200 and slow.asked > 1
+    assert reply.status_code == 200
+    assert 1 < slow.asked < 8  # those that were too late before a thread was free were not begun
     engine.close()

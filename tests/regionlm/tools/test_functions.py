@@ -236,6 +236,15 @@ def test_bounds(mini, root):
     ]:
         with pytest.raises(InputError, match="at most 2"):
             call(name, {"image": "sand.png", **arguments}, captioner=mini, workspace=space)
+    space.bounds = Bounds(texts=1, points=2)
+    marked = {"points": [[9, 9], [8, 8], [7, 7]]}
+    with pytest.raises(InputError, match="points: expected at most 2 of a region, found 3"):
+        call(
+            "caption_regions",
+            {"image": "sand.png", "regions": [box, marked]},
+            captioner=mini,
+            workspace=space,
+        )
     with pytest.raises(InputError, match="texts: expected at most 1, found 2"):
         call(
             "match_region",
@@ -263,6 +272,33 @@ def test_an_id_is_forgotten_when_there_are_others(mini, root):
     call("show_region", {"image": "sand-fox.png"}, captioner=mini, workspace=space)
     with pytest.raises(InputError, match="no earlier image has this id"):
         call("show_region", {"image": first.found.image}, captioner=mini, workspace=space)
+
+
+def test_images_and_masks_are_remembered_in_one_memory(mini, root):
+    masks = [np.zeros((320, 320), bool) for _ in range(9)]
+    for number, mask in enumerate(masks):
+        mask[number] = True
+    space = Workspace(root, Bounds(kept_mib=7.5 * masks[0].nbytes / 2**20))
+    key, view = space.image("sand.png")  # as large as three masks
+    kept = [space.keep_mask(mask) for mask in masks]
+    for forgotten in kept[:-7]:
+        with pytest.raises(InputError, match="no earlier image has this id"):
+            space.masks(forgotten, view.size)
+    with pytest.raises(InputError, match="no earlier image has this id"):
+        space.image(key)  # the oldest of them all
+    for name, mask in zip(kept[-7:], masks[-7:], strict=True):
+        (found,) = space.masks(name, view.size)
+        assert np.array_equal(found.mask, mask)
+
+
+def test_an_id_of_a_mask_is_no_image_and_the_other_way_round(mini, root):
+    space = Workspace(root)
+    key, view = space.image("sand.png")
+    mask = space.keep_mask(np.ones((320, 320), bool))
+    with pytest.raises(InputError, match="no such file"):
+        space.image(mask)
+    with pytest.raises(InputError, match="no such file"):
+        space.masks(key, view.size)
 
 
 def test_what_was_asked_for_last_is_remembered():

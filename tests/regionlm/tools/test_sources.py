@@ -1,11 +1,13 @@
 """No path leads an agent out of its folder, and what it gives wrongly is said in one line."""
 
 import base64
+import contextlib
 import os
 
 import pytest
 
 from regionlm.errors import InputError
+from regionlm.tools import sources
 from regionlm.tools.sources import read_source
 
 
@@ -109,15 +111,71 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(f
         ("https://example.org/a.png", "is an address, and none is fetched"),
         ("file:///etc/passwd", "is an address"),
         ("data:image/png;base64", "expected data:image/png;base64, and then"),
-        ("data:image/png;base64,A", "the base64 is damaged or incomplete"),
-        ("data:image/png;base64,A*==", "the base64 is damaged or incomplete"),
-        ("data:image/png;base64,", "data: URI is empty"),
+        ("data:image/png;base64,A", "it is neither, or damaged"),
+        ("data:image/png;base64,A*==", "it is neither, or damaged"),
+        ("data:image/png;base64,", "base64,' is empty"),
     ],
 )
 def test_what_can_not_be_read(folder, given, message):
     with pytest.raises(InputError, match=message) as caught:
         read(given, folder)
     assert len(str(caught.value)) < 300 + len(given[:300]) and "\n" not in str(caught.value)
+
+
+@pytest.fixture(params=[True, False], ids=["by folders", "by a check"])
+def system(request, monkeypatch):
+    """With and without what Windows does not have."""
+    if not request.param:
+        monkeypatch.setattr(os, "supports_dir_fd", frozenset())
+
+
+@pytest.mark.usefixtures("system")
+@pytest.mark.parametrize("given", ["sub/deep/b.png", "sub/deep/no.png", "sub/deep", "a.png"])
+def test_a_link_that_is_put_there_after_the_check_is_not_followed(folder, monkeypatch, given):
+    (folder / "sub" / "deep").mkdir()
+    (folder / "sub" / "deep" / "b.png").write_bytes(b"below")
+    outside = folder.parent / "outside"
+    (outside / "deep").mkdir(parents=True)
+    for name in ("deep/b.png", "deep/no.png", "b.png"):
+        (outside / name).write_bytes(b"secret")
+    check = sources._inside
+
+    def checked(*given):
+        found = check(*given)
+        (folder / "sub").rename(folder.parent / "moved")
+        (folder / "sub").symlink_to(outside)
+        (folder / "a.png").unlink()
+        (folder / "a.png").symlink_to(outside / "b.png")
+        return found
+
+    monkeypatch.setattr(sources, "_inside", checked)
+    with pytest.raises(InputError, match="cannot be read"):
+        read(given, folder)
+
+
+@pytest.mark.usefixtures("system")
+def test_all_systems_read_the_same(folder):
+    assert read("sub/b.png", folder) == b"below" and read("a.png", folder) == b"inside"
+    for given, message in [("no/b.png", "no such file"), ("sub", "is not a file"), ("", "is not")]:
+        with pytest.raises(InputError, match=message):
+            read(given, folder)
+
+
+@pytest.mark.usefixtures("system")
+def test_no_descriptor_stays_open(folder):
+    before = len(os.listdir("/dev/fd"))
+    for given in ("sub/b.png", "sub/no.png", "sub", "no/no.png", "a.png/x", "link.png"):
+        with contextlib.suppress(InputError):
+            read(given, folder)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_folder_that_may_not_be_listed_may_be_passed(folder):
+    (folder / "sub").chmod(0o311)
+    try:
+        assert read("sub/b.png", folder) == b"below"
+    finally:
+        (folder / "sub").chmod(0o755)
 
 
 def test_a_pipe_is_not_waited_for(folder):

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from regionlm.serve.net.fetching import UrlFetcher, look_up
+from regionlm.serve.errors import TooLateError
+from regionlm.serve.net.fetching import Room, UrlFetcher, look_up
 from regionlm.serve.net.urls import UrlError
 from tests.regionlm.serve.net.image_host import NAME, PUBLIC, ImageHost, fetch, says
 
@@ -115,11 +116,28 @@ def test_a_request_has_less_time_and_room_than_the_fetcher():
         async with host.running():
             return await host.fetcher().fetch(URL, **bounds)
 
-    assert asyncio.run(run(deadline=time.monotonic() + 60, most_bytes=7)) == b"picture"
-    with pytest.raises(UrlError, match="more than 6 bytes"):
-        asyncio.run(run(most_bytes=6))
-    with pytest.raises(UrlError, match="not fetched within 0 seconds"):
+    room = Room(13)
+    assert asyncio.run(run(deadline=time.monotonic() + 60, room=room)) == b"picture"
+    with pytest.raises(UrlError, match="at most 13 bytes in all images of a request"):
+        asyncio.run(run(room=room))
+    with pytest.raises(TooLateError):
         asyncio.run(run(deadline=time.monotonic() - 1))
+
+
+async def never(writer, asked):
+    await asyncio.sleep(60)
+
+
+def test_whose_time_is_over_is_told_apart():
+    async def run(host, **options):
+        async with host.running():
+            await host.fetcher(seconds=0.2).fetch(URL, **options)
+
+    for deadline in (None, time.monotonic() + 60):
+        with pytest.raises(UrlError, match=r"not fetched within 0\.2 seconds"):
+            asyncio.run(run(ImageHost(never), deadline=deadline))
+    with pytest.raises(TooLateError):
+        asyncio.run(run(ImageHost(never), deadline=time.monotonic() + 0.1))
 
 
 def test_redirects_end():
@@ -143,7 +161,7 @@ def test_the_systems_lookup_gives_addresses():
 
 
 def test_size_is_bounded_whatever_the_headers_say():
-    message = "more than 1000 bytes"
+    message = "at most 1000 bytes"
     assert message in refused(ImageHost(says(200, bytes(1001))))
 
     async def endless(writer, asked):

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import threading
+import time
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -13,10 +15,11 @@ from regionlm.llava_captioner import LlavaCaptioner
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import QueueFullError, TooLateError
-from regionlm.serve.limits import Limits
+from regionlm.serve.net.fetching import UrlFetcher
 from regionlm.serve.net.urls import UrlError
 from regionlm.serve.openai.asking import read_chat
 from regionlm.serve.question import Piece
+from tests.regionlm.serve.net.image_host import NAME, ImageHost, says
 from tests.regionlm.serve.openai.chats import LEFT, asking, box_mask, cut_out
 from tests.regionlm.serve.openai.conftest import serving
 from tests.regionlm.serve.pictures import picture, png
@@ -92,8 +95,11 @@ def test_an_error_in_the_midst_of_a_stream_is_its_last_event(mini, error, messag
     engine.close()
 
 
-class Fetcher:
+class Fetcher(UrlFetcher):
     """Knows one address."""
+
+    def __init__(self):
+        super().__init__(["images.example.org"], most_bytes=10**6)
 
     async def fetch(self, url, **bounds):
         if url != "https://images.example.org/a.png":
@@ -104,7 +110,8 @@ class Fetcher:
 def read(engine, url, **more):
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what?"}]
     body = {"model": engine.name, "messages": [{"role": "user", "content": content}], **more}
-    return asyncio.run(read_chat(engine, Fetcher(), json.dumps(body).encode(), 0.0))
+    deadline = time.monotonic() + 60
+    return asyncio.run(read_chat(engine, Fetcher(), json.dumps(body).encode(), deadline))
 
 
 def test_an_image_may_be_fetched(engine):
@@ -114,21 +121,64 @@ def test_an_image_may_be_fetched(engine):
         read(engine, "HTTPS://other.example.org/a.png")
 
 
-def test_all_images_of_a_chat_together_are_bounded(mini):
-    size = len(png(CUT_OUT))
-    engine, bounds = Engine(mini, Limits(max_body_mib=2.5 * size / 2**20)), []
+def fetched(engine, host, *paths, **options):
+    """The questions of a chat about images of a host that runs as long."""
 
-    class Bounded(Fetcher):
-        async def fetch(self, url, **given):
-            bounds.append(given)
-            return await super().fetch(url)
+    async def run():
+        async with host.running():
+            content = [
+                {"type": "image_url", "image_url": {"url": f"http://{NAME}/{path}"}}
+                for path in paths
+            ]
+            body = {"model": "mini", "messages": [{"role": "user", "content": content}]}
+            fetcher = host.fetcher(**options)
+            deadline = time.monotonic() + 60
+            chat = await read_chat(engine, fetcher, json.dumps(body).encode(), deadline)
+            return chat.questions
 
-    url = {"type": "image_url", "image_url": {"url": "https://images.example.org/a.png"}}
-    body = {"model": "mini", "messages": [{"role": "user", "content": [url, url]}]}
-    asyncio.run(read_chat(engine, Bounded(), json.dumps(body).encode(), 12.0))
-    first, second = bounds
-    assert first["most_bytes"] - second["most_bytes"] == size
-    assert first["deadline"] == second["deadline"] == 12.0
+    return asyncio.run(run())
+
+
+def test_all_images_of_a_chat_together_are_bounded(engine):
+    data = png(picture(1))
+    host = ImageHost(says(200, data))
+    assert fetched(engine, host, "a", "b", most_bytes=2 * len(data))
+    for count in (1, 3):
+        with pytest.raises(UrlError, match=r"content\.\d\.image_url: url: expected at most"):
+            fetched(engine, host, *"abc"[:count], most_bytes=count * len(data) - 1)
+
+
+def test_images_are_fetched_together_but_not_all_at_once_and_stay_in_order(engine):
+    now, counts, enough = 0, [], asyncio.Event()
+
+    async def reply(writer, asked):
+        nonlocal now
+        now += 1
+        counts.append(now)
+        if now == 4:
+            enough.set()
+        await asyncio.wait_for(enough.wait(), 60)
+        number = int(asked.split()[1].strip("/"))
+        await asyncio.sleep(0.02 * (10 - number))  # later ones are there first
+        now -= 1
+        await says(200, png(picture(number)))(writer, asked)
+
+    found = fetched(engine, ImageHost(reply), *"0123456789", most_bytes=10**6)
+    assert max(counts) == 4 and len(found) == 10
+    for number, question in enumerate(found):
+        assert np.array_equal(question.view.image, picture(number))
+
+
+def test_if_one_image_is_not_there_the_others_are_not_waited_for(engine):
+    async def reply(writer, asked):
+        if "/bad" not in asked:
+            await asyncio.sleep(60)
+        await says(404)(writer, asked)
+
+    began = time.monotonic()
+    with pytest.raises(UrlError, match=r"content\.1\.image_url: url: .* answered 404"):
+        fetched(engine, ImageHost(reply), "slow", "bad", "slow")
+    assert time.monotonic() - began < 15
 
 
 def test_nothing_is_fetched_for_a_service_without_room(engine, monkeypatch):
