@@ -3,6 +3,7 @@
     python benchmarks/serve_load.py
     python benchmarks/serve_load.py --clients 1 16 --requests 64 --serve --max_batch 8
     python benchmarks/serve_load.py --only memory --requests 10000
+    python benchmarks/serve_load.py --serve --ray --devices 2
 
 The service runs in a process of its own on loopback, with `mini` and one caption a request. Images
 are cut from the bundled benchmark's, of mixed sizes and with one to three boxes. Each client asks
@@ -26,6 +27,7 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -34,6 +36,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from glob import glob
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -295,20 +298,35 @@ def running(*options: str) -> Iterator[Service]:
 
 
 def resident_mib(pid: int) -> int:
-    """A process's resident memory, on Linux."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
+    """Resident memory of a process and all that descend from it, on Linux; what they share counts
+    for each."""
+    found = (re.search(r"VmRSS:\s+(\d+)", contents(f"/proc/{one}/status")) for one in family(pid))
+    return sum(int(size[1]) for size in found if size) // 1024
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and its children have used of all cores, on Linux."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    used = [
-        int(ticks)
-        for one in (pid, *children)
-        for ticks in Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[11:13]
-    ]
+    """What a process and all that descend from it have used of all cores, on Linux."""
+    files = (contents(f"/proc/{one}/stat") for one in family(pid))
+    used = [int(ticks) for text in files for ticks in text.rpartition(")")[2].split()[11:13]]
     return sum(used) / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it. Of a cluster that `regionlm serve --ray` has started,
+    these are all of Ray's: replicas, proxy, controller, and what manages them."""
+    found = [pid]
+    for one in found:
+        for file in glob(f"/proc/{one}/task/*/children"):
+            found += map(int, contents(file).split())
+    return found
+
+
+def contents(file: str) -> str:
+    """What the system says of a process; nothing if it has ended meanwhile."""
+    try:
+        return Path(file).read_text()
+    except OSError:
+        return ""
 
 
 def parse_options() -> argparse.Namespace:

@@ -43,10 +43,8 @@ def load_captioner(
             computed so. ModelError, PrefixModelError: unknown source, missing or damaged files.
     """
     _check_trunk(trunk, device)
-    found = source if source in PRESETS else find_folder(source, offline)
+    found = find_captioner(source, prefix=prefix, prompt=prompt, offline=offline)
     if found in PRESETS or not is_llava(Path(found)):
-        if prompt is not None:
-            raise InputError(f"prompt: only a LLaVA takes one, which {source} is not; leave it out")
         from regionlm.captioner import RegionCaptioner
 
         captioner = RegionCaptioner.from_pretrained(
@@ -54,8 +52,6 @@ def load_captioner(
         )
         captioner.backbone.set_trunk(**asdict(trunk))
         return captioner
-    if prefix is not None:
-        raise InputError(f"prefix: {source} is a LLaVA, which has none; leave it out")
     _refuse_trunk_of_llava(trunk, found)
     from prefix_models.llava import PROMPT
     from regionlm.llava_captioner import LlavaCaptioner
@@ -63,6 +59,22 @@ def load_captioner(
     return LlavaCaptioner.from_pretrained(
         found, prompt=PROMPT if prompt is None else prompt, device=device, offline=offline
     )
+
+
+def find_captioner(
+    source: str | Path, *, prefix: str | None = None, prompt: str | None = None, offline: bool
+) -> str | Path:
+    """The name of a preset, or the folder of what captions regions, after a download if necessary.
+
+    Arguments and errors as in `load_captioner`, but for what only loading tells.
+    """
+    found = source if source in PRESETS else find_folder(source, offline)
+    if found in PRESETS or not is_llava(Path(found)):
+        if prompt is not None:
+            raise InputError(f"prompt: only a LLaVA takes one, which {source} is not; leave it out")
+    elif prefix is not None:
+        raise InputError(f"prefix: {source} is a LLaVA, which has none; leave it out")
+    return found
 
 
 def load_encoder(

@@ -9,28 +9,37 @@ replica are worked together by its engine, as in `regionlm serve`; docs/ray.md s
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from yaml import YAMLError, safe_load
 
 from prefix_models.checks import PositiveCount, Range
+from prefix_models.errors import UserError
+from regionlm.auto import find_captioner
 from regionlm.backbones.trunk_options import TrunkOptions
 from regionlm.distributed.ray_cluster import connected, count_of
 from regionlm.distributed.signals import StopSignals
-from regionlm.errors import InputError
+from regionlm.errors import InputError, NoCaptionsError
 from regionlm.extras import extra
+from regionlm.pretrained.sources import is_hub_id
 from regionlm.serve.limits import Limits
+from regionlm.serve.listening import address_of, listen
+from regionlm.serve.net.tokens import VARIABLE
 from regionlm.serve.plan import Plan
+from regionlm.serve.ray_refusals import Refusals
 from regionlm.serve.settings import Settings
 
 with extra("ray"):
     import ray
     from fastapi import FastAPI
     from ray import serve
+    from ray.serve.schema import ApplicationStatus
 
 NAME = "regionlm"
 
@@ -87,8 +96,12 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     return application(_part(Replicas, given), _part(Settings, given), _part(Limits, given))
 
 
-def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve.Application:
-    """The application for these settings.
+def application(
+    replicas: Replicas, settings: Settings, limits: Limits, refusals: Refusals | None = None
+) -> serve.Application:
+    """The application for these settings, with the tokens and the folder of this process.
+
+    refusals: where replicas leave why they can't start.
 
     Raises:
         InputError: more replicas at least than at most, or a precision that their device lacks.
@@ -112,14 +125,15 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
         trunk=replicas.trunk,
     )
 
-    def in_replica() -> FastAPI:
-        from regionlm.serve.running import warm_up
+    folder, tokens = os.getcwd(), os.environ.get(VARIABLE)
 
-        service = plan.build()
-        if settings.warmup:  # beside Ray's event loop, on which this runs
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(warm_up, service.engine).result()
-        return service.app
+    def in_replica() -> FastAPI:
+        with suppress(OSError):  # where relative paths start, if this machine has it
+            os.chdir(folder)
+        if tokens is not None:  # a cluster that ran before does not have this environment
+            os.environ[VARIABLE] = tokens
+        with ThreadPoolExecutor(1) as beside:  # Ray's event loop, on which this runs
+            return beside.submit(_built, plan, refusals).result()
 
     deployed = serve.deployment(
         name=NAME,
@@ -135,10 +149,6 @@ def application(replicas: Replicas, settings: Settings, limits: Limits) -> serve
     return deployed(serve.ingress(in_replica)(_Replica)).bind()
 
 
-class _Replica:
-    """What Ray Serve makes a replica of; all that it does is in the app."""
-
-
 def run_on_ray(replicas: Replicas, settings: Settings, limits: Limits, address: bool | str) -> None:
     """Serve on a cluster until SIGTERM or SIGINT; running requests are finished first.
 
@@ -147,21 +157,79 @@ def run_on_ray(replicas: Replicas, settings: Settings, limits: Limits, address: 
         address: as of `regionlm.distributed.ray_cluster.connected`.
 
     Raises:
-        InputError: no cluster there, or settings that can't be used.
+        UserError: no cluster there, settings or a model that can't be used.
     """
+    if not str(address).startswith("ray://"):  # there, this machine is none of the cluster's
+        _check_model(replicas)
+    refusals = Refusals()
     with StopSignals(lambda: True) as signals, connected(address):
-        deployed = application(replicas, settings, limits)
-        serve.start(http_options={"host": settings.host, "port": settings.port})
-        serve.run(deployed, name=NAME)
+        deployed = application(replicas, settings, limits, refusals)
+        where = _start_serve(settings)
         signals.install()  # Ray has put its own in their place
-        where = f"http://{settings.host}:{settings.port}"
-        most = replicas.max_replicas
-        print(
-            f"regionlm: serving {replicas.model} on {where}, replicas: at most {most}", flush=True
-        )
-        while not signals.received:
-            time.sleep(_POLL)
-        serve.delete(NAME)
+        try:
+            with refusals.kept():
+                serve.run_many(
+                    [serve.RunTarget(deployed, name=NAME)], wait_for_applications_running=False
+                )
+                while not (signals.received or _is_running(refusals)):
+                    time.sleep(_POLL)
+            if not signals.received:
+                most = replicas.max_replicas
+                print(
+                    f"regionlm: serving {replicas.model} on {where}, replicas: at most {most}",
+                    flush=True,
+                )
+            while not signals.received:
+                time.sleep(_POLL)
+        finally:
+            serve.delete(NAME)
+
+
+def _check_model(replicas: Replicas) -> None:
+    """Raise what loading would, as far as it is known without downloads and weights."""
+    if not is_hub_id(replicas.model):
+        with suppress(NoCaptionsError):
+            find_captioner(
+                replicas.model, prefix=replicas.prefix, prompt=replicas.prompt, offline=True
+            )
+
+
+def _start_serve(settings: Settings) -> str:
+    """Start Ray Serve unless it runs; where it listens. Raises InputError: it can't there."""
+    if serve.status().proxies:
+        return "the address of the Ray Serve that runs already"
+    with listen(settings) as free:  # Ray Serve would not say which port it has taken for 0
+        where, port = address_of(free), free.getsockname()[1]
+    serve.start(http_options={"host": settings.host, "port": port})
+    return where
+
+
+def _is_running(refusals: Refusals) -> bool:
+    """Whether replicas answer. Raises UserError: why one can't."""
+    found = serve.status().applications[NAME]
+    refusals.check()
+    if found.status == ApplicationStatus.DEPLOY_FAILED:
+        raise RuntimeError(found.message)
+    return found.status == ApplicationStatus.RUNNING
+
+
+class _Replica:
+    """What Ray Serve makes a replica of; all that it does is in the app."""
+
+
+def _built(plan: Plan, refusals: Refusals | None) -> FastAPI:
+    """The app of a replica."""
+    from regionlm.serve.running import warm_up
+
+    try:
+        service = plan.build()
+        if plan.settings.warmup:
+            warm_up(service.engine)
+    except UserError as error:
+        if refusals is not None:
+            refusals.tell(error)
+        raise
+    return service.app
 
 
 def _part(kind: Any, given: Mapping[str, Any]) -> Any:
