@@ -82,6 +82,14 @@ def test_modules_and_scripts_named_there_exist(path):
     assert [one for one in scripts if not (ROOT / one).exists()] == []
 
 
+def test_tests_of_faults_named_there_exist():
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page("docs/faults.md"))
+    assert len(named) > 20
+    for file, test in named:
+        found = (ROOT / file) if file.startswith("tests/") else ROOT / "tests/regionlm/serve" / file
+        assert f"def {test}(" in found.read_text(), f"{file}::{test}"
+
+
 def test_every_page_is_in_the_sites_navigation():
     nav = page("mkdocs.yml").partition("\nnav:")[2]
     listed = re.findall(r": ([\w.-]+\.md)$", nav, re.M)
