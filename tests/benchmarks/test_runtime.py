@@ -24,6 +24,21 @@ def published(monkeypatch):
     return published
 
 
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """Call it with options that the script refuses; what it says."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import runtime
+
+    def refuse(*options):
+        with pytest.raises(SystemExit) as ended:
+            runtime.parse_options(options)
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    return refuse
+
+
 @pytest.mark.parametrize("alpha", [0.0, 5.0])
 def test_both_sides_do_the_same_work(alpha, published):
     row = published.cases.Row("tiny", 64, 3, alpha, 0.5, steps=4, dtype="float64")
@@ -69,16 +84,11 @@ def test_curves_over_masks_and_tokens(tmp_path):
         (["--model", "nothing"], "nothing"),
     ],
 )
-def test_bad_options(options, message, tmp_path):
-    command = [*SCRIPT, "--output", str(tmp_path / "out"), *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and message in done.stderr
+def test_bad_options(options, message, tmp_path, refused):
+    assert message in refused("--output", str(tmp_path / "out"), *options)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_is_a_file(tmp_path):
+def test_an_output_that_is_a_file(tmp_path, refused):
     (tmp_path / "out").write_text("")
-    done = subprocess.run(
-        [*SCRIPT, "--output", str(tmp_path / "out")], capture_output=True, text=True
-    )
-    assert done.returncode == 2 and "cannot be made a folder" in done.stderr
+    assert "cannot be made a folder" in refused("--output", str(tmp_path / "out"))

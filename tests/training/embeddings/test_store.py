@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from regionlm import RegionCaptioner
+from regionlm.cli.main import main
 from regionlm.errors import InputError
 from training import embeddings
 from training.embeddings import open_pairs, predict
@@ -164,8 +165,9 @@ def test_a_stopped_run_makes_only_what_is_missing(manifest, mini, tmp_path, smal
     assert [files[i].stat().st_mtime_ns == times[i] for i in range(3)] == [True, False, True]
 
 
-def test_two_processes_write_the_bytes_of_one(tmp_path):
-    """600 scenes' worth of lines in three shards, by the command."""
+def test_two_processes_write_the_bytes_of_one(tmp_path, monkeypatch, capsys):
+    """300 lines in two shards, by the command."""
+    monkeypatch.chdir(tmp_path)
     lines = (FOLDER / "images.jsonl").read_text().splitlines()[:300]
     said = [{**json.loads(line)} for line in lines]
     for one in said:
@@ -178,25 +180,27 @@ def test_two_processes_write_the_bytes_of_one(tmp_path):
         "start": {"bundle": "mini"},
         "recipe": {"steps": 1},
     }  # fmt: skip
-    found = []
     for devices in (1, 2):
         settings["store"] = f"store{devices}"
         settings["trainer"] = {"accelerator": "cpu", "devices": devices}
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-        command = [sys.executable, "-m", "regionlm", "train", "embed", "--config", "config.yaml"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(embeddings.__file__).parents[2])}
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        # torch 2.9 prints there, both processes at once, in the middle of each other's lines
-        noise = re.compile(r"\[Gloo\]|peer ranks|^[\s\d]*$")
-        said = [one for one in done.stdout.splitlines() if not noise.search(one)]
-        assert said == [f"store{devices}: 300 pairs to train on, 0 to validate"]
-        store = tmp_path / f"store{devices}"
-        found.append(
-            {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
-        )
+        (tmp_path / f"config{devices}.yaml").write_text(yaml.safe_dump(settings))
+    command = ["train", "embed", "--config"]
+    assert main([*command, "config1.yaml"]) == 0
+    assert capsys.readouterr().out == "store1: 300 pairs to train on, 0 to validate\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "regionlm", *command, "config2.yaml"],
+        env={**os.environ, "PYTHONPATH": str(Path(embeddings.__file__).parents[2])},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # torch 2.9 prints there, both processes at once, in the middle of each other's lines
+    noise = re.compile(r"\[Gloo\]|peer ranks|^[\s\d]*$")
+    said = [one for one in done.stdout.splitlines() if not noise.search(one)]
+    assert said == ["store2: 300 pairs to train on, 0 to validate"]
+    found = [
+        {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
+        for store in (tmp_path / "store1", tmp_path / "store2")
+    ]
     assert len(found[0]) == 3 and found[0] == found[1]  # two shards and the key
 
 
