@@ -44,21 +44,23 @@ def load_captioner(
     """
     _check_trunk(trunk, device)
     found = find_captioner(source, prefix=prefix, prompt=prompt, offline=offline)
+    captioner: RegionCaptioner | LlavaCaptioner
     if found in PRESETS or not is_llava(Path(found)):
         from regionlm.captioner import RegionCaptioner
 
         captioner = RegionCaptioner.from_pretrained(
             found, prefix=prefix, device=device, offline=offline
         )
-        captioner.backbone.set_trunk(**asdict(trunk))
-        return captioner
-    _refuse_trunk_of_llava(trunk, found)
-    from prefix_models.llava import PROMPT
-    from regionlm.llava_captioner import LlavaCaptioner
+    else:
+        _refuse_trunk_of_llava(trunk, found)
+        from prefix_models.llava import PROMPT
+        from regionlm.llava_captioner import LlavaCaptioner
 
-    return LlavaCaptioner.from_pretrained(
-        found, prompt=PROMPT if prompt is None else prompt, device=device, offline=offline
-    )
+        captioner = LlavaCaptioner.from_pretrained(
+            found, prompt=PROMPT if prompt is None else prompt, device=device, offline=offline
+        )
+    captioner.backbone.set_trunk(**asdict(trunk))
+    return captioner
 
 
 def find_captioner(
