@@ -43,7 +43,8 @@ def service(mini):
                 await super().startup(sockets)
                 begun.set()
 
-        server = Server(uvicorn.Config(create_app(engine, settings), log_config=None))
+        config = uvicorn.Config(create_app(engine, settings), log_config=None, ws="none")
+        server = Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         stopping.append((server, thread, engine))

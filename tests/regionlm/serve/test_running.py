@@ -166,7 +166,7 @@ with listen(Settings(port=0)) as listening:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=5 * WAIT,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
