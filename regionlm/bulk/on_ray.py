@@ -26,7 +26,7 @@ from regionlm.bulk.output import Summary
 from regionlm.bulk.ray_stages import Caption, Decode, Row, Write
 from regionlm.bulk.work import Work
 from regionlm.distributed.items import USERS_ERRORS
-from regionlm.distributed.ray_cluster import connected, count_of
+from regionlm.distributed.ray_cluster import check_devices, connected, takes_gpus
 from regionlm.distributed.run_folder import held
 from regionlm.distributed.signals import StopSignals
 from regionlm.distributed.thread_counts import prediction_threads
@@ -103,7 +103,8 @@ class RayMachines:
 
         Captioning may hold every CPU that Ray counts; so the tasks around it ask for none.
         """
-        gpus, folder = self._gpus(), os.getcwd()
+        gpus, folder = takes_gpus(self._device), os.getcwd()
+        check_devices(self._devices, gpus)
         size = min(_READ_AT_ONCE, -(-len(numbers) // (4 * self._devices)))
         size = max(size, -(-len(numbers) // _MOST_TASKS))
         starts = range(0, len(numbers), size)
@@ -132,18 +133,6 @@ class RayMachines:
             compute=ray.data.TaskPoolStrategy(self._devices),
             num_cpus=0,
         )
-
-    def _gpus(self) -> bool:
-        """Whether captions are made on GPUs."""
-        on_gpus = self._device == "cuda" or (self._device == "auto" and count_of("GPU") > 0)
-        kind = "GPU" if on_gpus else "CPU"
-        count = count_of(kind)
-        if count < self._devices:
-            raise InputError(
-                f"devices: expected at most {count}, the {kind}s of the Ray cluster, found"
-                f" {self._devices}"
-            )
-        return on_gpus
 
 
 def _interrupt() -> None:

@@ -299,8 +299,8 @@ class Service(Settings):
     """how the service is reached, and what it writes with.
 
     Args:
-        ray: Serve on a Ray cluster, with at most as many replicas as --devices says: on the one at
-            the address that follows (auto, HOST:PORT or ray://HOST:PORT), or without an address on
+        ray: Serve on a Ray cluster, with as many replicas as --devices says: on the one at the
+            address that follows (auto, HOST:PORT or ray://HOST:PORT), or without an address on
             that of this machine, started if there is none.
         prefix: Which of the model's prefixes (mini: adapted, zero-shot); null takes its default.
         prompt: What to ask a LLaVA about each region; null asks for a caption.

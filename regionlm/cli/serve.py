@@ -41,10 +41,10 @@ def serve(model: ModelRun, service: Service, limits: ServiceLimits) -> None:
 
 
 def _serve_on_ray(model: ModelRun, service: Service, limits: ServiceLimits) -> None:
-    most = service.devices or ["1"]
-    if len(most) != 1 or not most[0].isdigit():
+    count = service.devices or ["1"]
+    if len(count) != 1 or not count[0].isdigit():
         raise InputError(
-            f"--devices: expected a number with --ray, which chooses them; found {' '.join(most)}"
+            f"--devices: expected a number with --ray, which chooses them; found {' '.join(count)}"
         )
     from regionlm.serve.deployment import Replicas, run_on_ray
 
@@ -54,7 +54,8 @@ def _serve_on_ray(model: ModelRun, service: Service, limits: ServiceLimits) -> N
         "prompt": service.prompt,
         "device": model.device,
         "offline": model.offline,
-        "max_replicas": int(most[0]),
+        "min_replicas": int(count[0]),
+        "max_replicas": int(count[0]),
         **model.chosen,
     }
     run_on_ray(Replicas.read(asked, "--ray"), service, limits, service.ray)

@@ -23,7 +23,7 @@ from prefix_models.checks import PositiveCount, Range
 from prefix_models.errors import UserError
 from regionlm.auto import find_captioner
 from regionlm.backbones.trunk_options import TrunkOptions
-from regionlm.distributed.ray_cluster import connected, count_of
+from regionlm.distributed.ray_cluster import check_devices, connected, takes_gpus
 from regionlm.distributed.signals import StopSignals
 from regionlm.errors import InputError, NoCaptionsError
 from regionlm.extras import extra
@@ -111,8 +111,8 @@ def application(
             f"min_replicas: expected at most {replicas.max_replicas} (max_replicas), found"
             f" {replicas.min_replicas}"
         )
-    has_gpus = ray.is_initialized() and count_of("GPU") > 0
-    on_gpu = replicas.device == "cuda" or (replicas.device == "auto" and has_gpus)
+    device = replicas.device  # without a cluster, as where the application is only built, a CPU
+    on_gpu = device == "cuda" or (ray.is_initialized() and takes_gpus(device))
     replicas.check_on("cuda" if on_gpu else "cpu")
     plan = Plan(
         replicas.model,
@@ -163,8 +163,9 @@ def run_on_ray(replicas: Replicas, settings: Settings, limits: Limits, address: 
         _check_model(replicas)
     refusals = Refusals()
     with StopSignals(lambda: True) as signals, connected(address):
+        check_devices(replicas.min_replicas, takes_gpus(replicas.device))
         deployed = application(replicas, settings, limits, refusals)
-        where = _start_serve(settings)
+        where, model, count = _start_serve(settings), replicas.model, replicas.min_replicas
         signals.install()  # Ray has put its own in their place
         try:
             with refusals.kept():
@@ -174,11 +175,7 @@ def run_on_ray(replicas: Replicas, settings: Settings, limits: Limits, address: 
                 while not (signals.received or _is_running(refusals)):
                     time.sleep(_POLL)
             if not signals.received:
-                most = replicas.max_replicas
-                print(
-                    f"regionlm: serving {replicas.model} on {where}, replicas: at most {most}",
-                    flush=True,
-                )
+                print(f"regionlm: serving {model} on {where}, replicas: {count}", flush=True)
             while not signals.received:
                 time.sleep(_POLL)
         finally:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.regionlm.ray_cluster import ray_cluster  # noqa: F401  # a fixture
+
 _WORDS = ["a", "red", "blue", ",", ".", "cat", "dog", "bird", "taxi", "owl", "on", "snow"]
 _DIM = 16
 _CLIP = {

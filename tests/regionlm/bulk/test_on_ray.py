@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,57 +12,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
-
-import ray
 import ray.data
 
 from regionlm.bulk import caption_manifest
 from regionlm.cli.main import main
 from regionlm.distributed.journal import Journal, journal_line
 from regionlm.errors import InputError
+from tests.regionlm.ray_cluster import started
 
 from .packed import tar_of, without_files
 from .whole_runs import Run, Write
 
-ROOT = Path(__file__).parents[3]
-MIB = 1 << 20
-
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """Two CPUs, whose workers find this checkout."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    ray.init(
-        "local",
-        num_cpus=2,
-        object_store_memory=128 * MIB,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": paths}},
-    )
+def cluster(ray_cluster: None) -> None:
+    """The cluster, for Ray Data."""
     ray.data.DataContext.get_current()  # warns of options of its own; this is not a test's fault
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last digits depend on it, and both ways take it from here."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def _workers(name: str) -> list[int]:
-    """Processes that descend from this one and carry a name."""
-    found, parents = [], [os.getpid()]
-    while parents:
-        for task in Path(f"/proc/{parents.pop()}/task").glob("*/children"):
-            for child in map(int, task.read_text().split()):
-                parents.append(child)
-                if name in Path(f"/proc/{child}/cmdline").read_text():
-                    found.append(child)
-    return found
 
 
 def test_a_lost_workers_lines_are_done_again(
@@ -79,7 +51,7 @@ def test_a_lost_workers_lines_are_done_again(
     def kill_one() -> None:
         while not over.is_set() and not killed:
             if list(parts.glob("answers-*")):
-                killed.extend(_workers("Caption")[:1])
+                killed.extend(started("Caption")[:1])
                 for one in killed:
                     os.kill(one, signal.SIGKILL)
             time.sleep(0.01)
@@ -149,6 +121,34 @@ def test_what_is_refused(
     assert not list(output.parent.glob("out.jsonl*"))
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 16 KiB; whoever may not mount one skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("ray", [["--ray"], []])
+def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
+    cluster: None, ray: list[str], run: Run, refused: Run, write: Write, lines: list[dict],
+    output: Path, small_disk: Path,
+) -> None:  # fmt: skip
+    manifest = write([{**line, "id": n} for n, line in enumerate(lines * 8)])
+    run(manifest, output)
+    target = small_disk / "out.jsonl"
+    assert "cannot be written: No space left on device" in refused(manifest, target, *ray)
+    roomy = ["mount", "-o", "remount,size=1m", str(small_disk)]
+    subprocess.run(roomy, check=True)
+    said = run(manifest, target, *ray)
+    assert " images were done before" in said and "; 0 images" not in said
+    assert target.read_bytes() == output.read_bytes()
+
+
 # --- without a cluster ---------------------------------------------------------------------
 
 
@@ -158,6 +158,16 @@ def test_an_address_where_nobody_answers(
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     message = refused(write(lines), output, "--ray", "127.0.0.1:1")
     assert "no Ray cluster answers at 127.0.0.1:1" in message
+
+
+def test_a_bad_line_is_named_before_a_cluster_is_looked_for(
+    refused: Run, write: Write, lines: list[dict], output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    manifest = write([*lines[:2], '{"image": 7}'])
+    said = refused(manifest, output, "--ray", "127.0.0.1:1")
+    assert "m.jsonl, line 3: " in said
+    assert said == refused(manifest, output)
 
 
 def test_the_extra_to_install_is_named(

@@ -10,12 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-import ray
 import yaml
 from PIL import Image
 from ray import serve
@@ -24,25 +22,16 @@ from ray.serve.schema import ServeDeploySchema
 from regionlm.errors import InputError
 from regionlm.inputs.masks import box_region
 from regionlm.serve.deployment import app
+from tests.regionlm.ray_cluster import ROOT, started
 
-ROOT = Path(__file__).parents[3]
-MIB = 1 << 20
+REPLICA = "ServeReplica"  # in the name of their processes
 BOX = (2, 2, 30, 25)
 PATIENCE = 240  # seconds: an idle machine takes a tenth
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(ray_cluster: None) -> Iterator[str]:
     """Where two replicas of `mini` answer."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    ray.init(
-        "local",
-        num_cpus=2,
-        object_store_memory=128 * MIB,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
-    )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port})
@@ -50,7 +39,6 @@ def address() -> Iterator[str]:
     serve.run(app({**two, "timeout": PATIENCE}))
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
-    ray.shutdown()
 
 
 def _picture(number: int) -> Image.Image:
@@ -69,18 +57,6 @@ def _ask(address: str, number: int) -> httpx.Response:
     return httpx.post(f"{address}/v1/caption", json=_question(number), timeout=PATIENCE)
 
 
-def _replicas() -> list[int]:
-    """Processes of replicas, which descend from this one."""
-    found, parents = [], [os.getpid()]
-    while parents:
-        for task in Path(f"/proc/{parents.pop()}/task").glob("*/children"):
-            for child in map(int, task.read_text().split()):
-                parents.append(child)
-                if "ServeReplica" in Path(f"/proc/{child}/cmdline").read_text():
-                    found.append(child)
-    return found
-
-
 def test_a_killed_replica_costs_its_own_requests_and_comes_back(address: str, mini) -> None:
     wanted = mini.caption(_picture(0), box_region(BOX, (40, 30)), steps=2)[0]
     answer = _ask(address, 0)
@@ -88,7 +64,7 @@ def test_a_killed_replica_costs_its_own_requests_and_comes_back(address: str, mi
     [region] = answer.json()["regions"]
     assert region["caption"] == wanted.text
     assert region["logprob"] == pytest.approx(wanted.logprob, abs=1e-4)
-    before = _replicas()
+    before = started(REPLICA)
     assert len(before) == 2
     statuses: Counter[int] = Counter()
     over = threading.Event()
@@ -107,7 +83,7 @@ def test_a_killed_replica_costs_its_own_requests_and_comes_back(address: str, mi
         os.kill(before[0], signal.SIGKILL)
         after = statuses[200]
         _wait(lambda: statuses[200] >= after + 20)
-        _wait(lambda: len(set(_replicas()) - {before[0]}) == 2)
+        _wait(lambda: len(set(started(REPLICA)) - {before[0]}) == 2)
         _wait(lambda: serve.status().applications["default"].status == "RUNNING")
     finally:
         over.set()
