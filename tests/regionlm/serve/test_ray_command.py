@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from ray import serve
 
 from regionlm.cli.main import main
 from regionlm.serve.deployment import NAME
-from tests.regionlm.ray_cluster import ROOT, started
+from tests.regionlm.ray_cluster import CPUS, ROOT, started
 
 PATIENCE = 240  # seconds: an idle machine takes a tenth
 MARK = "REGIONLM_TEST"
@@ -66,6 +67,17 @@ def test_what_a_replica_finds_is_said_as_without_ray(
         assert NAME not in serve.status().applications
     finally:
         serve.shutdown()
+
+
+def test_more_replicas_than_devices_are_refused(ray_cluster: None, capfd) -> None:
+    said = _refused(capfd, "--ray", "--devices", CPUS + 1)
+    assert f"--devices: expected at most {CPUS}, the CPUs of the Ray cluster" in said
+
+
+def test_a_port_that_is_taken_is_refused(ray_cluster: None, capfd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = _refused(capfd, "--ray", "--port", taken.getsockname()[1])
+    assert "cannot listen there" in said and said.count("\n") == 1
 
 
 # --- as a process, with a cluster of its own -------------------------------------------------
