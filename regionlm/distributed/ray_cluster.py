@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from prefix_models.errors import refusing
 from regionlm.errors import InputError
 from regionlm.extras import extra
 
@@ -29,7 +30,7 @@ def connected(address: bool | str) -> Iterator[None]:
             auto takes also one that another program has started for itself.
 
     Raises:
-        InputError: nobody answers at the address.
+        InputError: nobody answers at the address, or none could be started.
     """
     if ray.is_initialized():
         yield
@@ -78,12 +79,13 @@ def _join(address: str) -> None:
 def _join_or_start() -> None:
     own = {"include_dashboard": False, **_QUIET}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    try:
-        _check_reached(os.environ.get("RAY_ADDRESS", ""))
-        # With "auto", Ray would also take a cluster that ends with another program.
-        ray.init(**own)
-    except _UNREACHED:
-        ray.init("local", **own)
+    with refusing(InputError, "ray: no cluster could be started on this machine"):
+        try:
+            _check_reached(os.environ.get("RAY_ADDRESS", ""))
+            # With "auto", Ray would also take a cluster that ends with another program.
+            ray.init(**own)
+        except _UNREACHED:
+            ray.init("local", **own)
 
 
 def _check_reached(address: str) -> None:
