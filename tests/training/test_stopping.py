@@ -13,6 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from regionlm.cli.main import main
 from training.training_folder import TrainingFolder
 
 from .fitting import RECIPE, fit_tiny, same_weights
@@ -116,8 +117,8 @@ def test_checkpoints_are_saved_by_time_too(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_told_to_end_resumes_from_where_it_was(processes, tmp_path):
-    """As `kill` does it: the first process alone is told."""
+def test_a_training_told_to_end_resumes_from_where_it_was(processes, tmp_path, capfd):
+    """As `kill` does it: the first process alone is told. A single one is that of the tests."""
     settings = {
         "data": [{"source": "manifest", "limit": 6,
                   "options": {"path": str(ROOT / "training/first_hour/images.jsonl")}}],
@@ -128,6 +129,7 @@ def test_a_training_told_to_end_resumes_from_where_it_was(processes, tmp_path):
     }  # fmt: skip
 
     def train(output, step):
+        """Exit code, and what was said."""
         callback = {
             "class_path": "tests.training.test_stopping.SignalAt",
             "init_args": {"step": step},
@@ -138,23 +140,28 @@ def test_a_training_told_to_end_resumes_from_where_it_was(processes, tmp_path):
         }
         config = tmp_path / f"{output}.yaml"
         config.write_text(yaml.safe_dump({**settings, **own}))
-        command = [sys.executable, "-m", "regionlm", "train", "fit", "--config", str(config)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400
-        )
+        arguments = ["train", "fit", "--config", str(config)]
+        capfd.readouterr()
+        if processes == 1:
+            code = main(arguments)
+        else:
+            command = [sys.executable, "-m", "regionlm", *arguments]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            code = subprocess.run(command, cwd=ROOT, env=environment, timeout=400).returncode
+        return code, *capfd.readouterr()
 
     def checkpoints(output):
         return [path.name for path in (tmp_path / output / "checkpoints").glob("*")]
 
-    assert train("whole", 99).returncode == 0
-    stopped = train("stopped", 2)
-    assert stopped.returncode == 130, stopped.stderr
-    assert stopped.stderr == "regionlm: stopped after step 3; repeat the command to resume\n"
+    code, _, said = train("whole", 99)
+    assert code == 0, said
+    code, _, said = train("stopped", 2)
+    assert said == "regionlm: stopped after step 3; repeat the command to resume\n"
+    assert code == 130
     assert checkpoints("stopped") == ["step=000000003.ckpt"]
     assert not (tmp_path / "stopped/bundle").exists()
-    again = train("stopped", 2)
-    assert again.returncode == 0 and re.search("/bundle: 6 steps, loss ", again.stdout)
+    code, printed, said = train("stopped", 2)
+    assert code == 0 and re.search("/bundle: 6 steps, loss ", printed), said
     weights = [
         load_file(next((tmp_path / name / "bundle").rglob("mine.safetensors")))
         for name in ("whole", "stopped")
