@@ -138,9 +138,22 @@ def test_without_memory_for_more_there_are_fewer_at_once(tiny_clip, monkeypatch,
         embedder(pixels, masks)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.fixture
+def one_thread():
+    """With more, products as small as these are divided by their size, that of the batch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(st.data(), st.sampled_from(KINDS), st.sampled_from(sorted(MODES)))
-def test_images_beside_others(embedders, data, kind, mode):
+def test_images_beside_others(embedders, one_thread, data, kind, mode):
     masks = data.draw(st.lists(boxes(3), min_size=2, max_size=10))
     embedder, pixels = embedders[kind], torch.randn(len(masks), 3, *SIZE)
     with MODES[mode]():
@@ -177,7 +190,9 @@ def test_small_images_are_inverted_at_once(tiny_clip, tokens_at_once, speed):
     assert 1 < max(tokens_at_once) < 16
 
 
-def test_images_of_other_sizes_or_places_are_not_inverted_at_once(tiny_clip, tokens_at_once):
+def test_images_of_other_sizes_or_places_are_not_inverted_at_once(
+    tiny_clip, tokens_at_once, one_thread
+):
     embedder = MaskInversion(ClipViT(tiny_clip()), steps=2, size=32, resize="pad")
     images = [Image.fromarray(np.full((*size, 3), 99, np.uint8)) for size in ((16, 32), (32, 16))]
     masks = [np.ones((1, image.height, image.width), bool) for image in images]
@@ -190,7 +205,9 @@ def test_images_of_other_sizes_or_places_are_not_inverted_at_once(tiny_clip, tok
         assert_same_bits(one, wanted, slice(None))
 
 
-def test_without_memory_for_several_images_there_is_one_at_a_time(tiny_clip, monkeypatch):
+def test_without_memory_for_several_images_there_is_one_at_a_time(
+    tiny_clip, monkeypatch, one_thread
+):
     embedder = MaskInversion(ClipViT(tiny_clip()), steps=3)
     pixels, masks = torch.randn(4, 3, *SIZE), np.ones((4, 1, *SIZE), bool)
     wanted = embedder.localize_batch(list(pixels), list(masks))
@@ -206,15 +223,6 @@ def test_without_memory_for_several_images_there_is_one_at_a_time(tiny_clip, mon
     for one, found in zip(embedder.localize_batch(list(pixels), list(masks)), wanted, strict=True):
         assert_same_bits(one, found, slice(None))
     assert asked[0] == 4 and set(asked[1:]) == {1}
-
-
-@pytest.fixture
-def one_thread():
-    """With more, products as small as these are divided by their size, that of the batch."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("pool", ["tok", "avg"])

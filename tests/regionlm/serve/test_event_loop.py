@@ -58,7 +58,7 @@ def test_the_last_events_of_a_stream_are_written_there(client, threads):
 
 
 def test_the_last_event_of_a_chat_is_written_there(client, threads):
-    found = threads(replies.Answered, "rows")
+    found = threads(replies.Form, "last")
     reply = client.post("/v1/chat/completions", json={**CHAT, "stream": True})
     assert "[DONE]" in reply.text
     assert len(found) == 1 and found[0].startswith("reader")
