@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from prefix_models.checks import Checked, PositiveCount, Range
@@ -61,7 +62,7 @@ class Limits(Checked):
     client_timeout: Seconds = 15
     cache_mib: Mebibytes = 256
 
-    @property
+    @cached_property
     def bounds(self) -> Bounds:
         """What one request may have, through whichever face it comes."""
         return Bounds(
