@@ -61,12 +61,12 @@ class Variant(MaskInversion):
         return super()._invert(asked)
 
     def _descend(
-        self, method: Relevance, rough: Relevance, dice: GridDice, starts: Tensor, *others: bool
+        self, method: Relevance, rough: Relevance, dice: GridDice, starts: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
-        begin, count = self._local_starts(starts[0]) if self.local else starts, len(starts)
+        begin = self._local_starts(starts[0]) if self.local else starts.expand(count, -1)
         lets, losses, taken = [], [], []
         for index in range(count):
-            let, loss = self._alone(method, dice, begin[index, None].clone(), starts[:1], index)
+            let, loss = self._alone(method, dice, begin[index, None].clone(), starts, index)
             lets.append(let)
             losses.append(F.pad(loss, (0, self.steps - len(loss)), value=float(loss[-1])))
             taken.append(len(loss))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from regionlm.backbones.vision import VisionBackbone
 from regionlm.embedders.coverage import mask_coverage
-from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
+from regionlm.embedders.embedder import EmbedderImage, OneByOneEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.errors import InputError
 from regionlm.relevance.products import by_row
@@ -29,7 +29,7 @@ class DenseFeatures:
     grid: tuple[int, int]
 
 
-class DenseEmbedder(EncodingEmbedder[RegionEmbeddings, DenseFeatures]):
+class DenseEmbedder(OneByOneEmbedder[RegionEmbeddings, DenseFeatures]):
     """A region's embedding is the mean of its patches' unit vectors, each weighted by the share of
     it that the mask covers.
 

@@ -12,7 +12,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from regionlm.relevance.products import spread
+from regionlm.relevance.products import part_of, stacked
 from regionlm.relevance.resize import GridToMask, scale_to_unit
 
 SMOOTH = 1.0
@@ -48,8 +48,8 @@ class GridDice:
         counts = [len(one.area) for one in parts]
         made.inside = torch.cat([one.inside for one in parts])
         made.area = torch.cat([one.area for one in parts])
-        made.everywhere = torch.cat(spread([one.everywhere for one in parts], counts))
-        made.pixels = torch.cat(spread([one.pixels for one in parts], counts))
+        made.everywhere = stacked([one.everywhere for one in parts], counts)
+        made.pixels = stacked([one.pixels for one in parts], counts)
         return made
 
     def __call__(self, maps: Tensor, which: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -58,9 +58,7 @@ class GridDice:
         ``maps [1, gh, gw]`` is compared with every mask of ``which``.
         """
         inside, area = self.inside[which], self.area[which]
-        everywhere, pixels = (
-            own if len(own) == 1 else own[which] for own in (self.everywhere, self.pixels)
-        )
+        everywhere, pixels = part_of(self.everywhere, which), part_of(self.pixels, which)
         extremes = self.resize.extremes(maps)
         unit, factor = scale_to_unit(maps, extremes)
         overlap = (unit * inside).sum((1, 2))

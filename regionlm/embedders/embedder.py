@@ -185,8 +185,8 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
         """The encoding of each of ``pixels [B, 3, H, W]``: a tensor or a dataclass of tensors."""
 
     @abstractmethod
-    def _find(self, seen: Seen, image: EmbedderImage, masks: Tensor) -> Found:
-        """The regions ``masks [M, H, W]`` of one image that was encoded."""
+    def _find_each(self, asked: Sequence[tuple[Seen, EmbedderImage, Tensor]]) -> list[Found]:
+        """The regions of a few images: the encoding of each, the image, its ``masks [M, H, W]``."""
 
     @property
     @abstractmethod
@@ -197,10 +197,6 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
         asked = zip(self._encoded(images), images, masks, strict=True)
         while some := list(islice(asked, AT_ONCE)):
             yield from self._find_each(some)
-
-    def _find_each(self, asked: Sequence[tuple[Seen, EmbedderImage, Tensor]]) -> list[Found]:
-        """`_find` for a few images."""
-        return [self._find(*one) for one in asked]
 
     def _encoded(self, images: Sequence[EmbedderImage]) -> Iterator[Seen]:
         """The encoding of each image, in order: from its view, or computed now, a few at a time."""
@@ -220,6 +216,17 @@ class EncodingEmbedder(Embedder[Found], Generic[Found, Seen]):
                 for position, seen in zip(positions, self._encode(pixels), strict=True):
                     image = unknown[position]
                     yield image.keep(key(image), seen) if isinstance(image, ImageView) else seen
+
+
+class OneByOneEmbedder(EncodingEmbedder[Found, Seen], Generic[Found, Seen]):
+    """An encoding embedder that gains nothing by looking at the regions of several images."""
+
+    @abstractmethod
+    def _find(self, seen: Seen, image: EmbedderImage, masks: Tensor) -> Found:
+        """The regions ``masks [M, H, W]`` of one image that was encoded."""
+
+    def _find_each(self, asked: Sequence[tuple[Seen, EmbedderImage, Tensor]]) -> list[Found]:
+        return [self._find(*one) for one in asked]
 
 
 def _as_given(image: EmbedderImage) -> Image.Image | Tensor:

@@ -29,6 +29,7 @@ from regionlm.embedders.side_by_side import ImageMasks, side_by_side
 from regionlm.errors import InputError
 from regionlm.inputs.placement import Placement
 from regionlm.relevance.methods import Relevance, check_relevance, make_relevance
+from regionlm.relevance.products import part_of, stacked
 from regionlm.relevance.resize import GridToMask
 from regionlm.relevance.together import ATTENTION_MAPS, work_together
 
@@ -157,9 +158,6 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         self._check_finite(encoded.embeddings)
         return encoded.split()
 
-    def _find(self, seen: EncodedImages, image: EmbedderImage, masks: Tensor) -> Localized:
-        return self._invert(ImageMasks(seen, masks, self._placed(image)))
-
     def _find_each(
         self, asked: Sequence[tuple[EncodedImages, EmbedderImage, Tensor]]
     ) -> list[Localized]:
@@ -220,8 +218,10 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         """The inversions of one image's masks, or of several images' at once."""
         counts = [len(part.masks) for part in parts]
         dice = GridDice.together([GridDice(part.resize, part.masks) for part in parts])
-        starts = [part.start.expand(count, -1) for part, count in zip(parts, counts, strict=True)]
-        lets, losses = self._descend(exact, rough, dice, torch.cat(starts), len(parts) == 1)
+        starts = parts[0].start[None]  # of all masks, or of each
+        if len(parts) > 1:
+            starts = stacked([part.start[None] for part in parts], counts)
+        lets, losses = self._descend(exact, rough, dice, starts, sum(counts))
         maps = _maps(exact, lets)
         if not (torch.isfinite(maps).all() and torch.isfinite(lets).all()):
             decay = f" and weight_decay {self.weight_decay}" if self.weight_decay else ""
@@ -268,15 +268,15 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         rough: Relevance,
         dice: GridDice,
         starts: Tensor,
-        is_one_image: bool,
+        count: int,
     ) -> tuple[Tensor, Tensor]:
-        """LETs ``[M, d]`` after all steps, and losses ``[steps, M]``, from ``starts [M, d]``. The
-        first step follows ``method``'s maps, all others ``rough``'s, plus what those miss at the
-        start."""
-        lets, losses = starts.clone(), starts.new_zeros(self.steps, len(starts))
+        """LETs ``[M, d]`` of M masks after all steps, and losses ``[steps, M]``, from ``starts [1
+        or M, d]``. The first step follows ``method``'s maps, all others ``rough``'s, plus what
+        those miss at the start."""
+        lets, losses = starts.expand(count, -1).clone(), starts.new_zeros(self.steps, count)
         chunks = []
-        for first in range(0, len(starts), rough.chunk):
-            span = slice(first, min(first + rough.chunk, len(starts)))
+        for first in range(0, count, rough.chunk):
+            span = slice(first, min(first + rough.chunk, count))
             let = lets[span]  # a view: its optimizer moves these rows alone
             adamw = AdamW(
                 [let], self.lr, eps=self.eps, weight_decay=self.weight_decay, foreach=False
@@ -288,15 +288,13 @@ class MaskInversion(EncodingEmbedder[Localized, EncodedImages]):
         ) -> None:
             loss, dmaps = dice(maps, span)
             losses[number, span], let.grad = self._objective(
-                let, starts[span], loss, by.backward(dmaps)
+                let, part_of(starts, span), loss, by.backward(dmaps)
             )
             adamw.step()
 
         missed: Tensor | float = 0
-        if (
-            self.steps
-        ):  # an image's masks start at one token: one map, one sign pattern, many losses
-            tokens = F.normalize(starts[:1] if is_one_image else starts, dim=1)
+        if self.steps:  # masks that start at one token have one map, but many losses
+            tokens = F.normalize(starts, dim=1)
             maps = method.forward(tokens)
             if rough is not method:
                 missed = maps - rough.forward(tokens)

@@ -13,7 +13,7 @@ from regionlm.backbones.clip_vit import ClipViT
 from regionlm.backbones.vision import Head
 from regionlm.embedders.coverage import mask_coverage
 from regionlm.embedders.crop import MaskedCrop
-from regionlm.embedders.embedder import AT_ONCE, EmbedderImage, EncodingEmbedder
+from regionlm.embedders.embedder import AT_ONCE, EmbedderImage, OneByOneEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 from regionlm.embedders.options import RisOptions
 from regionlm.embedders.pictures import as_picture
@@ -27,7 +27,7 @@ class TrunkTokens:
     grid: tuple[int, int]
 
 
-class Ris(EncodingEmbedder[RegionEmbeddings, TrunkTokens]):
+class Ris(OneByOneEmbedder[RegionEmbeddings, TrunkTokens]):
     """Zero-shot referring segmentation's region feature (Yu et al. 2023): ``v * global + (1 - v) *
     local``, both unnormalised.
 

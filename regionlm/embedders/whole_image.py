@@ -6,11 +6,11 @@ from collections.abc import Hashable
 
 from torch import Tensor
 
-from regionlm.embedders.embedder import EmbedderImage, EncodingEmbedder
+from regionlm.embedders.embedder import EmbedderImage, OneByOneEmbedder
 from regionlm.embedders.localized import RegionEmbeddings
 
 
-class WholeImage(EncodingEmbedder[RegionEmbeddings, Tensor]):
+class WholeImage(OneByOneEmbedder[RegionEmbeddings, Tensor]):
     """The image embedding (of a [CLS]-pooled model: its [CLS] token's) for every region.
 
     The lower bound of every comparison: regions of one image can't be told apart. One forward per

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regionlm.relevance.products import for_each, spread
+from regionlm.relevance.products import for_each, part_of, spread, stacked
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,10 @@ class AttentionGradient:
         self.heads, self.keys, self.head_dim = values.shape
         self.queries = queries
         self.piece = piece
-        wanted = self.heads * capacity * queries * self.keys
         self.keep = max(keep, 0)
-        self._kept = values.new_empty(min(wanted, self.keep))
         self._scratch = values.new_empty(0)
-        self._q = values.new_empty(capacity, self.heads, queries, self.head_dim)
         self._masks = 0
+        self._allocate(capacity)
 
     @classmethod
     def together(
@@ -75,15 +73,18 @@ class AttentionGradient:
 
         They have the same number of heads, queries and keys.
         """
-        made, capacity = copy(parts[0]), sum(counts)
-        made._values = torch.cat(spread([one._values for one in parts], counts))
+        made = copy(parts[0])
+        made._values = stacked([one._values for one in parts], counts)
         made._values_t = spread([one._values_t[0] for one in parts], counts)
         factors = [one._factors for one in parts if one._factors is not None]
-        made._factors = torch.cat(spread(factors, counts)) if factors else None
-        wanted = made.heads * capacity * made.queries * made.keys
-        made._kept = made._kept.new_empty(min(wanted, made.keep))
-        made._q = made._q.new_empty(capacity, *made._q.shape[1:])
+        made._factors = stacked(factors, counts) if factors else None
+        made._allocate(sum(counts))
         return made
+
+    def _allocate(self, capacity: int) -> None:
+        wanted = self.heads * capacity * self.queries * self.keys
+        self._kept = self._values.new_empty(min(wanted, self.keep))
+        self._q = self._values.new_empty(capacity, self.heads, self.queries, self.head_dim)
 
     def forward(self, q: Tensor) -> Tensor:
         """``q [m, n, heads * dh]`` to ``[m, k]``; keeps what ``backward`` needs."""
@@ -110,7 +111,8 @@ class AttentionGradient:
         for piece in self._pieces():
             if not piece.is_kept:
                 self._fill(piece).gt_(0)
-            weighted = dtotal[piece.masks, None, :, None] * _of(self._values, piece)
+            own = part_of(self._values, piece.masks)[:, piece.heads]
+            weighted = dtotal[piece.masks, None, :, None] * own
             part = dq[piece.masks, piece.heads, piece.rows]
             for one, signs, values in zip(part, self._weighted(piece), weighted, strict=True):
                 torch.bmm(signs, values, out=one)
@@ -128,7 +130,7 @@ class AttentionGradient:
         """A piece times its factors."""
         if self._factors is None:
             return piece.gradient
-        return piece.gradient * _of(self._factors, piece)[:, :, piece.rows]
+        return piece.gradient * part_of(self._factors, piece.masks)[:, piece.heads, piece.rows]
 
     def _pieces(self) -> Iterator[_Piece]:
         """All of G for the masks of the last forward. How a mask is cut doesn't depend on them."""
@@ -153,11 +155,6 @@ class AttentionGradient:
                         buffer = self._scratch
                     gradient = buffer[:size].view(*shape, self.keys)
                     yield _Piece(at, head, row, gradient, is_kept)
-
-
-def _of(own: Tensor, piece: _Piece) -> Tensor:
-    """The part of ``[1 or m, heads, ...]`` that goes with a piece."""
-    return (own if len(own) == 1 else own[piece.masks])[:, piece.heads]
 
 
 def _spans(total: int, step: int) -> Iterator[slice]:

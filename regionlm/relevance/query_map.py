@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from regionlm.backbones.blocks import BlockWeights, LayerNormWeights
-from regionlm.relevance.products import by_row, each_by, for_each, spread
+from regionlm.relevance.products import by_row, each_by, for_each, spread, stacked
 
 
 @dataclass(frozen=True)
@@ -179,12 +178,15 @@ class QueryMap:
         made = copy(maps[0])
         made._slope = spread([one._slope[0] for one in maps], counts)
         made._rank_one = [
-            (spread([along for (along,), _ in parts], counts), _stacked(parts, 1, counts))
+            (
+                spread([along for (along,), _ in parts], counts),
+                stacked([normal for _, normal in parts], counts),
+            )
             for parts in zip(*(one._rank_one for one in maps), strict=True)
         ]
         if made._mixed is not None:
-            mixed = [one._mixed for one in maps if one._mixed is not None]
-            made._mixed = _stacked(mixed, 0, counts), _stacked(mixed, 1, counts)
+            hats, factors = zip(*(one._mixed for one in maps if one._mixed), strict=True)
+            made._mixed = stacked(hats, counts), stacked(factors, counts)
         made._queries = made._queries.new_empty(sum(counts), *made._queries.shape[1:])
         return made
 
@@ -223,8 +225,3 @@ class QueryMap:
     def _through_norm(q: Tensor, hat: Tensor, inverse_sigma: Tensor) -> Tensor:
         """The part per token of the norm on mixed values; symmetric, in place."""
         return q.addcmul_((q * hat).mean(2, keepdim=True), hat, value=-1).mul_(inverse_sigma)
-
-
-def _stacked(parts: Sequence[Sequence[Any]], index: int, counts: Sequence[int]) -> Tensor:
-    """One tensor ``[m, ...]`` of m masks, of ``[1, ...]`` of each image."""
-    return torch.cat(spread([one[index] for one in parts], counts))

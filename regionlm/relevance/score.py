@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from regionlm.backbones.vision import EncodedImages, Head
-from regionlm.relevance.products import each_by, for_each, spread
+from regionlm.relevance.products import each_by, for_each, spread, stacked
 
 Score = Literal["cosine", "dot"]
 ScoreName = Literal["cosine", "dot", "published"]
@@ -79,7 +79,7 @@ class ScoreGradient:
         made = copy(scores[0])
         made._matrix = spread([one._matrix[0] for one in scores], counts)
         directions = [one._direction for one in scores if one._direction is not None]
-        made._direction = torch.cat(spread(directions, counts)) if directions else None
+        made._direction = stacked(directions, counts) if directions else None
         return made
 
     def forward(self, tokens: Tensor) -> Tensor:
