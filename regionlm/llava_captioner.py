@@ -22,7 +22,7 @@ ordinary one, token for token.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +45,7 @@ from regionlm.embedders.localized import Localized
 from regionlm.embedders.maskinversion import MaskInversion
 from regionlm.errors import InputError
 from regionlm.inputs.masks import as_regions
+from regionlm.inputs.probing import input_to_picture
 from regionlm.inputs.views import ImageLike, ImageView, as_view
 from regionlm.relevance.patch_weights import patch_weights
 
@@ -64,7 +65,7 @@ class RegionPatches:
 
     names: list[str]
     found: Localized
-    """Masks and heatmaps are in pixels of the tower's input, as the model's processor made it."""
+    """Heatmaps are as large as the image, and 0 where the processor cuts it off."""
     tokens: Tensor
     """``[T, hidden]``: the projected tokens of the whole image."""
     weights: Tensor
@@ -163,8 +164,8 @@ class LlavaCaptioner:
             **options: as there; but there is no ``size`` or ``resize``, which are the processor's.
 
         Returns:
-            Captions; ``embedding`` is before the joint space, and heatmaps are as large as the
-            tower's input, not as the image.
+            Captions; ``embedding`` is before the joint space, and heatmaps are 0 where the model's
+            processor cuts the image off.
 
         Raises:
             InputError, PrefixModelError: image, mask or option that can't be used.
@@ -230,6 +231,8 @@ class LlavaCaptioner:
             seen = self._see(view)
             encoded = seen.encoded
             (found,) = inversion.invert(encoded, [laid])
+            to_picture = input_to_picture(self._process_shades, view.size)
+            found = replace(found, resize=found.resize.seen_through(*to_picture))
             whole = self._lay(Image.new("L", view.size, 255))
             weights = patch_weights(
                 found.relevance,
@@ -267,15 +270,19 @@ class LlavaCaptioner:
 
     def _lay(self, mask: Image.Image) -> Tensor:
         """A mask of the picture as bool ``[1, H, W]`` of the tower's input, padding false."""
-        shades = self._process(
-            mask.convert("L"),
+        shades = self._process_shades(mask)[:1]
+        return (shades >= shades.amax().clamp(max=127.5)) & (shades > 0)  # however thin it is
+
+    def _process_shades(self, picture: Image.Image) -> Tensor:
+        """The shades ``[3, H, W]``, 0 to 255, that the tower's input is made of, padding 0."""
+        (shades,) = self._process(
+            picture,
             do_rescale=False,
             do_normalize=False,
             resample=Image.Resampling.BILINEAR,
             image_mean=[0.0, 0.0, 0.0],  # also what is padded with
         )
-        shades = shades[:, 0].float()
-        return (shades >= shades.amax().clamp(max=127.5)) & (shades > 0)  # however thin it is
+        return shades.float()
 
 
 def llava_inversion(

@@ -18,6 +18,7 @@ from eval.runs.check import check_run
 from eval.runs.results import ImageAnswer, write_results
 from eval.runs.run_digests import run_digests
 from eval.tasks import METRICS, TEMPLATES
+from prefix_models.errors import within
 from regionlm.backbones.trunk_options import AS_USUAL
 from regionlm.backbones.trunk_run import check_trunk
 from regionlm.datasets import open_dataset
@@ -93,7 +94,8 @@ def prepare(runs: Sequence[Run]) -> list[PreparedRun]:
             )  # fmt: skip
         settings = _settings(run, opened[key])
         if run.trunk != AS_USUAL:
-            check_trunk(run.trunk, _trainer(run).strategy.root_device)
+            with within("trunk"):
+                check_trunk(run.trunk, _trainer(run).strategy.root_device)
         check_models(run)
         prepared.append(PreparedRun(run, opened[key], settings))
     return prepared

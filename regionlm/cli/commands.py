@@ -98,13 +98,6 @@ def _caption_image(
         device=model.device,
         offline=model.offline,
     )
-    from regionlm.captioner import RegionCaptioner
-
-    if output.heatmap is not None and not isinstance(captioner, RegionCaptioner):
-        raise InputError(
-            f"--heatmap: {model.model} is a LLaVA, whose maps lie on its own crop of the image;"
-            " leave it out"
-        )
     embedder = chosen_embedder(embedding, captioner)
     results = captioner.caption(image, regions, embedder=embedder, **options)
     if output.heatmap is not None:

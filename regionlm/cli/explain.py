@@ -44,7 +44,7 @@ def explain(
     options = {name: value for name, value in asdict(inversion).items() if value is not None}
     is_rollout = inversion.relevance == ROLLOUT
     if is_rollout:
-        _check_rollout(query, options, output)
+        _check_rollout(query, model, options, output)
     else:
         check_embedder("maskinversion", options)
         _check(query, options, output)
@@ -102,11 +102,14 @@ def _check(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutpu
         refuse(finding_options(options), "is for regions; add --mask, --box or --points")
 
 
-def _check_rollout(query: ExplainQuery, options: Mapping[str, Any], output: ExplainOutput) -> None:
+def _check_rollout(
+    query: ExplainQuery, model: ModelRun, options: Mapping[str, Any], output: ExplainOutput
+) -> None:
     asked = [name for name in ("text", "mask", "box", "points") if getattr(query, name)]
     refuse(asked, "has no effect on --relevance rollout, the same for all; take another method")
     own = (*(one.name for one in fields(EmbedderOptions)), "relevance")
     others = [name for name in options if name not in own] + ["over_steps"] * output.over_steps
+    others += model.trunk.chosen  # it takes each layer's attention, which no trunk has
     refuse(others, "has no effect on --relevance rollout; take another method")
     check_embedder("cls", {name: value for name, value in options.items() if name != "relevance"})
 

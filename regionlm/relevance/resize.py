@@ -9,7 +9,7 @@ input the map is only where the image is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +115,12 @@ class GridToMask:
             rows.extreme_samples(),
             columns.extreme_samples(),
         )
+
+    def seen_through(self, rows: Tensor, columns: Tensor) -> GridToMask:
+        """The same maps at another resolution: matrices ``[H', H]`` and ``[W', W]`` resize them
+        from that of the masks. What is scaled to [0, 1] is scaled by the same extremes."""
+        rows, columns = rows.to(self.rows), columns.to(self.columns)
+        return replace(self, rows=rows @ self.rows, columns=columns @ self.columns)
 
     @property
     def size(self) -> tuple[int, int]:

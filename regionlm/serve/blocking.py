@@ -44,15 +44,19 @@ class BlockingEngine:
     Args:
         engine: that answers.
         waiting: entered while an answer is waited for.
+        deadline: of all questions, by `time.monotonic`; None: each has the engine's limit.
 
     Raises, from all methods: what the method of `RegionCaptioner` raises; InputError beyond a
     limit; QueueFullError, TooLateError, ClosingError.
     """
 
     def __init__(
-        self, engine: Asked, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+        self,
+        engine: Asked,
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+        deadline: float | None = None,
     ) -> None:
-        self._engine, self._waiting = engine, waiting
+        self._engine, self._waiting, self._deadline = engine, waiting, deadline
 
     @property
     def name(self) -> str:
@@ -61,7 +65,9 @@ class BlockingEngine:
 
     def encode(self, image: ImageLike, **options: Any) -> ImageView:
         """See `RegionEncoder.encode`."""
-        found: ImageView = self._wait(Question("encode", as_view(image), options=options))
+        found: ImageView = self._wait(
+            Question("encode", as_view(image), options=options, deadline=self._deadline)
+        )
         return found
 
     def caption(self, image: ImageLike, masks: Any, **options: Any) -> list[RegionCaption]:
@@ -118,7 +124,7 @@ class BlockingEngine:
         view = as_view(image)
         regions = () if masks is None else as_regions(masks, view.size)
         texts = texts if isinstance(texts, str) else list(texts)
-        return Question(kind, view, regions, texts, options)
+        return Question(kind, view, regions, texts, options, deadline=self._deadline)
 
     def _wait(self, question: Question) -> Any:
         future = self._engine.submit(question)

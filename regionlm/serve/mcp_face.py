@@ -97,21 +97,16 @@ def tools_server(engine: Engine) -> Server[Any]:
     from regionlm.tools.mcp_server import make_server
 
     limits = engine.limits
-    blocking = BlockingEngine(engine, waiting=letting_others)
     # More calls than the engine takes, so that it is the engine that refuses.
     threads = anyio.CapacityLimiter(limits.max_queue + limits.max_batch)
 
     async def run(work: Work) -> Answer[Any]:
-        reading = partial(in_turn, work, time.monotonic() + limits.timeout)
+        deadline = time.monotonic() + limits.timeout
+        asking = BlockingEngine(engine, waiting=letting_others, deadline=deadline)
+        reading = partial(in_turn, partial(work, asking), deadline)
         return await anyio.to_thread.run_sync(reading, limiter=threads)
 
-    return make_server(
-        lambda: blocking,
-        workspace(engine),
-        model=engine.model,
-        run=run,
-        is_fault=is_our_fault,
-    )
+    return make_server(lambda: engine.model, workspace(engine), run=run, is_fault=is_our_fault)
 
 
 class _Face:

@@ -31,8 +31,8 @@ INSTRUCTIONS = (
     " where something is, ask find_region or describe_image first."
 )
 
-Work: TypeAlias = Callable[[], Answer[Any]]
-"""A call of a tool; it takes its time."""
+Work: TypeAlias = Callable[[Any], Answer[Any]]
+"""A call of a tool, made of a captioner; it takes its time."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,34 +45,33 @@ def make_server(
     load: Callable[[], Any],
     workspace: Workspace,
     *,
-    model: Any = None,
     run: Callable[[Work], Awaitable[Answer[Any]]] | None = None,
     is_fault: Callable[[Exception], bool] = _is_fault,
 ) -> Server[Any]:
     """A server of the tools that a captioner can answer.
 
     Args:
-        load: gives the captioner: a RegionCaptioner, RegionEncoder or LlavaCaptioner, or what has
-            their methods. Called on threads, for each request, and may take long.
+        load: gives the captioner: a RegionCaptioner, RegionEncoder or LlavaCaptioner, which decides
+            on the tools. Called on threads, for each request, and may take long.
         workspace: where pictures come from; all clients of the server share its ids.
-        model: what answers in the end, which decides on the tools; None: what `load` gives.
-        run: does a call on a thread; None: one at a time, as captioners allow no more.
+        run: does a call on a thread, of what has the captioner's methods; None: of the captioner,
+            one call at a time, as captioners allow no more.
         is_fault: whether an error is the server's own, which is logged and not shown.
     """
-    run = run or _one_at_a_time()
+    run = run or _one_at_a_time(load)
 
     async def list_tools(
         _: ServerRequestContext, __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        able = model or await anyio.to_thread.run_sync(load)
+        able = await anyio.to_thread.run_sync(load)
         tools = [types.Tool.model_validate(one) for one in schemas("mcp", able)]
         return types.ListToolsResult(tools=tools)
 
     async def call_tool(
         _: ServerRequestContext, asked: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        def work() -> Answer[Any]:
-            return call(asked.name, asked.arguments or {}, captioner=load(), workspace=workspace)
+        def work(captioner: Any) -> Answer[Any]:
+            return call(asked.name, asked.arguments or {}, captioner=captioner, workspace=workspace)
 
         try:
             return _result(await run(work))
@@ -107,11 +106,11 @@ async def serve_stdio(load: Callable[[], Any], workspace: Workspace) -> None:
             await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _one_at_a_time() -> Callable[[Work], Awaitable[Answer[Any]]]:
+def _one_at_a_time(load: Callable[[], Any]) -> Callable[[Work], Awaitable[Answer[Any]]]:
     limiter = anyio.CapacityLimiter(1)
 
     async def run(work: Work) -> Answer[Any]:
-        return await anyio.to_thread.run_sync(work, limiter=limiter)
+        return await anyio.to_thread.run_sync(lambda: work(load()), limiter=limiter)
 
     return run
 

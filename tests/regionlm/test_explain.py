@@ -171,6 +171,7 @@ def test_a_sheet_and_a_strip(capsys, tmp_path):
         (["--mask", FOX, "--relevance", "rollout"], "--mask has no effect on --relevance rollout"),
         (["--text", "a", "--relevance", "rollout"], "--text has no effect on --relevance rollout"),
         (["--relevance", "rollout", "--steps", 3], "--steps has no effect on --relevance rollout"),
+        (["--relevance", "rollout", "--compile"], "--compile has no effect on --relevance rollout"),
         (["--relevance", "rollout", "--over_steps"], "--over_steps has no effect"),
         (["--relevance", "rollout", "--size", 7], "size: expected multiples"),
         (

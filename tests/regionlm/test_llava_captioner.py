@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from prefix_models import LlavaReader, PrefixModelError
 from prefix_models.llava import llava_prompt
 from regionlm import InputError, LlavaCaptioner, MaskInversion, ModelError, RegionCaptioner
 from regionlm.cli.main import main
+from regionlm.relevance.resize import GridToMask
 from tests.tiny_llava import SIDE, tiny_llava
 
 PROMPT = "describe this image"
@@ -202,6 +204,25 @@ def test_half_precision(picture):
     assert all(np.isfinite(caption.logprob) for caption in found)
 
 
+@pytest.mark.parametrize("pad", [False, True])
+def test_heatmaps_lie_on_the_image(picture, pad):
+    """The map of the tower's input, brought back to where the processor found its pixels."""
+    captioner = LlavaCaptioner(LlavaReader(*tiny_llava(pad=pad)), prompt=PROMPT)
+    caption = captioner.caption(picture, masks()[1])[0]
+    whole = caption.heatmap()
+    assert whole.shape == (SIZE[1], SIZE[0]) and whole.min() >= 0 and whole.max() <= 1
+    own = captioner.look(picture, masks()[1])
+    resize = GridToMask.of((4, 4), (8, 8), (32, 32), own.found.relevance)
+    (seen,) = resize.heatmaps(own.found.relevance)
+    side = max(SIZE) if pad else min(SIZE)
+    square = F.interpolate(seen[None, None], (side, side), mode="bilinear")[0, 0].numpy()
+    if pad:
+        np.testing.assert_allclose(whole, square[10:50], atol=0.02)  # the picture is in the middle
+    else:
+        np.testing.assert_allclose(whole[:, 10:50], square, atol=0.02)
+        assert not whole[:, :9].any() and not whole[:, 51:].any()  # cut off
+
+
 # --- files and the command line
 
 
@@ -218,6 +239,8 @@ def test_a_folder_by_command_and_in_bulk(folder, picture, tmp_path, capsys):
     loaded = LlavaCaptioner.from_pretrained(folder, prompt=PROMPT, device="cpu")
     boxes = [caption.text for caption in loaded.caption(picture, masks()[1:2], max_new_tokens=9)]
     assert [said[0]["caption"]] == boxes
+    drawn = tmp_path / "h.png"
+    assert main(["caption", *arguments, "--heatmap", str(drawn)]) == 0 and drawn.stat().st_size
 
     regions = [{"box": [20, 5, 40, 20]}, {"box": [0, 0, 60, 40]}]
     manifest, output = tmp_path / "m.jsonl", tmp_path / "out.jsonl"
@@ -251,7 +274,6 @@ def test_the_configuration_alone_tells_it(folder, picture, tmp_path, capsys, opt
         (["--prefix", "zero-shot"], "is a LLaVA, which has none"),
         (["--prompt", "<image> again"], "words only"),
         (["--prompt", " "], "not blank"),
-        (["--heatmap", "h.png"], "--heatmap"),
     ],
 )
 def test_options_that_do_not_go_with_a_llava(

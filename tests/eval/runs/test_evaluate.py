@@ -85,7 +85,7 @@ def test_a_trunk_of_no_use_is_refused_before_anything_is_written(tmp_path, capsy
     for half in (["--trunk.precision", "float16"], swept):
         assert main(["eval", *options, *half]) == 2
         error = capsys.readouterr().err
-        assert "precision: expected float32 or bfloat16 on a CPU" in error
+        assert "error: trunk: precision: expected float32 or bfloat16 on a CPU" in error
         assert error.count("\n") == 1 and not list(tmp_path.iterdir())
 
 

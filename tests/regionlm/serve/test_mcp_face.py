@@ -215,6 +215,28 @@ def test_a_call_that_is_too_late_is_not_read(mini):
     assert said.startswith("no answer in time") and engine.views.misses == 0
 
 
+class SlowImages(Engine):
+    """Takes a second to open an image, and tells how long its questions could wait then."""
+
+    left = None
+
+    def view(self, data, name="image"):
+        time.sleep(1)
+        return super().view(data, name)
+
+    def submit(self, question):
+        self.left = question.seconds_left()
+        return super().submit(question)
+
+
+def test_the_time_of_a_call_counts_from_its_beginning(mini):
+    engine = SlowImages(mini, Limits(timeout=60))
+    asked = {"image": small(1), "text": "a fox"}
+    answer = in_process(engine, lambda client: client.call_tool("find_region", asked))
+    assert not answer.is_error and 0 < engine.left < 59
+    engine.close(60)
+
+
 def test_images_are_kept_by_the_engine_alone(mini):
     one = ImageView(picture(0)).nbytes
     engine = Engine(mini, Limits(cache_mib=3.5 * one / 2**20))
