@@ -16,7 +16,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from traceback import clear_frames
 
 import numpy as np
@@ -71,7 +71,8 @@ class RayMachines:
                 numbers = np.setdiff1d(np.arange(len(work.pictures)), done)
                 started = time.monotonic()
                 if len(numbers):
-                    with connected(self._address), _quiet():
+                    # Ray says on standard output which workers it has lost.
+                    with redirect_stdout(sys.stderr), connected(self._address), _quiet():
                         signals.install()  # Ray has put its own in their place
                         self._caption(work, numbers)
                 return finish(started)

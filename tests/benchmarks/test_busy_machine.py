@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -14,6 +16,7 @@ def _run(*options):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_each_situation_is_timed():
     done = _run("--bar", "1000")
     assert done.returncode == 0, done.stderr
@@ -21,5 +24,6 @@ def test_each_situation_is_timed():
     assert cells[1].strip() == "1" and all(float(cell) > 0 for cell in cells[2:5])
 
 
+@pytest.mark.long
 def test_the_bar_decides():
     assert _run("--bar", "0").returncode == 1

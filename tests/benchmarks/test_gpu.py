@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.sh"
 
 
@@ -14,6 +16,7 @@ def run(*options):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.long
 def test_it_compares_and_measures_everything():
     done = run()
     assert done.returncode == 0, done.stderr
@@ -27,6 +30,7 @@ def test_it_compares_and_measures_everything():
         assert f"Bulk, mini, {precision} trunk: 12 regions of 4 images in " in done.stdout
 
 
+@pytest.mark.long
 def test_it_begins_nothing_when_the_time_is_up():
     done = run("--seconds", "0")
     assert done.returncode == 0, done.stderr

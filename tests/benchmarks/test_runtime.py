@@ -56,6 +56,7 @@ def test_more_than_ten_masks_all_differ(published):
     np.testing.assert_array_equal(masks[:10], published.cases.mask_arrays(10))
 
 
+@pytest.mark.long
 def test_curves_over_masks_and_tokens(tmp_path):
     options = ["--model", "tiny", "--size", "64", "--masks", "5", "1", "--sizes", "112"]
     options += ["--token_masks", "2", "--steps", "2", "--repeats", "2", "--threads", "1"]

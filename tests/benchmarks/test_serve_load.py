@@ -2,9 +2,12 @@
 
 import sys
 
+import pytest
+
 from benchmarks import serve_load
 
 
+@pytest.mark.long
 def test_a_short_run_of_all_loads_finds_no_difference(monkeypatch, capsys):
     argv = ["serve_load.py", "--clients", "1", "4", "--requests", "8"]
     monkeypatch.setattr(sys, "argv", [*argv, "--only", "distinct", "repeated", "memory"])

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
 def test_tables_and_plot(tmp_path):
     plot = tmp_path / "images" / "speed.png"
     options = ["--model", "tiny", "--size", "64", "--rows", "8", "16", "--rough_start", "8"]

@@ -43,6 +43,7 @@ t.fit_tiny(model, folder, t.ALL, validation=pairs(), callbacks=[Slow()])
 ALL = replace(RECIPE, trains="all", validate_every=4, steps=14)
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     whole = tiny_clipcap(dropout=0.1)
     expected = fit_tiny(whole, tmp_path / "whole", ALL, validation=pairs())

@@ -116,6 +116,7 @@ def test_checkpoints_are_saved_by_time_too(tmp_path):
     assert set(steps) == {"step=000000012.ckpt"}, "of the first run"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_training_told_to_end_resumes_from_where_it_was(processes, tmp_path, capfd):
     """As `kill` does it: the first process alone is told. A single one is that of the tests."""

@@ -58,6 +58,7 @@ def test_bad_images_can_be_skipped_and_are_named(damaged, tmp_path):
     assert all(f"Not read: {number}: " in report for number in (1, 2, 3))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::regionlm.datasets.data_errors.DataWarning")
 def test_bad_images_are_read_again_by_each_start(damaged, tmp_path):
     """Of a finished run, too; whether those that are still bad are skipped is asked anew."""

@@ -34,6 +34,7 @@ def both_alone(tmp_path_factory):
     return output
 
 
+@pytest.mark.long
 def test_processes_change_no_digit_of_the_other_tasks(both_alone, tmp_path):
     """Three, which do not divide the images."""
     options = [*TWO_TASKS, "--trainer.devices", "3"]
@@ -56,6 +57,7 @@ def test_processes_change_no_digit(alone, tmp_path):
     assert len(files) == 3 and sorted(seen) == list(range(7))
 
 
+@pytest.mark.long
 def test_machines_change_no_digit(both_alone, tmp_path):
     """Two nodes of a process each, both here."""
     with socket.socket() as free:
@@ -77,6 +79,7 @@ def test_machines_change_no_digit(both_alone, tmp_path):
     assert len(list((tmp_path / "run").glob("answers-*.jsonl"))) == 2
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
     output = tmp_path / "run"
     process = subprocess.Popen(eval_command(output), env=ONE_THREAD, cwd=ROOT)
@@ -94,6 +97,7 @@ def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
     assert_same(alone, output)
 
 
+@pytest.mark.long
 def test_killed_on_two_processes_and_started_again_it_ends_the_same(alone, tmp_path):
     output = tmp_path / "run"
     command = eval_command(output, "--trainer.devices", "2")
@@ -109,6 +113,7 @@ def test_killed_on_two_processes_and_started_again_it_ends_the_same(alone, tmp_p
     assert_same(alone, output)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2])
 def test_progress_has_rate_and_counts_from_where_it_stopped(processes, tmp_path):
     """On stderr, where nothing else is: stdout has the report only."""

@@ -36,6 +36,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.mark.long
 def test_a_lost_workers_lines_are_done_again(
     cluster: None, run: Run, write: Write, lines: list[dict], output: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_lost_workers_lines_are_done_again(
     assert "of 36 images" in said and "; 12 skipped" in said
 
 
+@pytest.mark.long
 def test_a_run_is_resumed_either_way(
     cluster: None, run: Run, refused: Run, write: Write, lines: list[dict], data: Path, output: Path
 ) -> None:
@@ -133,6 +135,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ray", [["--ray"], []])
 def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
     cluster: None, ray: list[str], run: Run, refused: Run, write: Write, lines: list[dict],

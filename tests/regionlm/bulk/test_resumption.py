@@ -55,6 +55,7 @@ def _alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_ends_the_same(
     run: Run, start: Callable[..., subprocess.Popen], write: Write, lines: list[dict], output: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_killed_and_started_again_it_ends_the_same(
     assert not parts.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "devices"), [(signal.SIGTERM, 2), (signal.SIGINT, 1)])
 def test_asked_to_end_it_ends_and_keeps_what_is_done(
     number: signal.Signals,
@@ -119,6 +121,7 @@ def test_killed_after_the_output_was_written(
     assert not output.with_name("out.jsonl.parts").exists()
 
 
+@pytest.mark.long
 def test_an_error_in_one_process_stops_all_and_is_said_once(
     start: Callable[..., subprocess.Popen], write: Write, lines: list[dict], output: Path
 ) -> None:

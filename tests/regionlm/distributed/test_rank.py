@@ -64,6 +64,7 @@ trainer.predict(Says(), return_predictions=False)
 """
 
 
+@pytest.mark.long
 def test_lightning_tells_its_processes_apart_as_we_do(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)

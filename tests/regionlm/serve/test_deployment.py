@@ -57,6 +57,7 @@ def _ask(address: str, number: int) -> httpx.Response:
     return httpx.post(f"{address}/v1/caption", json=_question(number), timeout=PATIENCE)
 
 
+@pytest.mark.long
 def test_a_killed_replica_costs_its_own_requests_and_comes_back(address: str, mini) -> None:
     wanted = mini.caption(_picture(0), box_region(BOX, (40, 30)), steps=2)[0]
     answer = _ask(address, 0)

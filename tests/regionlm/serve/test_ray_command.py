@@ -57,6 +57,7 @@ def test_what_needs_no_cluster_is_refused_before_one_is_looked_for(
     assert said == _refused(capfd, *options)
 
 
+@pytest.mark.long
 def test_what_a_replica_finds_is_said_as_without_ray(
     ray_cluster: None, damaged: Path, capfd
 ) -> None:
@@ -146,6 +147,7 @@ def test_it_answers_at_the_port_it_says_until_it_is_told_to_stop(
     assert service.wait(PATIENCE) == 0
 
 
+@pytest.mark.long
 def test_it_stops_while_its_replica_loads(start: Callable[..., subprocess.Popen]) -> None:
     service = start("--model", "mini")
     _wait(lambda: started("ServeReplica", service.pid))
@@ -154,6 +156,7 @@ def test_it_stops_while_its_replica_loads(start: Callable[..., subprocess.Popen]
     assert service.returncode == 0 and said == ("", "")
 
 
+@pytest.mark.long
 def test_a_refusal_leaves_no_cluster_behind(
     start: Callable[..., subprocess.Popen], damaged: Path
 ) -> None:

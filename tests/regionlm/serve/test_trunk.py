@@ -113,6 +113,7 @@ def test_the_command_refuses_it_in_one_line(capsys, tmp_path):
     assert line.startswith("regionlm: error: --precision: expected float32 or bfloat16 on a CPU")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("devices", [(), ("--devices", "1")])
 def test_the_command_passes_it_on(devices):
     with running_service(*devices, "--precision", "bfloat16") as service:

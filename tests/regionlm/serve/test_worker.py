@@ -48,6 +48,7 @@ def start(*options):
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options, message",
     [

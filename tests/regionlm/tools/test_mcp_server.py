@@ -144,6 +144,7 @@ def test_an_agent_that_starts_us(root, tmp_path):
     assert log.read_text() == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("end", "code"),
     [
@@ -191,6 +192,7 @@ def test_a_client_is_greeted_before_the_model_is_loaded(mini, workspace):
     talk(make_server(load, workspace), script)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -206,6 +208,7 @@ def test_a_model_that_can_not_be_used_ends_it(options, message):
     assert said.startswith(f"regionlm: error: {message}") and said.count("\n") == 1
 
 
+@pytest.mark.long
 def test_its_trunk_is_computed_as_asked_for(mini, root):
     asked = {"image": "sand.png", "regions": [{"box": [80, 150, 140, 240]}]}
     options = ["--root", str(root), "--device", "cpu", "--precision", "bfloat16"]

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from regionlm.cli.main import main
@@ -46,6 +47,7 @@ def _bytes(store: str) -> dict[Path, bytes]:
     return {path.relative_to(store): path.read_bytes() for path in found}
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_makes_only_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     count = _prepare()

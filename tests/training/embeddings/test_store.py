@@ -165,6 +165,7 @@ def test_a_stopped_run_makes_only_what_is_missing(manifest, mini, tmp_path, smal
     assert [files[i].stat().st_mtime_ns == times[i] for i in range(3)] == [True, False, True]
 
 
+@pytest.mark.long
 def test_two_processes_write_the_bytes_of_one(tmp_path, monkeypatch, capsys):
     """300 lines in two shards, by the command."""
     monkeypatch.chdir(tmp_path)
