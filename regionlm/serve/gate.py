@@ -16,6 +16,7 @@ from regionlm.serve.errors import (
     ServiceError,
     SlowClientError,
     TooLargeError,
+    TooLateError,
 )
 
 with extra("serve"):
@@ -62,8 +63,8 @@ class Running:
 
 class Gate:
     """ASGI middleware. The body of a request is refused with 413 where it is too large, with 429
-    where all bodies together are, and with 408 where it doesn't come in time; any new request with
-    503 while the engine is closing. A client that doesn't read its reply is cut off.
+    where all bodies together are, with 408 where the client pauses for too long, and with 504 where
+    the request's own time ends; any new request with 503 while the engine is closing. A client that doesn't read its reply is cut off.
 
     Args:
         app: what is behind it.
@@ -129,12 +130,12 @@ class _Guarded:
             return await self._receive()
         if self._refusal is not None:
             return {"type": "http.disconnect"}
-        left = max(0.0, min(self._pause, self._deadline - time.monotonic()))
+        left = self._deadline - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._receive(), left)
+            message = await asyncio.wait_for(self._receive(), max(0.0, min(self._pause, left)))
         except asyncio.TimeoutError:
             slow = SlowClientError("the body of the request did not come in time; send it faster")
-            return self._refuse(slow)
+            return self._refuse(TooLateError() if left <= self._pause else slow)
         part = len(message.get("body", b""))
         self._size += part
         self._running.body_bytes += part

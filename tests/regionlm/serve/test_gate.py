@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from regionlm.serve.connections import Connections
 from regionlm.serve.engine import Engine
 from regionlm.serve.gate import Gate, Running
@@ -50,3 +52,19 @@ def test_bodies_of_all_requests_together(mini):
         assert first.status == 200 and running.body_bytes == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [({"client_timeout": 0.05}, 408), ({"timeout": 0.05, "client_timeout": 5}, 504)],
+)
+def test_a_body_that_does_not_end_is_the_clients_delay_or_the_requests_end(mini, limits, status):
+    async def run():
+        chosen = Limits(**limits)
+        gate = Gate(read_all, Engine(mini, chosen), Running(Connections(chosen.client_timeout)))
+        request = Request(gate)
+        request.send(10)
+        await asyncio.wait_for(request.over, 60)
+        return request.status
+
+    assert asyncio.run(run()) == status
