@@ -64,7 +64,8 @@ class Running:
 class Gate:
     """ASGI middleware. The body of a request is refused with 413 where it is too large, with 429
     where all bodies together are, with 408 where the client pauses for too long, and with 504 where
-    the request's own time ends; any new request with 503 while the engine is closing. A client that doesn't read its reply is cut off.
+    the request's own time ends; any new request with 503 while the engine is closing. A client that
+    doesn't read its reply is cut off.
 
     Args:
         app: what is behind it.
