@@ -20,9 +20,10 @@ from regionlm.embedders.maskinversion import MaskInversion
 REFERENCE = Path(__file__).with_name("reference")
 CASES = Path(__file__).resolve().parents[2] / "benchmarks" / "published" / "cases.py"
 # In float32, AdamW's first step (the sign of the gradient) lets rounding part two correct programs;
-# in float64 little is left but the rounding of pixels and of stored maps.
+# in float64 little is left but the rounding of pixels and of stored maps. How much, is up to the
+# processor and torch: maps of one row in float32 were 0.0002 or 0.0012 off; float64 settles it.
 MIN_COSINE = {"float32": 0.99999, "float64": 1 - 1e-7}
-MAX_MAP_DIFFERENCE = {"float32": 1e-3, "float64": 1e-4}
+MAX_MAP_DIFFERENCE = {"float32": 3e-3, "float64": 1e-4}
 STRIDE = 10  # the stored maps hold every tenth pixel
 
 

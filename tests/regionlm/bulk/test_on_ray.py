@@ -43,7 +43,7 @@ def test_a_lost_workers_lines_are_done_again(
     lines[1]["regions"].append({"mask": "none.png"})
     lines[4]["image"] = "none.png"
     manifest = write([{**line, "id": n} for n, line in enumerate(lines * 6)])
-    options = ["--steps", 40, "--skip_bad"]
+    options = ["--steps", 20, "--skip_bad"]
     whole = output.with_name("whole.jsonl")
     run(manifest, whole, *options)
     killed: list[int] = []
@@ -142,12 +142,13 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
     output: Path, small_disk: Path,
 ) -> None:  # fmt: skip
     manifest = write([{**line, "id": n} for n, line in enumerate(lines * 8)])
-    run(manifest, output)
+    options = ["--steps", 1, *ray]
+    run(manifest, output, *options[:2])
     target = small_disk / "out.jsonl"
-    assert "cannot be written: No space left on device" in refused(manifest, target, *ray)
+    assert "cannot be written: No space left on device" in refused(manifest, target, *options)
     roomy = ["mount", "-o", "remount,size=1m", str(small_disk)]
     subprocess.run(roomy, check=True)
-    said = run(manifest, target, *ray)
+    said = run(manifest, target, *options)
     assert " images were done before" in said and "; 0 images" not in said
     assert target.read_bytes() == output.read_bytes()
 
