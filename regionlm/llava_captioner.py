@@ -52,11 +52,14 @@ from regionlm.relevance.patch_weights import patch_weights
 
 @dataclass(frozen=True)
 class SeenImage:
-    """What the tower's one forward says of an image: LLaVA's tokens, and what relevance needs."""
+    """What the tower's one forward says of an image: LLaVA's tokens, and what relevance needs; and
+    where the processor put its pixels."""
 
     tokens: Tensor
     """``[T, hidden]``: the projected tokens of the whole image."""
     encoded: EncodedImages
+    to_picture: tuple[Tensor, Tensor]
+    """``[H, h]`` and ``[W, w]``, from pixels of the tower's input to those of the image."""
 
 
 @dataclass(frozen=True)
@@ -231,8 +234,7 @@ class LlavaCaptioner:
             seen = self._see(view)
             encoded = seen.encoded
             (found,) = inversion.invert(encoded, [laid])
-            to_picture = input_to_picture(self._process_shades, view.size)
-            found = replace(found, resize=found.resize.seen_through(*to_picture))
+            found = replace(found, resize=found.resize.seen_through(*seen.to_picture))
             whole = self._lay(Image.new("L", view.size, 255))
             weights = patch_weights(
                 found.relevance,
@@ -252,7 +254,8 @@ class LlavaCaptioner:
                 self.backbone.check_size(pixels)
                 tokens, states = self.reader.see(pixels)
                 encoded = self.backbone.encode_tokens(states[-2], self.backbone.grid)
-                view.keep(key, SeenImage(tokens, encoded))
+                to_picture = input_to_picture(self._process_shades, view.size)
+                view.keep(key, SeenImage(tokens, encoded, to_picture))
         seen: SeenImage = view[key]
         return seen
 

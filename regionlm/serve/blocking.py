@@ -65,9 +65,7 @@ class BlockingEngine:
 
     def encode(self, image: ImageLike, **options: Any) -> ImageView:
         """See `RegionEncoder.encode`."""
-        found: ImageView = self._wait(
-            Question("encode", as_view(image), options=options, deadline=self._deadline)
-        )
+        found: ImageView = self._ask("encode", image, None, (), options)
         return found
 
     def caption(self, image: ImageLike, masks: Any, **options: Any) -> list[RegionCaption]:

@@ -135,8 +135,10 @@ class _Guarded:
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, min(self._pause, left)))
         except asyncio.TimeoutError:
+            if left <= self._pause:
+                return self._refuse(TooLateError())
             slow = SlowClientError("the body of the request did not come in time; send it faster")
-            return self._refuse(TooLateError() if left <= self._pause else slow)
+            return self._refuse(slow)
         part = len(message.get("body", b""))
         self._size += part
         self._running.body_bytes += part
