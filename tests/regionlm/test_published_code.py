@@ -20,10 +20,11 @@ from regionlm.embedders.maskinversion import MaskInversion
 REFERENCE = Path(__file__).with_name("reference")
 CASES = Path(__file__).resolve().parents[2] / "benchmarks" / "published" / "cases.py"
 # In float32, AdamW's first step (the sign of the gradient) lets rounding part two correct programs;
-# in float64 little is left but the rounding of pixels and of stored maps. How much, is up to the
-# processor and torch: maps of one row in float32 were 0.0002 or 0.0012 off; float64 settles it.
+# in float64 little is left but the rounding of pixels and of stored maps.
 MIN_COSINE = {"float32": 0.99999, "float64": 1 - 1e-7}
-MAX_MAP_DIFFERENCE = {"float32": 3e-3, "float64": 1e-4}
+MAX_MAP_DIFFERENCE = {"float32": 1e-3, "float64": 1e-4}
+# On the same processor, torch 2.14 makes this row's map 0.0002 off and torch 2.9 0.0012.
+ROUNDED = {"ViT-B-16_448px_1masks_alpha0_lr0.5": 3e-3}
 STRIDE = 10  # the stored maps hold every tenth pixel
 
 
@@ -77,7 +78,8 @@ def read(path, number, name):
 
 def assert_same_maps(row, ours, stored):
     thin = ours.numpy()[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    np.testing.assert_allclose(thin, stored, rtol=0, atol=MAX_MAP_DIFFERENCE[row.dtype])
+    bound = ROUNDED.get(row.key, MAX_MAP_DIFFERENCE[row.dtype])
+    np.testing.assert_allclose(thin, stored, rtol=0, atol=bound)
 
 
 def assert_same_vectors(row, ours, stored):
