@@ -1,6 +1,7 @@
 """Drawn stand-ins for the pictograms, so that the world works without the npm registry."""
 
 import colorsys
+import os
 from collections.abc import Iterator
 
 from regionlm.threads import sleep_while_waiting
@@ -16,7 +17,13 @@ from training.world.names import pictograms  # noqa: E402
 from training.world.sprites import STYLES  # noqa: E402
 
 # Shared machines stall: a slow example says nothing about the code.
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# In CI the same commit draws the same examples each time; elsewhere each run draws new ones.
+settings.register_profile(
+    "shared",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 settings.load_profile("shared")
 
 

@@ -9,7 +9,10 @@ from regionlm.backbones.vision import EncodedImages
 
 
 def few_rows(images: EncodedImages, count: int) -> Tensor | None:
-    """Tokens ``[n]`` int64 of so many patches, or somewhat more, spread evenly over the grid.
+    """Tokens ``[n]`` int64 of about ``count`` patches, spread evenly over the grid.
+
+    Where the stride divides neither side of the grid they may be one fewer, else they are as many
+    or somewhat more.
 
     None where the grid has less than twice as many: then all rows should be taken. Not for models
     that pool with attention, which have one row.

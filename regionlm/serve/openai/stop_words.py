@@ -26,14 +26,21 @@ class CutStream:
         """As much of the text as can be shown after this piece; nothing after its end."""
         if self.has_ended:
             return ""
-        text, self.has_ended = cut(self._held + piece, self._words)
-        shown = len(text) if self.has_ended else len(text) - self._open_end(text)
+        text = self._held + piece
+        before, is_cut = cut(text, self._words)
+        open_at = len(text) - self._open_end(text)
+        # A word that began earlier may still come to its end, and then it is the first.
+        self.has_ended = is_cut and len(before) <= open_at
+        shown = min(len(before), open_at)
         self._held = text[shown:]
         return text[:shown]
 
     def rest(self) -> str:
-        """What is left to be shown when the text has ended by itself."""
-        return "" if self.has_ended else self._held
+        """What is left to be shown when the text has ended by itself; call it once, last."""
+        if self.has_ended:
+            return ""
+        text, self.has_ended = cut(self._held, self._words)
+        return text
 
     def _open_end(self, text: str) -> int:
         """Length of the longest end of a text with which a word may begin."""

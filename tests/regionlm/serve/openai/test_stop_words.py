@@ -1,6 +1,6 @@
 """A text ends at the first of several words, wherever the pieces of it end."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regionlm.serve.openai.stop_words import CutStream, cut
@@ -24,6 +24,8 @@ def test_what_may_begin_a_word_is_held_back():
 
 
 @given(st.lists(TEXTS, max_size=6), WORDS)
+@example([".b", "b"], ["b", ".bb"])  # the shorter word ends first, the longer one begins first
+@example([".b", "a"], ["b", ".bb"])
 def test_pieces_together_are_the_whole_text_cut(pieces, words):
     stream = CutStream(words)
     shown = [stream.add(piece) for piece in pieces] + [stream.rest()]
