@@ -18,7 +18,7 @@ from prefix_models.decoding import (
     logits_processors,
     text_pieces,
 )
-from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, Stop
+from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, Stop, known_at_the_end
 from prefix_models.decoding.streaming import TextPieces
 from prefix_models.errors import PrefixModelError
 from prefix_models.lm.calling import calling_of
@@ -113,7 +113,7 @@ class PrefixGenerator(nn.Module):
         """Continue each context [M, C, hidden]; `mask` as in CachedLM, `heard` as in generate."""
         if options.decoding == "beam":
             if heard is not None:
-                raise _known_at_the_end()
+                raise known_at_the_end()
             return [beam[0] for beam in self._beams(context, options, mask)]
         request = self._request(context, options, mask)
         ids: list[list[int]] = [[] for _ in context]
@@ -167,7 +167,7 @@ class PrefixGenerator(nn.Module):
         self, context: Tensor, options: DecodeOptions, mask: Tensor | None = None
     ) -> Iterator[str]:
         if options.decoding == "beam":
-            raise _known_at_the_end()
+            raise known_at_the_end()
         if len(context) != 1:
             raise PrefixModelError(f"stream takes one embedding, found {len(context)}")
         steps = decode_rows(self.lm, self._request(context, options, mask))
@@ -210,12 +210,12 @@ class PrefixGenerator(nn.Module):
                 mask = torch.cat((mask, mask.new_ones(words.shape[:2])), dim=1)
         limit = self._limit(context, options)
         vocabulary = embed.weight.shape[0]
-        end_ids = torch.tensor(options.end_ids or [self.stop_id], device=self.device)
-        if end_ids.max() >= vocabulary:
+        ends = options.end_ids or [self.stop_id]
+        if max(ends) >= vocabulary:
             raise PrefixModelError(
-                f"eos_token_id: {int(end_ids.max())} is beyond the language model's {vocabulary} "
-                "tokens"
+                f"eos_token_id: {max(ends)} is beyond the language model's {vocabulary} tokens"
             )
+        end_ids = torch.tensor(ends, device=self.device)
         processors = logits_processors(options, self.tokenizer, end_ids, vocabulary, self._tokens)
         return DecodeRequest(context, end_ids, limit, options, processors, mask)
 
@@ -235,12 +235,6 @@ class PrefixGenerator(nn.Module):
                 f"tokens; lower it, or raise max_new_tokens to at most {room}"
             )
         return limit
-
-
-def _known_at_the_end() -> PrefixModelError:
-    return PrefixModelError(
-        "beam search knows its text only at the end; stream with greedy or sample"
-    )
 
 
 def tokens_of(tokenizer: Any) -> int:

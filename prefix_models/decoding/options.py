@@ -132,3 +132,10 @@ def _without_numpy(value: Any) -> Any:
         plain = [_without_numpy(one) for one in value]
         return tuple(plain) if isinstance(value, tuple) else plain
     return value
+
+
+def known_at_the_end() -> PrefixModelError:
+    """What to raise when beam search is to be streamed."""
+    return PrefixModelError(
+        "beam search knows its text only at the end; stream with greedy or sample"
+    )

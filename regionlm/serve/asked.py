@@ -7,13 +7,14 @@ import time
 import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any, Generic, TypeVar
 
 from regionlm.errors import InputError
 from regionlm.extras import extra
 from regionlm.inputs.encoded_files import file_bytes
 from regionlm.serve.engine import Engine
-from regionlm.serve.errors import UnusableError
+from regionlm.serve.errors import MalformedError, UnusableError
 from regionlm.serve.net.urls import is_address
 from regionlm.serve.question import Kind, Question
 from regionlm.serve.readers import off_loop
@@ -25,6 +26,8 @@ with extra("serve"):
     from starlette.requests import ClientDisconnect, Request
 
 Result = TypeVar("Result")
+
+_MORE_FILES = 1000  # than regions: they get their own refusal; of more, the parser has one
 AnyAsking = TypeVar("AnyAsking", bound=Asking)
 
 
@@ -85,12 +88,15 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
     async def parsed(body: bytes) -> AnyAsking:
         return await off_loop(lambda: parse(form, body), deadline_of(request))
 
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    content = Message()
+    content["content-type"] = request.headers.get("content-type", "")
+    if content.get_content_type() != "multipart/form-data":
         return await _fetched(request, Asked(await parsed(await request.body())))
+    _check_end(await request.body(), content)
     limits = request.app.state.engine.limits
     most = int(limits.max_body_mib * 2**20)
     async with request.form(
-        max_files=limits.max_regions + 1, max_fields=1, max_part_size=most
+        max_files=limits.max_regions + _MORE_FILES, max_fields=1, max_part_size=most
     ) as parts:
         asked = Asked(await parsed(await _bytes_of(parts.get("request", "{}"))))
         for key, part in parts.multi_items():
@@ -104,6 +110,13 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
                     f"{key}: expected one part image, any number of parts mask and one part request"
                 )
     return await _fetched(request, asked)
+
+
+def _check_end(body: bytes, content: Message) -> None:
+    """Raise MalformedError for parts that were cut off: the parser leaves out the last one."""
+    boundary = str(content.get_boundary() or "").encode("latin-1", "replace")
+    if b"--" + boundary + b"--" not in body:
+        raise MalformedError("expected multipart/form-data that ends with its boundary")
 
 
 async def _fetched(request: Request, asked: Asked[AnyAsking]) -> Asked[AnyAsking]:

@@ -4,34 +4,70 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeOptions, known_at_the_end
+from regionlm.embedders.embedder_registry import as_embedder
+from regionlm.embedders.options import MASKINVERSION_DEFAULTS, ROLLOUT
 from regionlm.errors import InputError
 from regionlm.serve.limits import Limits
 from regionlm.serve.question import Question
 
 
 def check_question(question: Question, model: Any, limits: Limits) -> None:
-    """Raise InputError for a question beyond a limit, or of a kind that the model can't answer."""
+    """Raise UserError for a question beyond a limit, or that the model can't answer."""
     if not hasattr(model, question.kind):
         raise InputError(f"{question.kind}: {model.name} can't do this; ask another model")
-    limits.bounds.check_regions(len(question.regions), question.view.size)
-    limits.bounds.check_texts(len(question.texts))
+    bounds, options = limits.bounds, question.options
+    bounds.check_regions(len(question.regions), question.view.size)
+    bounds.check_texts(len(question.texts))
+    if question.kind == "explain":
+        bounds.check_maps(len(question.regions) + len(question.texts), question.view.size)
     for text in question.texts:
         if len(text) > limits.max_text_length:
             raise InputError(
                 f"texts: expected at most {limits.max_text_length} characters each, found"
                 f" {len(text)}"
             )
-    bounds = {
+    most_of = {
         "max_new_tokens": limits.max_tokens,
         "min_new_tokens": limits.max_tokens,
         "steps": limits.max_steps,
         "beam_size": limits.max_beams,
     }
-    for name, most in bounds.items():
-        value = question.options.get(name)
+    for name, most in most_of.items():
+        value = options.get(name)
         if isinstance(value, int) and value > most:
             raise InputError(f"{name}: expected at most {most} here, found {value}")
-    size = question.options.get("size")
+    size = options.get("size")
     for side in size if isinstance(size, list | tuple) else [size]:
         if isinstance(side, int) and side > limits.max_size:
             raise InputError(f"size: expected at most {limits.max_size} pixels here, found {side}")
+    if question.heard is not None and options.get("decoding") == "beam":
+        # also where the answer is known: what others have asked may not decide
+        raise known_at_the_end()
+
+
+def within_limits(question: Question, limits: Limits) -> dict[str, Any]:
+    """The options of a question that was checked; a default beyond a limit is that limit."""
+    options = dict(question.options)
+    defaults: dict[str, tuple[int, int]] = {}
+    if question.kind == "caption":
+        defaults["max_new_tokens"] = (DEFAULT_MAX_NEW_TOKENS, limits.max_tokens)
+        if options.get("decoding") == "beam":
+            defaults["beam_size"] = (DecodeOptions.beam_size, limits.max_beams)
+    inverts = question.regions and options.get("embedder") in (None, "maskinversion")
+    if inverts and options.get("relevance") != ROLLOUT:
+        defaults["steps"] = (MASKINVERSION_DEFAULTS["steps"], limits.max_steps)
+    for name, (default, most) in defaults.items():
+        if options.get(name) is None and default > most:
+            options[name] = most
+    return options
+
+
+def check_default_size(model: Any, limits: Limits) -> None:
+    """Raise InputError for a model whose input is larger than the limit, if nothing is said."""
+    side = max(as_embedder("maskinversion", model.backbone).size)
+    if side > limits.max_size:
+        raise InputError(
+            f"max_size: expected at least {side}, the side of {model.name}'s input, found"
+            f" {limits.max_size}"
+        )

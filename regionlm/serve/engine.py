@@ -19,7 +19,7 @@ from regionlm.inputs.images import open_image_bytes
 from regionlm.inputs.views import ImageView
 from regionlm.points.segmenter import Segmenter, load_segmenter
 from regionlm.serve.answers import AnswersCache
-from regionlm.serve.checks import check_question
+from regionlm.serve.checks import check_default_size, check_question, within_limits
 from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
 from regionlm.serve.limits import Limits
 from regionlm.serve.question import Piece, Question
@@ -66,6 +66,9 @@ class Engine:
             `caption` alone by a LlavaCaptioner.
         limits: see `Limits`.
         segmenter: finds the regions that points mark; by default, by colour.
+
+    Raises:
+        InputError: the model's input is larger than the limit.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Engine:
         segmenter: Segmenter | None = None,
     ) -> None:
         self.model, self.limits = model, limits or Limits()
+        check_default_size(model, self.limits)
         self.segmenter = segmenter or load_segmenter()
         self.views = ViewsCache(self.limits.cache_mib)
         self.answers = AnswersCache(self.limits.cache_mib / 4)
@@ -169,6 +173,7 @@ class Engine:
             ClosingError: not accepted.
         """
         check_question(question, self.model, self.limits)
+        question.options = within_limits(question, self.limits)
         if question.deadline is None:
             question.deadline = time.monotonic() + self.limits.timeout
         identity = self._identity(question)
@@ -182,7 +187,9 @@ class Engine:
             self.start()
             self._waiting.append(question)
             self._changed.notify_all()
-        question.future.add_done_callback(lambda _: self._forget(question))
+        # Not by the question, which has the future: both, and a large image, would be kept until
+        # Python looks for circles.
+        question.future.add_done_callback(self._forget)
         return question.future
 
     def start(self) -> None:
@@ -216,11 +223,13 @@ class Engine:
         """Equal for questions with the same answer, also if the trunk is set anew between them."""
         return question.identity and f"{question.identity} {self.model.backbone.trunk_options}"
 
-    def _forget(self, question: Question) -> None:
-        """Take a question that was cancelled out of the queue."""
+    def _forget(self, future: Future[Any]) -> None:
+        """Take the question of a future that was cancelled out of the queue."""
         with self._changed:
-            if question in self._waiting:
-                self._waiting.remove(question)
+            for one in self._waiting:
+                if one.future is future:
+                    self._waiting.remove(one)
+                    return
 
     def _too_late(self) -> TooLateError:
         return TooLateError(
@@ -258,18 +267,21 @@ class Engine:
     # --- the engine's thread
 
     def _run(self) -> None:
-        while True:
-            group: list[Question] = []
-            try:
-                self._take(group)
-                if not group:
-                    return
-                if begun := [one for one in group if self._begins(one)]:
-                    # neighbours share forwards
-                    self._work_timed(sorted(begun, key=lambda one: one.view.size))
-            except Exception as error:  # whatever it is, such as no memory, the next are answered
-                _log.exception("questions could not be worked")
-                self._fail(group, error)
+        while self._work_next():
+            pass  # and keep nothing of it
+
+    def _work_next(self) -> bool:
+        """Wait for questions and work them; whether more may come."""
+        group: list[Question] = []
+        try:
+            self._take(group)
+            if begun := [one for one in group if self._begins(one)]:
+                # neighbours share forwards
+                self._work_timed(sorted(begun, key=lambda one: one.view.size))
+        except Exception as error:  # whatever it is, such as no memory, the next are answered
+            _log.exception("questions could not be worked")
+            self._fail(group, error)
+        return bool(group)
 
     def _work_timed(self, group: list[Question]) -> None:
         kind, begun = group[0].kind, time.monotonic()

@@ -27,15 +27,21 @@ async def off_loop(work: Callable[[], Result], deadline: float | None = None) ->
     """Do what takes time, such as decoding images, on one of the readers' threads.
 
     Args:
-        work: is not begun after the deadline.
+        work: is not begun after the deadline; what has begun by then ends on its thread.
         deadline: by `time.monotonic`; None: however late it is.
 
     Raises:
-        TooLateError: the deadline passed before its turn.
+        TooLateError: the deadline passed before it was done.
     """
-    return await asyncio.get_running_loop().run_in_executor(
-        _THREADS, partial(in_turn, work, deadline)
-    )
+    running = asyncio.get_running_loop().run_in_executor(_THREADS, partial(in_turn, work, deadline))
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    try:
+        await asyncio.wait([running], timeout=left)
+        if not running.done():
+            raise TooLateError
+        return running.result()
+    finally:
+        running.cancel()
 
 
 def in_turn(work: Callable[[], Result], deadline: float | None = None) -> Result:

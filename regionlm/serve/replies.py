@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +53,12 @@ def png_uri(values: np.ndarray) -> str:
 def caption_row(found: RegionCaption, heatmap: bool) -> dict[str, Any]:
     """What a reply says of a region's caption. Raises InputError: no heatmap."""
     row: dict[str, Any] = found.to_dict()
-    return {**row, "heatmap": png_uri(found.heatmap())} if heatmap else row
+    if not heatmap:
+        return row
+    if found.explanation is not None:
+        # a copy, whose map, as large as the image, ends with this row
+        found = replace(found, explanation=replace(found.explanation))
+    return {**row, "heatmap": png_uri(found.heatmap())}
 
 
 def match_row(found: RegionMatch) -> dict[str, Any]:
@@ -67,6 +72,7 @@ def match_row(found: RegionMatch) -> dict[str, Any]:
 
 def explain_row(found: Explanation, regions: Sequence[Region]) -> dict[str, Any]:
     """What a reply says of a map; of a text's also how it points at the regions asked about."""
+    found = replace(found)  # whose map, as large as the image, ends with this row
     row = {"kind": "region", "dice": None, "iou": None, **found.to_dict()}
     if found.dice is None:
         row["kind"] = "text"

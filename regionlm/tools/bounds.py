@@ -56,6 +56,13 @@ class Bounds(Checked):
         of = f" of an image of {size[0]} x {size[1]} pixels" if size else ""
         _check("regions", count, self.most_regions(size), of)
 
+    def check_maps(self, count: int, size: tuple[int, int]) -> None:
+        """Raise InputError for more relevance maps of an image of `size` (W, H) than the memory
+        holds, a byte a pixel."""
+        most = max(1, int(self.masks_mib * MIB) // (size[0] * size[1]))
+        of = f" of an image of {size[0]} x {size[1]} pixels"
+        _check("texts and regions", count, most, of)
+
     def check_points(self, points: Sized | None) -> None:
         """Raise InputError for too many points of a region; None: it has none."""
         _check("points", len(points or ()), self.points, " of a region")

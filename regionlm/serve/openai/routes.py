@@ -52,7 +52,7 @@ def openai_router(engine: Engine, *, dam_stream: bool = False) -> APIRouter:
         form = Form(request_id(request), engine.name, as_lists=dam_stream)
         if not asked.request.stream:
             answered = await unless_gone(request, asked.answer())
-            return await off_loop(lambda: JSONResponse(form.whole(answered)))
+            return await off_loop(lambda: JSONResponse(form.whole(answered)), deadline_of(request))
         pieces = asked.pieces()
         first = await unless_gone(request, anext(pieces))  # an error before it is a plain reply
         events = _events(form, asked, first, pieces)

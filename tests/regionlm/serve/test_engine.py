@@ -1,7 +1,10 @@
 """The engine: batches, errors of one question only, limits, and questions whose asker has gone."""
 
 import asyncio
+import gc
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -254,7 +257,7 @@ def test_what_chance_decides_is_asked_again(engine):
         ({"max_tokens": 5}, {"options": {"max_new_tokens": 6}}, "max_new_tokens"),
         ({"max_steps": 5}, {"options": {"steps": 6}}, "steps"),
         ({"max_beams": 2}, {"options": {"decoding": "beam", "beam_size": 3}}, "beam_size"),
-        ({"max_size": 64}, {"options": {"size": [64, 128]}}, "size"),
+        ({"max_size": 192}, {"options": {"size": [64, 256]}}, "size"),
     ],
 )
 def test_a_question_beyond_a_limit_is_refused(mini, limits, more, said):
@@ -288,3 +291,32 @@ def test_a_model_that_answers_nonsense_does_not_end_the_engine(engine, monkeypat
         with pytest.raises(ValueError):
             engine.submit(question(1)).result(WAIT)
     assert engine.submit(question(1)).result(WAIT)
+
+
+def test_nothing_is_kept_of_a_question_that_was_answered(engine):
+    """Not even until Python looks for circles: images are large, and it may be long till then."""
+    engine.submit(question(1)).result(WAIT)
+    gc.disable()
+    try:
+        one = question(2)
+        kept = [weakref.ref(one), weakref.ref(one.future)]
+        engine.submit(one).result(WAIT)
+        del one
+        latest = time.monotonic() + WAIT
+        while any(ref() is not None for ref in kept):
+            assert time.monotonic() < latest
+            time.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+def test_beams_are_not_streamed_even_if_the_answer_is_known(engine):
+    options = {"decoding": "beam", "steps": 1}
+    view = ImageView(picture(3))
+    regions = [box_region([0, 0, 9, 9], view.size)]
+    for _ in range(2):
+        with pytest.raises(PrefixModelError, match="beam"):
+            engine.submit(
+                Question("caption", view, regions, options=options, heard=lambda piece: None)
+            )
+        engine.submit(Question("caption", view, regions, options=options)).result(WAIT)

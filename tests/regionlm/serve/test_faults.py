@@ -220,7 +220,9 @@ def test_bad_parts_of_a_multipart_request_are_refused(client, still_answers):
     headers = {"content-type": "multipart/form-data; boundary=x"}
     check_error(client.post("/v1/caption", content=b"--y\r\n", headers=headers), 400, "")
     many = [("mask", image)] * 100
-    check_error(client.post("/v1/caption", files=[("image", image), *many]), 400, "")
+    reply = client.post("/v1/caption", files=[("image", image), *many])
+    check_error(reply, 422, "regions: expected at most 64")
+    check_error(client.post("/v1/caption", files=[("image", image), *many * 11]), 400, "")
 
 
 def test_an_id_that_is_repeated_in_every_event_is_short(client, still_answers):

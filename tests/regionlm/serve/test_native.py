@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load
 
 from regionlm.inputs.masks import box_region
+from regionlm.serve.replies import caption_row, explain_row
 from tests.regionlm.serve.pictures import encoded, picture, png
 
 BOXES = [[5, 5, 20, 20], [0, 0, 9, 9]]
@@ -178,3 +179,39 @@ def test_what_fails_before_a_stream_begins_has_its_status(client):
     asked = asking(picture(8), stream=True, options={"decoding": "beam"})
     reply = client.post("/v1/caption", json=asked)
     assert reply.status_code == 422 and "beam search" in reply.json()["error"]["message"]
+
+
+def test_a_multipart_request_that_was_cut_off_is_refused(client):
+    """Its last part would be missing in silence."""
+    mask = ("mask", png(Image.new("L", (40, 30), 255)))
+    parts = [("image", png(picture())), mask, mask]
+    head = 'Content-Disposition: form-data; name="{0}"; filename="{0}"\r\n\r\n'
+    body = b"".join(
+        b"--XX\r\n" + head.format(name).encode() + data + b"\r\n" for name, data in parts
+    )
+    # media types are written in any case
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=XX"}
+    reply = client.post("/v1/caption", content=body + b"--XX--\r\n", headers=headers)
+    assert reply.status_code == 200 and len(reply.json()["regions"]) == 2
+    for cut in (b"", b"\r\n--XX"):
+        reply = client.post("/v1/caption", content=body[:-9] + cut, headers=headers)
+        assert reply.status_code == 400
+        assert "ends with its boundary" in reply.json()["error"]["message"]
+
+
+def test_a_token_beyond_all_numbers_is_refused(client):
+    reply = client.post("/v1/caption", json=asking(picture(), options={"eos_token_id": 10**30}))
+    assert reply.status_code == 422 and "eos_token_id" in reply.json()["error"]["message"]
+
+
+def test_maps_end_with_their_rows(mini):
+    """A reply has many, each as large as its image."""
+    image = picture()
+    found = mini.explain(image, regions_of(image), texts=["a dog"])
+    captions = mini.caption(image, regions_of(image))
+    for one in found:
+        assert explain_row(one, regions_of(image))["heatmap"].startswith("data:image/png")
+    for one in captions:
+        assert caption_row(one, heatmap=True)["heatmap"].startswith("data:image/png")
+    for one in (*found, *(caption.explanation for caption in captions)):
+        assert "heatmap" not in vars(one)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fastapi.testclient import TestClient
 
-from regionlm.serve import asked, readers
+from regionlm.serve import asked, readers, replies
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import TooLateError
@@ -156,3 +156,38 @@ def test_a_request_whose_deadline_passes_on_its_way_is_not_decoded(mini, path, m
     engine = Engine(mini, Limits(timeout=1))
     with TestClient(create_app(engine)) as client:
         assert client.post(f"/v1/{path}", json=body_of(path)).status_code == 504
+
+
+def test_what_takes_longer_than_there_is_time_is_not_waited_for():
+    may_end = threading.Event()
+
+    async def run():
+        with pytest.raises(TooLateError):
+            await readers.off_loop(lambda: may_end.wait(60), time.monotonic() + 0.05)
+        assert not may_end.is_set()
+        may_end.set()
+        assert await readers.off_loop(lambda: 3, time.monotonic() + 60) == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", ["caption", "explain"])
+def test_a_reply_that_is_not_written_in_time_is_too_late(mini, monkeypatch, path):
+    """Its remaining pictures are not drawn, so that others get a turn."""
+    engine, drawn = Engine(mini, Limits(timeout=2)), []
+
+    def slow(values):
+        drawn.append(values.shape)
+        time.sleep(1.5)
+        return "data:"
+
+    monkeypatch.setattr(replies, "png_uri", slow)
+    body = {**body_of(path), "regions": [BOX] * 5, "options": {"steps": 1}}
+    body |= {"heatmap": True} if path == "caption" else {}
+    with TestClient(create_app(engine)) as client:
+        reply = client.post(f"/v1/{path}", json=body)
+        assert reply.status_code == 504
+        count = len(drawn)
+        time.sleep(2)
+    engine.close()
+    assert len(drawn) == count <= 2

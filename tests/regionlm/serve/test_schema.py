@@ -11,7 +11,7 @@ from regionlm.serve.limits import Limits
 from tests.regionlm.serve.pictures import encoded, picture
 
 TINY = encoded(picture(0, (20, 16)))
-SMALL = Limits(max_steps=3, max_tokens=5, max_size=64, max_regions=4, max_beams=2, timeout=30)
+SMALL = Limits(max_steps=3, max_tokens=5, max_size=192, max_regions=4, max_beams=2, timeout=30)
 BOUNDED = settings(
     max_examples=8,
     database=None,
