@@ -6,7 +6,7 @@ for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regionlm.inputs.views import ImageView
 
 _LONGEST_TEXT = 1000
+_PANELS = 4  # a picture: together about a megapixel
 
 Text = Annotated[
     str,
@@ -40,6 +41,9 @@ Text = Annotated[
         f"a text of 1 to {_LONGEST_TEXT} characters",
         lambda text: text.strip() and len(text) <= _LONGEST_TEXT,
     ),
+]
+Texts = Annotated[
+    list[Text], Described(f"a list of texts, each of 1 to {_LONGEST_TEXT} characters")
 ]
 Share = Annotated[float, Range(above=0, most=1)]
 Cells = Annotated[int, Range(1, 16)]
@@ -69,13 +73,13 @@ def caption_regions(
     Args:
         image: Path of an image file, a data: URI, or the image id of an earlier answer.
         regions: The regions to describe.
-        heatmap: Also return a picture of where the model looked for each region.
+        heatmap: Also return pictures of where the model looked, of up to four regions each.
     """
     key, view = desk.space.image(image)
     wanted = read_regions(regions, view, desk.space)
     rows, captions = _captioned(desk, view, wanted)
     said = [f"{one.region}: {one.caption}" for one in rows]
-    pictures = [_heatmaps(view, wanted, captions)] if heatmap else []
+    pictures = _heatmaps(view, wanted, captions) if heatmap else []
     return Answer(Captions(key, *view.size, rows), lines(_heading(key, view), said), pictures)
 
 
@@ -99,7 +103,12 @@ def describe_image(
     if regions:
         parts = read_regions(regions, view, desk.space)
     else:
-        desk.space.bounds.check_regions(grid[0] * grid[1], view.size)
+        most = desk.space.bounds.most_regions(view.size)
+        if grid[0] * grid[1] > most:
+            raise InputError(
+                f"grid: expected at most {most} cells of an image of {view.size[0]} x"
+                f" {view.size[1]} pixels, found {grid[0]} x {grid[1]}; take fewer rows or columns"
+            )
         parts = _cells(view.size, grid)
     whole = _region("whole image", (0, 0, *view.size), view.size)
     # Without a step, the vector stays the image's own, which captioners were made for.
@@ -111,7 +120,7 @@ def describe_image(
 
 
 def match_region(
-    desk: Desk, image: PictureName, region: GivenRegion, texts: list[Text]
+    desk: Desk, image: PictureName, region: GivenRegion, texts: Texts
 ) -> Answer[Match]:
     """Say which of several texts fits a region of an image best.
 
@@ -227,16 +236,19 @@ def _heading(key: str, view: ImageView) -> str:
     return f"{key}: {view.size[0]} x {view.size[1]} pixels"
 
 
-def _heatmaps(view: ImageView, regions: list[Region], captions: list[Any]) -> bytes:
+def _heatmaps(view: ImageView, regions: list[Region], captions: list[Any]) -> list[bytes]:
+    """Pictures that a model can be shown, a panel for each region."""
     from regionlm.viz import draw_heatmaps
 
-    masks, maps = [one.mask for one in regions], [one.heatmap() for one in captions]
-    if any(seen.shape != mask.shape for seen, mask in zip(maps, masks, strict=True)):
-        raise InputError(
-            "heatmap: this model's maps lie on its own crop of the image; leave it out"
-        )
-    texts = [f"{one.name}: {said.text}" for one, said in zip(regions, captions, strict=True)]
-    return png(draw_heatmaps(view.image, masks, maps, texts))
+    pictures = []
+    for start in range(0, len(regions), _PANELS):
+        drawn = list(zip(regions, captions, strict=True))[start : start + _PANELS]
+        # of copies, so that maps, as large as the image, end with their picture
+        maps = [replace(one.explanation).heatmap for _, one in drawn]
+        texts = [f"{one.name}: {said.text}" for one, said in drawn]
+        masks = [one.mask for one, _ in drawn]
+        pictures.append(png(draw_heatmaps(view.image, masks, maps, texts, columns=2)))
+    return pictures
 
 
 def _cells(size: tuple[int, int], grid: tuple[int, int]) -> list[Region]:

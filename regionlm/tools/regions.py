@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from prefix_models.checks import Checked, Described
+from prefix_models.errors import within
 from regionlm.errors import InputError
 from regionlm.tools.workspace import Workspace
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 
 Box = Annotated[
     tuple[float, float, float, float], Described("[x0, y0, x1, y1] in pixels of the image")
+]
+Points = Annotated[
+    list[list[float]], Described("[[x, y], ...] or [[x, y, 0 or 1], ...] in pixels of the image")
+]
+Polygons = Annotated[
+    list[list[float]], Described("[[x0, y0, x1, y1, x2, y2, ...], ...] in pixels of the image")
 ]
 PictureName = Annotated[
     str, Described("a path, a data: URI or the id of an earlier picture", fits=len)
@@ -44,9 +52,9 @@ class GivenRegion(Checked):
     error: ClassVar[type[InputError]] = InputError
 
     box: Box | None = None
-    points: list[list[float]] | None = None
+    points: Points | None = None
     mask: PictureName | None = None
-    polygon: list[list[float]] | None = None
+    polygon: Polygons | None = None
     rle: dict | None = None
     id: str | None = None
 
@@ -63,7 +71,8 @@ def read_regions(given: list[GivenRegion], view: ImageView, space: Workspace) ->
     for one in given:
         space.bounds.check_points(one.points)
     for position, one in enumerate(given):
-        found += _read(one, position, view, space)
+        with within(f"regions[{position}]") if len(given) > 1 else nullcontext():
+            found += _read(one, position, view, space)
         space.bounds.check_regions(len(found), view.size)
     return found
 

@@ -123,7 +123,7 @@ def call(
 def _read(arguments: str) -> Mapping[str, Any]:
     try:
         found = json.loads(arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # or nested too deeply
         raise InputError(f"arguments: expected a JSON object, found other text ({error})") from None
     if not isinstance(found, Mapping):
         raise InputError(f"arguments: expected a JSON object, found {type(found).__name__}")

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 
 import jsonschema
 import numpy as np
@@ -16,6 +17,8 @@ from regionlm.tools.peaks import part_with_peak
 from regionlm.tools.regions import box_around
 from regionlm.tools.workspace import Remembered
 from tests.regionlm.tools.conftest import EXAMPLES
+
+BOX = {"box": [0, 0, 9, 9]}
 
 
 @pytest.fixture
@@ -353,3 +356,41 @@ def test_the_part_with_the_peak():
     assert box_around(mask) == [300, 200, 390, 240]
     assert mask.sum() == 20 * 50 + 20 * 41
     assert part_with_peak(heatmap, 1.0).sum() == 20 * 50
+
+
+def test_many_maps_are_several_pictures_that_a_model_can_be_shown(ask):
+    regions = [{"box": [0, 0, 60, 60 + i]} for i in range(9)]
+    answer = ask("caption_regions", image="sand.png", regions=regions, heatmap=True)
+    sizes = [Image.open(io.BytesIO(one)).size for one in answer.pictures]
+    assert len(sizes) == 3
+    assert all(width * height < 1.3e6 for width, height in sizes)
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "said"),
+    [
+        (
+            "match_region",
+            {"region": BOX, "texts": ["a fox", ""]},
+            "texts: expected a list of texts",
+        ),
+        ("match_region", {"region": BOX, "texts": ["a" * 1001]}, "each of 1 to 1000 characters"),
+        ("caption_regions", {"regions": [{"points": [80, 190]}]}, "points: expected [[x, y], ...]"),
+        (
+            "caption_regions",
+            {"regions": [{"polygon": [0, 0, 99, 0, 99, 99]}]},
+            "polygon: expected [[x0, y0, x1, y1, x2, y2, ...], ...]",
+        ),
+        ("describe_image", {"grid": [9, 9]}, "grid: expected at most 64 cells"),
+        ("caption_regions", {"regions": [BOX, {"id": "b"}]}, "regions[1]: "),
+    ],
+)
+def test_an_error_says_what_to_change(ask, tool, given, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        ask(tool, image="sand.png", **given)
+
+
+@pytest.mark.parametrize("arguments", ["[" * 100_000, '{"text":' * 100_000])
+def test_arguments_nested_too_deeply_are_refused(arguments):
+    with pytest.raises(InputError, match="JSON object"):
+        call("find_region", arguments)
