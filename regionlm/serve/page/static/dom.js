@@ -15,6 +15,15 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Give an element these children. Those that it has stay where they are, and so keep the focus. */
+export function arrange(parent, children) {
+  for (const child of [...parent.children]) if (!children.includes(child)) child.remove();
+  children.forEach((child, index) => {
+    const there = parent.children[index] ?? null;
+    if (there !== child) parent.insertBefore(child, there);
+  });
+}
+
 /** Tell a screen reader; `#announcer` is a live region. */
 export function announce(text) {
   byId("announcer").textContent = text;

@@ -8,6 +8,7 @@ import { Panel } from "./panel.js";
 import { pictureIn, readPicture } from "./pictures.js";
 import { Questions } from "./questions.js";
 import { saveJson, savePicture } from "./saving.js";
+import { load, ServerError } from "./server.js";
 import { Stage } from "./stage.js";
 import { Store } from "./store.js";
 import { Tools } from "./tools.js";
@@ -16,40 +17,52 @@ import { labels } from "./words.js";
 const store = new Store();
 const stage = new Stage(byId("stage"), store);
 const questions = new Questions(store);
-const tools = new Tools(stage, store, { grow, say });
+const tools = new Tools(stage, store, { grow, attempt, say });
 new Panel(store);
 
-async function open(blob, name) {
+let chosen = null; // the image chosen last: one that takes longer to open must not replace it
+
+/** Open an image; find() gives its blob. */
+async function open(name, find) {
+  const choice = (chosen = {});
   try {
-    const picture = await readPicture(blob, name);
-    hide();
-    store.open(picture);
-    const size = picture.note ?? `${picture.width} × ${picture.height} pixels`;
-    say(`${picture.name}, ${size}. Paint over something.`);
-    byId("stage").focus({ preventScroll: true });
+    const picture = await readPicture(await find(), name);
+    if (choice === chosen) show(picture);
   } catch (error) {
+    if (choice !== chosen) return;
+    if (error instanceof ServerError) throw error; // it can be tried again
     complain(error.message);
   }
 }
 
-async function openExample(name) {
-  await attempt(async () => {
-    const reply = await fetch(`page/examples/${name}.jpg`);
-    if (reply.ok) await open(await reply.blob(), `${name}.jpg`);
-    else complain("The example can't be loaded.");
-  });
+function show(picture) {
+  hide();
+  store.open(picture);
+  const size = picture.note ?? `${picture.width} × ${picture.height} pixels`;
+  say(`${picture.name}, ${size}. Paint over something.`);
+  byId("stage").focus({ preventScroll: true });
+}
+
+function openFile(file, name = file.name) {
+  return open(name, () => file);
+}
+
+function openExample(name) {
+  const file = `${name}.jpg`;
+  return attempt(() => open(file, () => load(`page/examples/${file}`)));
 }
 
 async function grow(points) {
-  let rle = null;
+  const { picture } = store;
   say("Looking for what you clicked …");
-  await attempt(async () => {
+  try {
     const { region, note } = await questions.grow(points);
-    rle = region.rle;
     say(note ?? "");
-  });
-  if (!rle) say("");
-  return rle;
+    return region.rle;
+  } catch (error) {
+    if (picture === store.picture) say(""); // not over what is said of the next picture
+    throw error;
+  }
 }
 
 function caption() {
@@ -133,7 +146,7 @@ for (const name of ["regions", "answers"]) {
 
 for (const id of ["file", "camera"]) {
   byId(id).addEventListener("change", ({ target }) => {
-    if (target.files.length) open(target.files[0], target.files[0].name);
+    if (target.files.length) openFile(target.files[0]);
     target.value = "";
   });
 }
@@ -142,7 +155,7 @@ for (const button of document.querySelectorAll("[data-example]")) {
 }
 document.addEventListener("paste", (event) => {
   const file = pictureIn(event.clipboardData);
-  if (file) open(file, file.name || "pasted.png");
+  if (file) openFile(file, file.name || "pasted.png");
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -155,7 +168,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   byId("frame").classList.remove("over");
   const file = pictureIn(event.dataTransfer);
-  if (file) open(file, file.name);
+  if (file) openFile(file);
   else complain("What was dropped is not an image file.");
 });
 
@@ -196,6 +209,7 @@ listen({
     stop: () => {
       tools.cancel();
       questions.stop();
+      questions.stopGrowing();
     },
     help: () => byId("help").showModal(),
   },

@@ -85,6 +85,48 @@ export function decode({ size: [height, width], counts }) {
   return mask;
 }
 
+/**
+ * The run-length code of a mask scaled to another size: every pixel is as the nearest one was. Works on
+ * the runs alone, so it takes as long as they are many, not as the picture is large.
+ */
+export function scale(rle, { width, height }) {
+  const [h, w] = rle.size;
+  if (w === width && h === height) return rle;
+  const columns = columnRuns(rle);
+  const first = (y) => Math.ceil((2 * y * height - h) / (2 * h)); // row whose centre is beyond y
+  const counts = [];
+  let end = 0; // of the last run inside
+  for (let x = 0; x < width; x++) {
+    for (const [y0, y1] of columns[Math.floor(((2 * x + 1) * w) / (2 * width))]) {
+      const from = x * height + first(y0);
+      const to = x * height + first(y1);
+      if (from === to) continue;
+      if (counts.length && from === end) counts[counts.length - 1] += to - from;
+      else counts.push(from - end, to - from);
+      end = to;
+    }
+  }
+  if (end < width * height) counts.push(width * height - end);
+  return { size: [height, width], counts };
+}
+
+/** For each column, where its runs inside begin and end. */
+function columnRuns({ size: [height, width], counts }) {
+  const columns = Array.from({ length: width }, () => []);
+  let position = 0;
+  counts.forEach((run, index) => {
+    const end = position + run;
+    while (index % 2 && position < end) {
+      const x = Math.floor(position / height);
+      const stop = Math.min(end, (x + 1) * height);
+      columns[x].push([position - x * height, stop - x * height]);
+      position = stop;
+    }
+    position = end;
+  });
+  return columns;
+}
+
 /** Number of pixels inside. */
 export function area({ counts }) {
   return counts.reduce((sum, run, index) => sum + (index % 2 ? run : 0), 0);

@@ -1,13 +1,14 @@
 /** The list of regions, with what is known of each. */
 
-import { byId, make } from "./dom.js";
+import { arrange, byId, make } from "./dom.js";
 import { about, likely, looks } from "./words.js";
 
 export class Panel {
-  #renaming = null; // id of the region whose name is being changed
+  #renaming = null; // {id, head}: the region whose name is being changed, and what holds the field
 
   constructor(store) {
     this.store = store;
+    store.addEventListener("picture", () => (this.#renaming = null));
     for (const name of ["picture", "regions", "answers"]) {
       store.addEventListener(name, () => this.#show());
     }
@@ -16,7 +17,8 @@ export class Panel {
   #show() {
     const list = byId("regions");
     const held = document.activeElement?.closest?.("#regions [data-key]")?.dataset.key;
-    list.replaceChildren(...this.store.regions.map((region) => this.#item(region)));
+    if (this.#renaming && !this.store.find(this.#renaming.id)) this.#renaming = null;
+    arrange(list, this.store.regions.map((region) => this.#item(region)));
     byId("no-regions").hidden = this.store.regions.length > 0;
     const next = held && list.querySelector(`[data-key="${held}"]`);
     (next ?? (held && list.querySelector("[data-key]")))?.focus(); // a keyboard keeps its place
@@ -25,15 +27,16 @@ export class Panel {
   #item(region) {
     const isSelected = region.id === this.store.selectedId;
     const answer = this.store.answer(region);
-    const item = make("li", { className: isSelected ? "region selected" : "region" });
+    const head = this.#head(region, isSelected);
+    const item = head.parentElement ?? make("li"); // a field that is typed in stays where it is
+    item.className = isSelected ? "region selected" : "region";
     item.style.setProperty("--colour", region.colour);
-    item.append(this.#head(region, isSelected));
-    if (answer) item.append(...this.#answer(answer, isSelected));
+    arrange(item, [head, ...(answer ? this.#answer(answer, isSelected) : [])]);
     return item;
   }
 
   #head(region, isSelected) {
-    if (this.#renaming === region.id) return this.#nameField(region);
+    if (this.#renaming?.id === region.id) return this.#renaming.head;
     const select = make(
       "button",
       { type: "button", className: "name", "aria-pressed": String(isSelected) },
@@ -56,9 +59,9 @@ export class Panel {
   }
 
   #rename(region) {
-    this.#renaming = region.id;
+    const field = this.#nameField(region);
+    this.#renaming = { id: region.id, head: make("div", { className: "head" }, field) };
     this.#show();
-    const field = byId("regions").querySelector("input");
     field.focus();
     field.select();
   }
@@ -68,7 +71,7 @@ export class Panel {
     const field = make("input", { value: region.name, maxLength: 60, "aria-label": label });
     field.dataset.key = `select-${region.id}`;
     const end = (keep) => {
-      if (this.#renaming === null) return;
+      if (this.#renaming?.head !== field.parentElement) return;
       this.#renaming = null;
       const name = field.value.trim();
       if (keep && name && name !== region.name) this.store.change(region.id, { name });
@@ -79,7 +82,7 @@ export class Panel {
       if (event.key === "Enter") end(true);
       if (event.key === "Escape") end(false);
     });
-    return make("div", { className: "head" }, field);
+    return field;
   }
 
   #answer(answer, isSelected) {
@@ -89,7 +92,7 @@ export class Panel {
     if (text || isWriting) {
       parts.push(make("p", { className: isWriting ? "caption writing" : "caption" }, text || "…"));
     }
-    if (answer.caption && isSelected) parts.push(trust(answer));
+    if (answer.caption && isSelected && !isWriting) parts.push(trust(answer));
     if (answer.labels) parts.push(bars(answer.labels, isSelected ? Infinity : 1));
     return parts;
   }

@@ -3,21 +3,27 @@
 const LARGEST = 1600; // pixels of the longer side; models look at far less
 const SENT_AS_THEY_ARE = ["image/png", "image/jpeg", "image/webp"];
 
-/** {name, width, height, image, uri, note} of a file; throws Error with words for a person. */
+/**
+ * {name, width, height, image, uri, opened, note} of a file, where `opened` is the {width, height} that
+ * it had before it was scaled down; throws Error with words for a person.
+ */
 export async function readPicture(blob, name = "image.png") {
   const image = await decode(URL.createObjectURL(blob), name);
-  const { naturalWidth: width, naturalHeight: height } = image;
+  const { width, height } = sizeOf(image);
   const scale = Math.min(1, LARGEST / Math.max(width, height));
   if (scale === 1 && SENT_AS_THEY_ARE.includes(blob.type)) {
-    return { name, width, height, image, uri: await dataUri(blob), note: null };
+    return asIs(image, name, await dataUri(blob));
   }
   return redrawn(image, name, Math.round(width * scale), Math.round(height * scale));
 }
 
-/** The picture of a data URI, as `readPicture` gave it. */
-export async function fromUri(uri, name) {
-  const image = await decode(uri, name);
-  return { name, width: image.naturalWidth, height: image.naturalHeight, image, uri, note: null };
+function asIs(image, name, uri) {
+  const size = sizeOf(image);
+  return { name, ...size, image, uri, opened: size, note: null };
+}
+
+function sizeOf({ naturalWidth: width, naturalHeight: height }) {
+  return { width, height };
 }
 
 /** The first picture of a drop or of the clipboard, or null. */
@@ -35,7 +41,7 @@ async function redrawn(image, name, width, height) {
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
   const uri = canvas.toDataURL("image/jpeg", 0.95);
   const note = canvas.width < image.naturalWidth ? `scaled down to ${width} × ${height} pixels` : null;
-  return { ...(await fromUri(uri, name)), note };
+  return { ...asIs(await decode(uri, name), name, uri), opened: sizeOf(image), note };
 }
 
 async function decode(url, name) {

@@ -5,10 +5,14 @@ import { ask, stream } from "./server.js";
 
 export class Questions {
   #stop = null; // of the captions being written
+  #stopGrowing = null; // of the region that was clicked last
 
   constructor(store) {
     this.store = store;
-    store.addEventListener("picture", () => this.stop());
+    store.addEventListener("picture", () => {
+      this.stop();
+      this.stopGrowing();
+    });
   }
 
   get isWriting() {
@@ -24,12 +28,16 @@ export class Questions {
     this.#stop?.abort();
   }
 
-  /** Caption what has none yet, or all regions if all have one. */
+  stopGrowing() {
+    this.#stopGrowing?.abort();
+  }
+
+  /** Caption what has none yet, or all regions if all have one; a caption stays until the next is whole. */
   async caption() {
     const regions = this.waiting.length ? this.waiting : this.store.regions;
     const { store } = this;
     this.#stop = new AbortController();
-    for (const region of regions) store.learn(region, { caption: null, writing: "" });
+    for (const region of regions) store.learn(region, { writing: "" });
     try {
       const question = { ...this.#about(regions), heatmap: true };
       for await (const { event, data } of stream("v1/caption", question, this.#stop.signal)) {
@@ -61,7 +69,9 @@ export class Questions {
 
   /** {region, note}: the region that points mark. */
   async grow(points) {
-    return ask("v1/segment", { image: this.store.picture.uri, points });
+    this.#stopGrowing = new AbortController();
+    const question = { image: this.store.picture.uri, points };
+    return ask("v1/segment", question, this.#stopGrowing.signal);
   }
 
   #about(regions) {

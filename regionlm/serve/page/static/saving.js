@@ -1,21 +1,40 @@
 /** Downloads: everything as JSON, and the picture with its regions drawn over it. */
 
 import { download } from "./dom.js";
+import { scale } from "./mask.js";
 import { sheet, tinted } from "./paint.js";
 import { drawScene } from "./stage.js";
 
-/** What `regionlm caption --manifest` reads as a line, with the answers beside it. */
+/**
+ * What `regionlm caption --manifest` reads as a line, with the answers beside it: masks fit the image
+ * that was opened, though the page may have scaled it down, and no two regions have the same id.
+ */
 export function record(store) {
-  const { name, width, height } = store.picture;
-  const regions = store.regions.map(({ rle, name: id }) => ({ id, rle }));
-  const answers = store.regions.map((region) => answerOf(region, store.answer(region)));
-  return { image: name, size: [width, height], model: store.model, regions, answers };
+  const { name, opened } = store.picture;
+  const ids = distinct(store.regions.map((region) => region.name));
+  const regions = store.regions.map(({ rle }, at) => ({ id: ids[at], rle: scale(rle, opened) }));
+  const answers = store.regions.map((region, at) => answerOf(ids[at], store.answer(region)));
+  const size = [opened.width, opened.height];
+  return { image: name, size, model: store.model, regions, answers };
 }
 
-function answerOf(region, answer) {
+/** Names, where those that came before have a number after them: fox, fox 2. */
+export function distinct(names) {
+  const taken = new Set(names);
+  const seen = new Set();
+  return names.map((name) => {
+    let id = name;
+    for (let n = 2; seen.has(name) && taken.has(id); n++) id = `${name} ${n}`;
+    seen.add(name);
+    taken.add(id);
+    return id;
+  });
+}
+
+function answerOf(id, answer) {
   const { caption = null, logprob = null, dice = null, iou = null } = answer ?? {};
   const { cosine_to_image = null, labels = null } = answer ?? {};
-  return { region: region.name, caption, logprob, dice, iou, cosine_to_image, labels };
+  return { region: id, caption, logprob, dice, iou, cosine_to_image, labels };
 }
 
 export function saveJson(store) {

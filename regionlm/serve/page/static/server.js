@@ -21,6 +21,13 @@ export async function ask(path, question, signal) {
   return await whole(reply.json());
 }
 
+/** A file of the page, as a blob. */
+export async function load(path) {
+  const reply = await whole(fetch(path));
+  if (!reply.ok) throw refusal(reply.status);
+  return await whole(reply.blob());
+}
+
 /** Ask for captions; yields {event, data} as the server sends them. */
 export async function* stream(path, question, signal) {
   const reply = await post(path, { ...question, stream: true }, signal);

@@ -8,8 +8,8 @@ export const COLOURS = ["#2f7de1", "#e4572e", "#8b5cf6", "#12936a", "#d6337c", "
 const STEPS = 100; // that can be undone
 
 /**
- * A picture is {name, width, height, image, uri}; a region is {id, name, colour, rle, points}, never
- * changed in place. Fires "picture", "regions" and "answers".
+ * A picture is {name, width, height, image, uri, opened}; a region is {id, name, colour, rle, points},
+ * never changed in place. Fires "picture", "regions" and "answers".
  */
 export class Store extends EventTarget {
   picture = null;
@@ -22,7 +22,12 @@ export class Store extends EventTarget {
   #answers = new WeakMap(); // by run-length code: an answer holds for one shape, also after undo
 
   get selected() {
-    return this.regions.find((region) => region.id === this.selectedId) ?? null;
+    return this.find(this.selectedId);
+  }
+
+  /** A region as it is now; null where there is none, or none any more. */
+  find(id) {
+    return this.regions.find((region) => region.id === id) ?? null;
   }
 
   /** Colour of the region that is added next. */
@@ -61,6 +66,7 @@ export class Store extends EventTarget {
 
   /** Give a region other properties; one whose shape has no pixel left is removed. */
   change(id, properties) {
+    if (!this.find(id)) return; // nor is there anything to undo
     if (properties.rle && area(properties.rle) === 0) return this.remove(id);
     const regions = this.regions.map((one) => (one.id === id ? { ...one, ...properties } : one));
     this.#commit(regions, id);

@@ -3,18 +3,19 @@
 import { apply, area, blank, decode, encode, fillBox, stroke } from "./mask.js";
 
 const NOTHING = "Nothing to take away: choose a region first.";
+const CHANGED = "The region has changed meanwhile, so this was dropped.";
 
 export class Tools {
   name = "paint"; // or erase, box, click
   mode = "new"; // of box and click: a new region, "add" to the selected one or "cut" from it
   brush = 5; // per cent of the picture's longer side
   #drawing = null; // the stroke or box under way
-  #growing = null; // the picture that was clicked, while the server grows a region
+  #isGrowing = false; // while the server looks for what was clicked
   #keys = null; // the keyboard's pointer, in pixels of the picture
 
-  /** grow(points) gives the run-length code of the region that they mark. */
-  constructor(stage, store, { grow, say }) {
-    Object.assign(this, { stage, store, grow, say });
+  /** grow(points) gives the run-length code of the region that they mark; attempt(action) may repeat it. */
+  constructor(stage, store, { grow, attempt, say }) {
+    Object.assign(this, { stage, store, grow, attempt, say });
     const on = (name, listener) => stage.canvas.addEventListener(name, listener);
     on("pointerdown", (event) => this.#down(event));
     on("pointermove", (event) => this.#move(event));
@@ -23,6 +24,7 @@ export class Tools {
     on("pointerleave", () => this.#point(null));
     on("blur", () => this.#forgetKeys());
     store.addEventListener("picture", () => this.cancel());
+    store.addEventListener("regions", () => this.#dropIfChanged());
   }
 
   get radius() {
@@ -149,25 +151,48 @@ export class Tools {
     this.#keep(changed, encode(mask, this.store.picture), null);
   }
 
-  async #click({ x, y }, mode) {
+  /** Undo or Delete may take away what a stroke or box under way is to change. */
+  #dropIfChanged() {
+    const changed = this.#drawing?.changed;
+    if (!changed || this.store.find(changed.id)?.rle === changed.rle) return;
+    this.cancel();
+    this.say(CHANGED);
+  }
+
+  #click({ x, y }, mode) {
     const changed = this.#changed(mode);
     if (mode === "cut" && !changed) return this.say(NOTHING);
-    if (this.#growing) return;
-    const { width, height } = (this.#growing = this.store.picture);
+    if (this.#isGrowing) return;
+    const { width, height } = this.store.picture;
     const point = [Math.min(x, width - 0.5), Math.min(y, height - 0.5)];
-    const isDrawn = changed && !changed.points; // what was clicked is then added to it or cut
+    this.attempt(() => this.#grow(point, mode, changed?.id ?? null));
+  }
+
+  /** Ask what was clicked, and keep it. Tried again after a failure, with the region as it is then. */
+  async #grow(point, mode, id) {
+    const { picture } = this.store;
+    const before = this.store.find(id);
+    if (id !== null && !before) return this.say(CHANGED);
+    const isDrawn = before && !before.points; // what was clicked is then added to it or cut
     const cut = mode === "cut" ? [0] : [];
-    const points = isDrawn ? [point] : [...(changed?.points ?? []), [...point, ...cut]];
+    const points = isDrawn ? [point] : [...(before?.points ?? []), [...point, ...cut]];
+    this.#isGrowing = true;
     try {
       const grown = await this.grow(points);
-      if (!grown || this.#growing !== this.store.picture) return;
-      if (!isDrawn) return this.#keep(changed, grown, points);
-      const mask = decode(changed.rle);
-      apply(mask, decode(grown), mode === "cut" ? 0 : 1);
-      this.#keep(changed, encode(mask, this.store.picture), null);
+      if (picture !== this.store.picture) return;
+      const region = this.store.find(id); // which may have been painted on, or undone, meanwhile
+      if (isDrawn && region) this.#combine(region, grown, mode);
+      else if (region?.rle === before?.rle) this.#keep(region, grown, points);
+      else this.say(CHANGED);
     } finally {
-      this.#growing = null;
+      this.#isGrowing = false;
     }
+  }
+
+  #combine(region, grown, mode) {
+    const mask = decode(region.rle);
+    apply(mask, decode(grown), mode === "cut" ? 0 : 1);
+    this.#keep(region, encode(mask, this.store.picture), null);
   }
 
   #changed(mode) {

@@ -2,10 +2,11 @@
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from regionlm.serve.net.tokens import VARIABLE
-from tests.regionlm.serve.page.acts import caption, drag, open_example
+from tests.regionlm.serve.page.acts import caption, drag, masks, open_example, take
 from tests.regionlm.serve.page.conftest import serving
 
 
@@ -59,6 +60,38 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_says(page):
     expect(page.locator("#message")).to_contain_text("too much to do")
     page.unroute("**/v1/*")
     expect(page.locator(".trust")).to_be_visible()
+    expect(page.locator("#message")).to_be_hidden()
+
+
+@pytest.mark.parametrize("failure", ["busy", "gone", "token"])
+def test_a_click_that_failed_is_tried_again_and_its_region_kept(page, failure):
+    open_example(page)
+    take(page, "Click")
+    if failure == "gone":
+        page.route("**/v1/*", lambda route: route.abort("connectionrefused"))
+    else:
+        refusing(page, 429 if failure == "busy" else 401, **{"Retry-After": "1"})
+    drag(page, (80, 190))
+    expect(page.locator("#message")).to_be_visible()
+    page.unroute("**/v1/*")
+    if failure == "gone":
+        page.click("#retry")
+    if failure == "token":
+        expect(page.locator("#token")).to_be_focused()
+        page.keyboard.type("secret")
+        page.keyboard.press("Enter")
+    expect(page.locator(".region")).to_have_count(1)
+    expect(page.locator("#message")).to_be_hidden()
+    assert masks(page)[0][190, 80]
+
+
+def test_an_example_that_does_not_come_is_said_and_tried_again(page):
+    page.route("**/page/examples/*", lambda route: route.abort("connectionrefused"))
+    page.click("[data-example=snow]")
+    expect(page.locator("#message")).to_contain_text("Is regionlm serve still running?")
+    page.unroute("**/page/examples/*")
+    page.click("#retry")
+    expect(page.locator("#stage")).to_be_focused()
     expect(page.locator("#message")).to_be_hidden()
 
 

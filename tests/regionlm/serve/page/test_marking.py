@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from regionlm.bulk.manifest import regions_of
 from regionlm.inputs.coco_masks import rle_mask
 from regionlm.inputs.images import open_image
 from regionlm.inputs.points import Point
@@ -112,6 +113,21 @@ def test_regions_are_renamed_chosen_and_deleted(page):
     assert record(page)["answers"][0]["region"] == "the fox"
 
 
+def test_a_manifest_reads_the_download_though_regions_share_a_name(page):
+    open_example(page)
+    take(page, "Box")
+    for place in (40, 140, 240):
+        drag(page, (place, 138), (place + 40, 256))
+    for number in (1, 2):
+        page.click(f"[aria-label='Rename Region {number}']")
+        page.keyboard.type("fox")
+        page.keyboard.press("Enter")
+    said = record(page)
+    ids = ["fox", "fox 2", "Region 3"]
+    assert [one["id"] for one in regions_of(said)] == ids
+    assert [one["region"] for one in said["answers"]] == ids
+
+
 def test_words_are_compared_as_by_the_python_api(page, mini):
     open_example(page)
     take(page, "Box")
@@ -164,7 +180,10 @@ def test_files_are_opened_pasted_or_dropped_and_large_ones_scaled(page, tmp_path
     page.set_input_files("#file", tmp_path / "large.png")
     expect(page.locator("#status")).to_contain_text("scaled down to 1600")
     drag(page, (100, 100), (200, 200))
-    assert record(page)["size"] == [1600, 800]
+    said = record(page)
+    assert said["size"] == [2400, 1200]  # as the file, which a manifest reads
+    mask = rle_mask(said["regions"][0]["rle"], large.size)
+    assert mask[562, 1125] and not mask[375, 1500]  # at 150 and 200 of 320, and off the line
     for name in ("paste", "drop"):
         page.evaluate(
             """async (name) => {

@@ -33,6 +33,28 @@ def test_run_length_codes_are_those_of_the_server(module):
         assert module("mask", "return m.area(values[0])", mask_rle(mask)) == mask.sum()
 
 
+def test_run_length_codes_are_scaled_to_the_nearest_pixel(module):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        mask = rng.random(rng.integers(1, 12, 2)) < rng.random()
+        height, width = mask.shape * rng.integers(1, 5, 2) + rng.integers(0, 3, 2)
+        size = {"width": int(width), "height": int(height)}
+        code = module("mask", "return m.scale(values[0], values[1])", mask_rle(mask), size)
+        y, x = (
+            ((2 * np.arange(new) + 1) * old) // (2 * new)
+            for new, old in zip((height, width), mask.shape, strict=True)
+        )
+        expected = mask[np.ix_(y, x)]
+        assert np.array_equal(rle_mask(code, (width, height)), expected)
+        assert code == mask_rle(expected)
+
+
+def test_names_that_come_again_have_a_number(module):
+    names = ["fox", "fox", "fox 2", "fox", "hen"]
+    found = module("saving", "return m.distinct(values[0])", names)
+    assert found == ["fox", "fox 3", "fox 2", "fox 4", "hen"]
+
+
 def test_a_stroke_covers_what_is_near_its_line(module):
     body = """
         const size = { width: 40, height: 30 };
