@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,12 +37,14 @@ class SharedMetrics(Metrics):
     def __init__(self, engine: Engine, *, folder: Path, number: int) -> None:
         super().__init__(engine)
         self._folder, self._number = folder, number
+        self._publishing = threading.Lock()
 
     def publish(self) -> None:
         """Leave this process's figures for the others."""
         file = self._folder / f"{self._number}.prom"
         new = file.with_suffix(f".{os.getpid()}")
-        with suppress(OSError):  # a full disk: the others have older ones, then
+        # a thread publishes now and then, and so does whoever is asked
+        with self._publishing, suppress(OSError):  # a full disk: the others have older ones, then
             new.write_bytes(super().text())
             os.replace(new, file)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -196,3 +197,21 @@ def test_figures_that_cannot_be_left_for_others_are_no_error(engine, tmp_path):
     from regionlm.serve.shared_metrics import SharedMetrics
 
     SharedMetrics(engine, folder=tmp_path / "gone", number=0).publish()
+
+
+def test_figures_are_written_by_one_thread_at_a_time(engine, tmp_path, monkeypatch):
+    from regionlm.serve.shared_metrics import SharedMetrics
+
+    shared, plain, now = SharedMetrics(engine, folder=tmp_path, number=0), Path.write_bytes, []
+
+    def slow(path, data):
+        assert not now  # else one would take away the file of the other
+        now.append(path)
+        time.sleep(0.05)
+        now.remove(path)
+        return plain(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", slow)
+    with ThreadPoolExecutor(4) as threads:
+        for publishing in [threads.submit(shared.publish) for _ in range(4)]:
+            publishing.result(60)
