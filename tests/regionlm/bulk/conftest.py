@@ -88,7 +88,7 @@ def run(argv: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]) -> Ca
         found = main(argv(manifest, output, *options))
         printed = capfd.readouterr()
         assert found == code, printed.err
-        # The tests' cluster outlives the command; what Ray says of it afterwards is not the command's.
+        # The tests' cluster outlives the command, and Ray may say something of it afterwards.
         own = [line for line in printed.out.splitlines() if line.startswith(f"{output}: ")]
         assert len(own) == (code == 0)
         return printed.err
