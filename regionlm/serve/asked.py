@@ -92,10 +92,10 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
     content["content-type"] = request.headers.get("content-type", "")
     if content.get_content_type() != "multipart/form-data":
         return await _fetched(request, Asked(await parsed(await request.body())))
-    _check_end(await request.body(), content)
+    whole = _multipart(request, await request.body(), content)
     limits = request.app.state.engine.limits
     most = int(limits.max_body_mib * 2**20)
-    async with request.form(
+    async with whole.form(
         max_files=limits.max_regions + _MORE_FILES, max_fields=1, max_part_size=most
     ) as parts:
         asked = Asked(await parsed(await _bytes_of(parts.get("request", "{}"))))
@@ -112,11 +112,20 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
     return await _fetched(request, asked)
 
 
-def _check_end(body: bytes, content: Message) -> None:
-    """Raise MalformedError for parts that were cut off: the parser leaves out the last one."""
+def _multipart(request: Request, body: bytes, content: Message) -> Request:
+    """The request with its media type in lower case, as some versions of the parser need it.
+
+    Raises MalformedError for parts that were cut off, of which the parser leaves out the last.
+    """
     boundary = str(content.get_boundary() or "").encode("latin-1", "replace")
     if b"--" + boundary + b"--" not in body:
         raise MalformedError("expected multipart/form-data that ends with its boundary")
+
+    async def again() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    header = (b"content-type", b'multipart/form-data; boundary="' + boundary + b'"')
+    return Request({**request.scope, "headers": [header]}, again)
 
 
 async def _fetched(request: Request, asked: Asked[AnyAsking]) -> Asked[AnyAsking]:
