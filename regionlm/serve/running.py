@@ -77,22 +77,9 @@ async def _serve(app: FastAPI, engine: Engine, listening: socket.socket, is_shar
         asyncio.create_task(_stop_when_drained(server, app, engine)),
         asyncio.create_task(app.state.connections.watch()),
     ]
-    if is_shared:
-        beside.append(asyncio.create_task(_let_others_wait(server, listening)))
     await server.serve(sockets=[listening])
     for task in beside:
         task.cancel()
-
-
-async def _let_others_wait(server: uvicorn.Server, listening: socket.socket) -> None:
-    """Let connections wait again, which a backlog of 1 refuses.
-
-    asyncio takes as many connections at once as its backlog allows, so the first of several
-    processes would take all that are there, and the others none.
-    """
-    while not server.started:
-        await asyncio.sleep(_POLL)
-    listening.listen(WAITING)
 
 
 class _Server(uvicorn.Server):
@@ -101,6 +88,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections.
+
+        asyncio takes as many at once as its backlog allows, so the first of several processes would
+        take all that are there, and the others none. Their backlog is 1, which also refuses those
+        that come together; so here they may wait again.
+        """
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(WAITING)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._engine.is_closing:
