@@ -44,16 +44,13 @@ def input_to_picture(process: Process, size: tuple[int, int]) -> tuple[Tensor, T
     across, down = across / share, down / share
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if min(len(rows), len(columns)) < 8:  # too few to fit lines to; nothing is cut off so thin
-        lines = _whole(rows, height), _whole(columns, width)
+        vertical, horizontal = _whole(rows, height), _whole(columns, width)
     else:
-        lines = (
-            _fit(down[:, _middle(columns)].mean(1), rows, height),
-            _fit(across[_middle(rows)].mean(0), columns, width),
-        )
-    places_down, places_across = inside.shape
+        vertical = _fit(down[:, _middle(columns)].mean(1), rows, height)
+        horizontal = _fit(across[_middle(rows)].mean(0), columns, width)
     return (
-        _interpolation(lines[0], rows, (height, places_down)),
-        _interpolation(lines[1], columns, (width, places_across)),
+        _interpolation(vertical, rows, (height, inside.shape[0])),
+        _interpolation(horizontal, columns, (width, inside.shape[1])),
     )
 
 

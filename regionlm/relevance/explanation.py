@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from regionlm.relevance.resize import GridToMask
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)  # tensors can't be told equal by one word
@@ -56,3 +58,11 @@ class Explanation:
         """What ``--json`` says of it: JSON values, by name."""
         found: dict[str, Any] = {"name": self.name, "peak": list(self.peak)}
         return found if self.dice is None else {**found, "dice": self.dice, "iou": self.iou}
+
+
+def undrawn(found: Found) -> Found:
+    """A copy of an answer, a dataclass, that has drawn no heatmap yet. One that is drawn of the
+    copy, as large as the image, ends with it."""
+    explanation = getattr(found, "explanation", None)
+    changed = {} if explanation is None else {"explanation": replace(explanation)}
+    return replace(found, **changed)  # type: ignore[type-var]

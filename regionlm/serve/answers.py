@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import is_dataclass, replace
+from dataclasses import is_dataclass
 from threading import Lock
 from typing import Any, NamedTuple
 from weakref import ref
 
 from regionlm.inputs.views import ImageView, nbytes_of
+from regionlm.relevance.explanation import undrawn
 
 
 class _Kept(NamedTuple):
@@ -60,10 +61,7 @@ class AnswersCache:
 
 
 def _fresh(answer: Any) -> Any:
-    """A copy without what its properties have computed since, such as heatmaps."""
+    """A copy without the heatmaps that were drawn of it since."""
     if isinstance(answer, list):
         return [_fresh(one) for one in answer]
-    if not is_dataclass(answer) or isinstance(answer, type):
-        return answer
-    explanation = getattr(answer, "explanation", None)
-    return replace(answer, explanation=replace(explanation)) if explanation else replace(answer)
+    return undrawn(answer) if is_dataclass(answer) else answer

@@ -30,7 +30,7 @@ class Limits(Checked):
         max_beams: Largest beam (422).
         max_queue: Most questions that wait for the model (429).
         queue_mib: Most memory of images and masks that wait, MiB, and of all bodies that are being
-            sent or answered (429), and of the masks of one request (422).
+            sent or answered (429), and of the masks or maps of one request (422).
         max_batch: Most questions that are worked together.
         timeout: Seconds from a request's arrival to its answer (504).
         client_timeout: Seconds that a client may take for the next part of its request (408, or the

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 
 from regionlm.embedders.embedder_registry import as_embedder
 from regionlm.embedders.options import EMBEDDER_OPTIONS, ROLLOUT
+from regionlm.relevance.explanation import undrawn
 
 if TYPE_CHECKING:
     from regionlm.captioner import RegionCaption
@@ -53,12 +54,7 @@ def png_uri(values: np.ndarray) -> str:
 def caption_row(found: RegionCaption, heatmap: bool) -> dict[str, Any]:
     """What a reply says of a region's caption. Raises InputError: no heatmap."""
     row: dict[str, Any] = found.to_dict()
-    if not heatmap:
-        return row
-    if found.explanation is not None:
-        # a copy, whose map, as large as the image, ends with this row
-        found = replace(found, explanation=replace(found.explanation))
-    return {**row, "heatmap": png_uri(found.heatmap())}
+    return {**row, "heatmap": png_uri(undrawn(found).heatmap())} if heatmap else row
 
 
 def match_row(found: RegionMatch) -> dict[str, Any]:
@@ -72,7 +68,7 @@ def match_row(found: RegionMatch) -> dict[str, Any]:
 
 def explain_row(found: Explanation, regions: Sequence[Region]) -> dict[str, Any]:
     """What a reply says of a map; of a text's also how it points at the regions asked about."""
-    found = replace(found)  # whose map, as large as the image, ends with this row
+    found = undrawn(found)  # whose map ends with this row
     row = {"kind": "region", "dice": None, "iou": None, **found.to_dict()}
     if found.dice is None:
         row["kind"] = "text"

@@ -49,19 +49,16 @@ class Bounds(Checked):
         more than the memory holds, but 1 at least."""
         if size is None:
             return self.regions
-        return min(self.regions, max(1, int(self.masks_mib * MIB) // (size[0] * size[1])))
+        return min(self.regions, self._most_masks(size))
 
     def check_regions(self, count: int, size: tuple[int, int] | None = None) -> None:
         """Raise InputError for more regions than `most_regions`."""
-        of = f" of an image of {size[0]} x {size[1]} pixels" if size else ""
-        _check("regions", count, self.most_regions(size), of)
+        _check("regions", count, self.most_regions(size), _of(size))
 
     def check_maps(self, count: int, size: tuple[int, int]) -> None:
         """Raise InputError for more relevance maps of an image of `size` (W, H) than the memory
         holds, a byte a pixel."""
-        most = max(1, int(self.masks_mib * MIB) // (size[0] * size[1]))
-        of = f" of an image of {size[0]} x {size[1]} pixels"
-        _check("texts and regions", count, most, of)
+        _check("texts and regions", count, self._most_masks(size), _of(size))
 
     def check_points(self, points: Sized | None) -> None:
         """Raise InputError for too many points of a region; None: it has none."""
@@ -70,6 +67,13 @@ class Bounds(Checked):
     def check_texts(self, count: int) -> None:
         """Raise InputError for too many texts."""
         _check("texts", count, self.texts)
+
+    def _most_masks(self, size: tuple[int, int]) -> int:
+        return max(1, int(self.masks_mib * MIB) // (size[0] * size[1]))
+
+
+def _of(size: tuple[int, int] | None) -> str:
+    return f" of an image of {size[0]} x {size[1]} pixels" if size else ""
 
 
 def _check(name: str, found: int, most: int, of: str = "") -> None:

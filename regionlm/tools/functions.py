@@ -6,7 +6,7 @@ for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -238,13 +238,13 @@ def _heading(key: str, view: ImageView) -> str:
 
 def _heatmaps(view: ImageView, regions: list[Region], captions: list[Any]) -> list[bytes]:
     """Pictures that a model can be shown, a panel for each region."""
+    from regionlm.relevance.explanation import undrawn
     from regionlm.viz import draw_heatmaps
 
     pictures = []
     for start in range(0, len(regions), _PANELS):
         drawn = list(zip(regions, captions, strict=True))[start : start + _PANELS]
-        # of copies, so that maps, as large as the image, end with their picture
-        maps = [replace(one.explanation).heatmap for _, one in drawn]
+        maps = [undrawn(one).heatmap() for _, one in drawn]  # which end with their picture
         texts = [f"{one.name}: {said.text}" for one, said in drawn]
         masks = [one.mask for one, _ in drawn]
         pictures.append(png(draw_heatmaps(view.image, masks, maps, texts, columns=2)))
