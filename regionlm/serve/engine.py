@@ -285,10 +285,10 @@ class Engine:
 
     def _work_timed(self, group: list[Question]) -> None:
         kind, begun = group[0].kind, time.monotonic()
+        self.tally.batches[kind] += 1  # before anybody has an answer, so that none is missed
         self._work(group)
         self.views.settle(question.view for question in group)
         seconds = time.monotonic() - begun
-        self.tally.batches[kind] += 1
         self.tally.seconds[kind] += seconds  # type: ignore[assignment]  # not whole ones
         self._pace += 0.1 * (seconds / len(group) - self._pace)
 

@@ -167,7 +167,7 @@ class SlowToOpen(Engine):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(0.05)
+        time.sleep(0.2)
         with self.lock:
             self.now -= 1
         return super().view(data, name)

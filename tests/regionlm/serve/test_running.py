@@ -58,7 +58,7 @@ def wait_for(service, name, least):
 
 @pytest.fixture(scope="module")
 def service():
-    with running_service("--client_timeout", "1", "--warmup") as service:
+    with running_service("--client_timeout", "2", "--warmup") as service:
         yield service
 
 

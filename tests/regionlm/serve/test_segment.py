@@ -93,7 +93,7 @@ def test_a_thread_that_is_too_late_still_counts_as_busy(mini):
             return np.ones((image.height, image.width), dtype=bool)
 
     slow = Slow()
-    engine = Engine(mini, Limits(timeout=0.5), slow)
+    engine = Engine(mini, Limits(timeout=1), slow)
     body = {"image": IMAGE, "points": [[80, 190]]}
     with TestClient(create_app(engine)) as client:
         statuses = [client.post("/v1/segment", json=body).status_code for _ in range(9)]
