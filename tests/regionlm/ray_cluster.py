@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CPUS = 2
 MIB = 1 << 20
+NICENESS = "RAY_worker_niceness"
+"""By default Ray's workers let everything else go first; next to other tests they hardly run."""
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,7 @@ def ray_cluster() -> Iterator[None]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv(NICENESS, "0")
         ray.init(
             "local",
             num_cpus=CPUS,

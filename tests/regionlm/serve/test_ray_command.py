@@ -17,7 +17,7 @@ from ray import serve
 
 from regionlm.cli.main import main
 from regionlm.serve.deployment import NAME
-from tests.regionlm.ray_cluster import CPUS, ROOT, started
+from tests.regionlm.ray_cluster import CPUS, NICENESS, ROOT, started
 
 PATIENCE = 240  # seconds: an idle machine takes a tenth
 MARK = "REGIONLM_TEST"
@@ -89,6 +89,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start the command with Ray in `tmp_path`; at the end, nothing that it started may run."""
     mark, paths = uuid4().hex, os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     own = {MARK: mark, "PYTHONPATH": paths, "RAY_ADDRESS": "", "REGIONLM_TOKENS": "secret"}
+    own[NICENESS] = "0"
     begun: list[subprocess.Popen] = []
 
     def popen(*options: object) -> subprocess.Popen:
