@@ -13,8 +13,12 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 from tests import deprecations, documents  # noqa: E402
+from tests.parsing import let_threads_parse_in_turn  # noqa: E402
 from training.world.names import pictograms  # noqa: E402
 from training.world.sprites import STYLES  # noqa: E402
+
+let_threads_parse_in_turn()
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it looks for a server and tells its makers
 
 # Shared machines stall: a slow example says nothing about the code.
 # In CI the same commit draws the same examples each time; elsewhere each run draws new ones.

@@ -5,9 +5,7 @@ only the type checker imports (`if TYPE_CHECKING`).
 """
 
 import ast
-import gc
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,27 +42,11 @@ def imports_of(tree: ast.AST, *, typing: bool) -> Iterator[tuple[str, str | None
     return walk(tree, False)
 
 
-@cache
-def tree_of(source: str) -> ast.AST:
-    """The syntax tree of a source.
-
-    The collector must not run meanwhile: it lets other threads run, and Python 3.11 raises
-    SystemError if one of them parses, too.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return ast.parse(source)
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def arrows(sources: dict[str, str], *, typing: bool) -> set[Arrow]:
     """Which of some modules, given by name and source, imports which other of them."""
     found = set()
     for name, source in sources.items():
-        for module, attribute in imports_of(tree_of(source), typing=typing):
+        for module, attribute in imports_of(ast.parse(source), typing=typing):
             inner = f"{module}.{attribute}"
             target = inner if inner in sources else module
             if target in sources and target != name:

@@ -22,7 +22,6 @@ def ray_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:  # Ray's processes inherit it
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv(NICENESS, "0")
         ray.init(
             "local",
