@@ -8,7 +8,7 @@ const TOOLS = { b: "paint", e: "erase", r: "box", c: "click" };
 export function listen({ editor, stage, tools, store, act }) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey) return withControl(event, act);
-    if (event.key === "Escape") act.stop();
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) act.stop();
   });
   editor.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || !store.picture) return;

@@ -66,17 +66,21 @@ async function grow(points) {
 }
 
 function caption() {
-  if (!store.regions.length || questions.isWriting) return;
-  const running = attempt(() => questions.caption());
-  showButtons();
-  running.finally(showButtons);
+  if (!store.regions.length || questions.waits("captions")) return;
+  put(() => questions.caption());
 }
 
-function compare(event) {
-  event.preventDefault();
+function compare() {
   const texts = labels(byId("labels").value);
-  if (texts.length) attempt(() => questions.match(texts));
+  if (texts.length) put(() => questions.match(texts));
   else complain("Type a word or two, separated by commas.");
+}
+
+/** Put a question, whose button stops it until the answer is there. */
+function put(question) {
+  const answered = attempt(question);
+  showButtons();
+  answered.finally(showButtons);
 }
 
 function newRegion() {
@@ -123,16 +127,17 @@ function isOfPicture(map) {
 
 function showButtons() {
   const { regions } = store;
-  const count = questions.waiting.length || regions.length;
+  const left = questions.uncaptioned.length;
+  const count = left || regions.length;
   byId("undo").disabled = !store.canUndo;
   byId("redo").disabled = !store.canRedo;
   for (const id of ["caption", "compare", "save-json", "save-picture"]) {
     byId(id).disabled = !regions.length;
   }
   byId("new-region").disabled = !store.selected;
-  const all = questions.waiting.length ? "" : " again";
-  const what = count > 1 ? `Caption ${count} regions` : "Caption";
-  byId("caption").textContent = questions.isWriting ? "Stop" : what + all;
+  const what = (count > 1 ? `Caption ${count} regions` : "Caption") + (left ? "" : " again");
+  byId("caption").textContent = questions.waits("captions") ? "Stop" : what;
+  byId("compare").textContent = questions.waits("words") ? "Stop" : "Compare";
 }
 
 store.addEventListener("picture", () => {
@@ -183,8 +188,15 @@ byId("heat").addEventListener("input", showHeat);
 byId("undo").addEventListener("click", () => store.undo());
 byId("redo").addEventListener("click", () => store.redo());
 byId("new-region").addEventListener("click", newRegion);
-byId("caption").addEventListener("click", () => (questions.isWriting ? questions.stop() : caption()));
-byId("labels-form").addEventListener("submit", compare);
+byId("caption").addEventListener("click", () => {
+  if (questions.waits("captions")) questions.giveUp("captions");
+  else caption();
+});
+byId("labels-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (questions.waits("words")) questions.giveUp("words");
+  else compare();
+});
 byId("save-json").addEventListener("click", () => saveJson(store));
 byId("save-picture").addEventListener("click", () => {
   savePicture(store, stage.heatOpacity ? stage.heat : null, stage.heatOpacity);
@@ -208,8 +220,8 @@ listen({
     caption,
     stop: () => {
       tools.cancel();
-      questions.stop();
-      questions.stopGrowing();
+      questions.giveUp();
+      hide(); // a message, with what it would try again
     },
     help: () => byId("help").showModal(),
   },

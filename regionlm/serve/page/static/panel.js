@@ -80,7 +80,9 @@ export class Panel {
     field.addEventListener("blur", () => end(true));
     field.addEventListener("keydown", (event) => {
       if (event.key === "Enter") end(true);
-      if (event.key === "Escape") end(false);
+      if (event.key !== "Escape") return;
+      event.stopPropagation(); // it gives up the name, and nothing else
+      end(false);
     });
     return field;
   }

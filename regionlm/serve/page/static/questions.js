@@ -4,43 +4,53 @@ import { announce } from "./dom.js";
 import { ask, stream } from "./server.js";
 
 export class Questions {
-  #stop = null; // of the captions being written
-  #stopGrowing = null; // of the region that was clicked last
+  #waiting = new Set(); // {kind, control} of each question that has no answer yet
 
   constructor(store) {
     this.store = store;
-    store.addEventListener("picture", () => {
-      this.stop();
-      this.stopGrowing();
-    });
+    store.addEventListener("picture", () => this.giveUp());
   }
 
-  get isWriting() {
-    return this.#stop !== null;
+  /** Whether a question waits for its answer: of kind "captions", "words" or "click". */
+  waits(kind) {
+    return [...this.#waiting].some((question) => question.kind === kind);
+  }
+
+  /** Give up the questions of a kind, or all. */
+  giveUp(kind = null) {
+    for (const question of this.#waiting) {
+      if (kind === null || kind === question.kind) question.control.abort();
+    }
+  }
+
+  /** What action(signal) gives; giveUp() aborts the signal. */
+  async #asking(kind, action) {
+    const question = { kind, control: new AbortController() };
+    this.#waiting.add(question);
+    try {
+      return await action(question.control.signal);
+    } finally {
+      this.#waiting.delete(question);
+    }
   }
 
   /** Regions that have no caption for their present shape. */
-  get waiting() {
+  get uncaptioned() {
     return this.store.regions.filter((region) => !this.store.answer(region)?.caption);
   }
 
-  stop() {
-    this.#stop?.abort();
-  }
-
-  stopGrowing() {
-    this.#stopGrowing?.abort();
-  }
-
   /** Caption what has none yet, or all regions if all have one; a caption stays until the next is whole. */
-  async caption() {
-    const regions = this.waiting.length ? this.waiting : this.store.regions;
+  caption() {
+    const regions = this.uncaptioned.length ? this.uncaptioned : this.store.regions;
+    return this.#asking("captions", (signal) => this.#write(regions, signal));
+  }
+
+  async #write(regions, signal) {
     const { store } = this;
-    this.#stop = new AbortController();
     for (const region of regions) store.learn(region, { writing: "" });
     try {
       const question = { ...this.#about(regions), heatmap: true };
-      for await (const { event, data } of stream("v1/caption", question, this.#stop.signal)) {
+      for await (const { event, data } of stream("v1/caption", question, signal)) {
         const region = regions[data.index];
         if (event === "done") store.model = data.model ?? store.model;
         if (event === "piece") {
@@ -52,7 +62,6 @@ export class Questions {
         }
       }
     } finally {
-      this.#stop = null;
       for (const region of regions) store.learn(region, { writing: null });
     }
   }
@@ -60,7 +69,8 @@ export class Questions {
   /** Which of some words fits each region. */
   async match(texts) {
     const { regions } = this.store;
-    const answer = await ask("v1/match", { ...this.#about(regions), texts });
+    const question = { ...this.#about(regions), texts };
+    const answer = await this.#asking("words", (signal) => ask("v1/match", question, signal));
     regions.forEach((region, index) => {
       const { probabilities } = answer.regions[index];
       this.store.learn(region, { labels: { texts, probabilities } });
@@ -68,10 +78,9 @@ export class Questions {
   }
 
   /** {region, note}: the region that points mark. */
-  async grow(points) {
-    this.#stopGrowing = new AbortController();
+  grow(points) {
     const question = { image: this.store.picture.uri, points };
-    return ask("v1/segment", question, this.#stopGrowing.signal);
+    return this.#asking("click", (signal) => ask("v1/segment", question, signal));
   }
 
   #about(regions) {

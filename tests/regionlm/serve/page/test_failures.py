@@ -63,6 +63,19 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_says(page):
     expect(page.locator("#message")).to_be_hidden()
 
 
+def test_escape_ends_the_wait_for_a_busy_server(page):
+    marked(page)
+    refusing(page, 429, **{"Retry-After": "2"})
+    page.click("#caption")
+    expect(page.locator("#message")).to_contain_text("Trying again in 2 s")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.keyboard.press("Escape")
+    expect(page.locator("#message")).to_be_hidden()
+    page.wait_for_timeout(3000)
+    assert not asked and not page.is_visible("#message")
+
+
 @pytest.mark.parametrize("failure", ["busy", "gone", "token"])
 def test_a_click_that_failed_is_tried_again_and_its_region_kept(page, failure):
     open_example(page)

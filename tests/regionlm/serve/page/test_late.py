@@ -22,12 +22,15 @@ SLOW_FIRST_IMAGE = """() => {
 # Captions are what the test sends with send().
 SENT_BY_HAND = """() => {
     const { fetch } = window;
-    const start = (control) => (window.send = (event, data) => {
-        const text = `event: ${event}\\ndata: ${JSON.stringify(data)}\\n\\n`;
-        control.enqueue(new TextEncoder().encode(text));
-    });
+    const sent = (signal) => new ReadableStream({ start(control) {
+        signal.addEventListener("abort", () => control.error(signal.reason));
+        window.send = (event, data) => {
+            const text = `event: ${event}\\ndata: ${JSON.stringify(data)}\\n\\n`;
+            control.enqueue(new TextEncoder().encode(text));
+        };
+    } });
     window.fetch = async (path, how) =>
-        path === "v1/caption" ? new Response(new ReadableStream({ start })) : fetch(path, how);
+        path === "v1/caption" ? new Response(sent(how.signal)) : fetch(path, how);
 }"""
 
 
@@ -170,6 +173,49 @@ def test_a_name_that_is_typed_goes_with_its_image(page):
     page.evaluate("document.querySelector('[data-example=snow]').click()")  # the field keeps focus
     expect(page.locator("#status")).to_contain_text("snow.jpg")
     assert page.locator("#regions *").count() == 0 and page.is_disabled("#undo")
+
+
+@pytest.mark.parametrize("what", ["a name", "the shortcuts"])
+def test_escape_closes_what_is_open_and_captions_go_on(page, what):
+    open_example(page)
+    page.evaluate(SENT_BY_HAND)
+    drag(page, (60, 190), (130, 190))
+    page.click("#caption")
+    until(page, "window.send")
+    page.click("#help-button" if what == "the shortcuts" else "[aria-label='Rename Region 1']")
+    opened = page.locator("#help" if what == "the shortcuts" else "#regions input")
+    expect(opened).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(opened).to_be_hidden()
+    assert page.locator("#regions .name").inner_text() == "Region 1"
+    page.evaluate("send('piece', { index: 0, text: 'a fox' })")
+    expect(page.locator(".writing")).to_have_text("a fox")
+    page.keyboard.press("Escape")
+    expect(page.locator("#caption")).to_have_text("Caption")
+    assert page.locator(".writing").count() == 0
+
+
+@pytest.mark.parametrize("end", ["Stop", "Escape", "another image"])
+def test_a_comparison_can_be_given_up(page, end):
+    open_example(page)
+    drag(page, (60, 190), (130, 190))
+    waiting = []
+    page.route("**/v1/match", lambda route: waiting.append(route))
+    page.fill("#labels", "a fox, a book")
+    page.click("#compare")
+    expect(page.locator("#compare")).to_have_text("Stop")
+    if end == "Stop":
+        page.click("#compare")
+    elif end == "Escape":
+        page.keyboard.press("Escape")
+    else:
+        open_example(page, "snow")
+        drag(page, (60, 190), (130, 190))
+    expect(page.locator("#compare")).to_have_text("Compare")
+    assert not page.is_visible("#message") and page.locator(".bars").count() == 0
+    page.unroute("**/v1/match")
+    page.click("#compare")
+    expect(page.locator(".bars")).to_be_visible()
 
 
 @pytest.mark.parametrize("end", ["stopped", "failed"])
