@@ -9,6 +9,11 @@ import numpy as np
 
 from regionlm.errors import InputError
 
+_MOST_POLYGONS = 10_000
+"""Of a region; merging more takes seconds."""
+_LONGEST_OUTLINE = 1_000_000
+"""Pixels of a region's edges; pycocotools takes 45 bytes for each and, without memory, crashes."""
+
 
 def rle_mask(code: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     """Draw a run-length code.
@@ -60,13 +65,32 @@ def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
     polygons: at least one, each ``[x0, y0, x1, y1, ...]`` of three points or more, pixels; what
     is outside the image is cut off. size: (W, H) of the image, pixels.
 
-    Returns bool [H, W], perhaps without a pixel inside.
+    Returns bool [H, W], perhaps without a pixel inside. Raises InputError: an outline that would
+    take too much time and memory.
     """
     from pycocotools import mask as coco_mask
 
     width, height = size
+    if len(polygons) > _MOST_POLYGONS:
+        raise InputError(
+            f"polygon: expected at most {_MOST_POLYGONS} of a region, found {len(polygons)}; give a"
+            " mask or a run-length code"
+        )
+    length = sum(map(_outline, polygons))
+    if length > _LONGEST_OUTLINE:
+        raise InputError(
+            f"polygon: expected an outline of at most {_LONGEST_OUTLINE} pixels, found {length:.0f};"
+            " leave out corners, or give a mask or a run-length code"
+        )
     code = coco_mask.merge(coco_mask.frPyObjects([list(p) for p in polygons], height, width))
     return coco_mask.decode(code) > 0
+
+
+def _outline(polygon: Sequence[float]) -> float:
+    """Pixels that a closed polygon's edges pass, each of them at least one."""
+    corners = np.asarray(polygon[: len(polygon) // 2 * 2], dtype=float).reshape(-1, 2)
+    edges = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)
+    return float((edges + 1).sum())
 
 
 def _unpack(text: str) -> list[int]:

@@ -56,15 +56,20 @@ def regions_of_bytes(
     name: how the regions and messages call it. most: pixels that it may have. most_regions: labels
     that it may have; no mask is made of further ones, which could fill the memory.
     """
-    picture = open_picture_bytes(data, f"mask {name}", most)
+    picture = open_picture_bytes(data, _called(name), most)
     return _read_picture(picture, name, image_size, most_regions)
 
 
 def _read_picture(
     picture: Image.Image, name: str, image_size: tuple[int, int], most_regions: int | None = None
 ) -> list[Region]:
-    _check_size(picture.size, image_size, f"mask {name}")
-    return _regions(split_picture(picture, f"mask {name}"), name, most_regions)
+    _check_size(picture.size, image_size, _called(name))
+    return _regions(split_picture(picture, _called(name)), name, most_regions)
+
+
+def _called(name: str) -> str:
+    """What messages call a mask; those without a name of their own are named "mask 0"."""
+    return name if name.startswith("mask ") else f"mask {name}"
 
 
 def box_region(box: Sequence[float] | str, image_size: tuple[int, int]) -> Region:

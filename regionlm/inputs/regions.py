@@ -45,6 +45,15 @@ def check_region(region: Any) -> None:
 
     Raises InputError: not an object with exactly one of FORMS and optionally an id.
     """
+    form = form_of(region)
+    value = region[form]
+    check_value(form, value, _WRITTEN[form], InputError)
+    if form == "points":
+        check_points(value)
+
+
+def form_of(region: Any) -> str:
+    """The one of FORMS that a region has; its id is checked, too. Raises as `check_region`."""
     if not isinstance(region, dict):
         raise InputError(
             'a region is an object such as {"box": [x0, y0, x1, y1]}, {"mask": "m.png"}, {"rle":'
@@ -63,10 +72,7 @@ def check_region(region: Any) -> None:
         )
     if "id" in region:
         check_id(region["id"])
-    form, value = found[0], region[found[0]]
-    check_value(form, value, _WRITTEN[form], InputError)
-    if form == "points":
-        check_points(value)
+    return found[0]
 
 
 def check_id(value: Any) -> None:

@@ -15,6 +15,7 @@ from regionlm.extras import extra
 from regionlm.inputs.encoded_files import file_bytes
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import MalformedError, UnusableError
+from regionlm.serve.json_size import JsonSize
 from regionlm.serve.net.urls import is_address
 from regionlm.serve.question import Kind, Question
 from regionlm.serve.readers import off_loop
@@ -28,6 +29,7 @@ with extra("serve"):
 Result = TypeVar("Result")
 
 _MORE_FILES = 1000  # than regions: they get their own refusal; of more, the parser has one
+_FIELDS = 100  # likewise, though one is enough
 AnyAsking = TypeVar("AnyAsking", bound=Asking)
 
 
@@ -55,7 +57,7 @@ class Asked(Generic[AnyAsking]):
         if needs_region and not form.regions and not self.masks:
             raise UnusableError("regions: expected at least one, found none", param="regions")
         view = engine.view(self.image_bytes())
-        forms = [one.model_dump(exclude_unset=True) for one in form.regions]
+        forms = [one.model_dump(exclude_none=True) for one in form.regions]
         regions = read_regions(forms, view, bounds, engine.segmenter, self.masks)
         texts, options = list(getattr(form, "texts", ())), given_options(form.options)
         return Question(kind, view, regions, texts, options, deadline=deadline)
@@ -64,12 +66,8 @@ class Asked(Generic[AnyAsking]):
         """The image's file.
 
         Raises:
-            InputError: two of them, or neither base64 nor a data: URI. UnusableError: none.
+            InputError: neither base64 nor a data: URI. UnusableError: none.
         """
-        if self.image is not None and self.form.image is not None:
-            raise InputError(
-                "image: found one in the JSON and one as a file; leave one of them out"
-            )
         if self.image is not None:
             return self.image
         if self.form.image is None:
@@ -81,8 +79,8 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
     """The form of a request and its files.
 
     Raises:
-        MalformedError: not JSON. UnusableError: JSON of another form. InputError: an image at an
-        address that is not fetched. TooLateError: the request's time is over.
+        MalformedError: not JSON. UnusableError: JSON of another form. InputError: two images, or
+        one at an address that is not fetched. TooLateError: the request's time is over.
     """
 
     async def parsed(body: bytes) -> AnyAsking:
@@ -96,9 +94,11 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
     limits = request.app.state.engine.limits
     most = int(limits.max_body_mib * 2**20)
     async with whole.form(
-        max_files=limits.max_regions + _MORE_FILES, max_fields=1, max_part_size=most
+        max_files=limits.max_regions + _MORE_FILES, max_fields=_FIELDS, max_part_size=most
     ) as parts:
-        asked = Asked(await parsed(await _bytes_of(parts.get("request", "{}"))))
+        said = await _bytes_of(parts.get("request", "{}"))
+        JsonSize().add(said)
+        asked = Asked(await parsed(said))
         for key, part in parts.multi_items():
             if key == "image" and asked.image is None:
                 asked.image = await _bytes_of(part)
@@ -107,8 +107,11 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
                 asked.masks.append((name, await _bytes_of(part)))
             elif key != "request":
                 raise UnusableError(
-                    f"{key}: expected one part image, any number of parts mask and one part request"
+                    f"{key[:100]}: expected one part image, any number of parts mask and one part"
+                    " request, which has all else as JSON"
                 )
+    if asked.image is not None and asked.form.image is not None:
+        raise InputError("image: found one in the JSON and one as a file; leave one of them out")
     return await _fetched(request, asked)
 
 
@@ -118,7 +121,7 @@ def _multipart(request: Request, body: bytes, content: Message) -> Request:
     Raises MalformedError for parts that were cut off, of which the parser leaves out the last.
     """
     boundary = str(content.get_boundary() or "").encode("latin-1", "replace")
-    if b"--" + boundary + b"--" not in body:
+    if not boundary or b"--" + boundary + b"--" not in body:
         raise MalformedError("expected multipart/form-data that ends with its boundary")
 
     async def again() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefix_models.decoding.options import DEFAULT_MAX_NEW_TOKENS, DecodeOptions, known_at_the_end
@@ -21,12 +22,17 @@ def check_question(question: Question, model: Any, limits: Limits) -> None:
     bounds.check_texts(len(question.texts))
     if question.kind == "explain":
         bounds.check_maps(len(question.regions) + len(question.texts), question.view.size)
-    for text in question.texts:
-        if len(text) > limits.max_text_length:
-            raise InputError(
-                f"texts: expected at most {limits.max_text_length} characters each, found"
-                f" {len(text)}"
-            )
+    _check_lengths("texts", question.texts, limits.max_text_length)
+    _check_lengths("caption_start", [options.get("caption_start")], limits.max_text_length)
+    for name, most in (
+        ("bad_words", limits.max_text_length),
+        ("bad_words_ids", limits.max_tokens),
+        ("eos_token_id", limits.max_tokens),
+    ):
+        values = options.get(name)
+        if isinstance(values, list | tuple):
+            bounds.check_texts(len(values), name)
+            _check_lengths(name, values, most)
     most_of = {
         "max_new_tokens": limits.max_tokens,
         "min_new_tokens": limits.max_tokens,
@@ -44,6 +50,14 @@ def check_question(question: Question, model: Any, limits: Limits) -> None:
     if question.heard is not None and options.get("decoding") == "beam":
         # also where the answer is known: what others have asked may not decide
         raise known_at_the_end()
+
+
+def _check_lengths(name: str, values: Sequence[Any], most: int) -> None:
+    """Raise InputError for a text, or a list of token ids, that is too long."""
+    for value in values:
+        if isinstance(value, str | list | tuple) and len(value) > most:
+            what = "characters" if isinstance(value, str) else "token ids"
+            raise InputError(f"{name}: expected at most {most} {what} each, found {len(value)}")
 
 
 def within_limits(question: Question, limits: Limits) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from regionlm.extras import extra
-from regionlm.serve.openai.schemas import ChatRequest
+from regionlm.serve.openai.schemas import ANY_MODEL, ChatRequest
 from regionlm.serve.option_models import Form
 from regionlm.serve.schemas import (
     CaptionRequest,
@@ -47,13 +47,22 @@ _REQUIRED: dict[type[Form], list[str]] = {
 """What JSON must have, where in a multipart request a file may take its place."""
 
 
-def _example_image() -> str:
-    """A picture small enough to be read in a page: a disc."""
-    picture = Image.new("RGB", (32, 32), "white")
+def _example_image(outside: str = "white") -> str:
+    """A picture small enough to be read in a page: a disc, and what colour is outside of it."""
+    picture = Image.new("RGBA", (32, 32), outside)
     ImageDraw.Draw(picture).ellipse([8, 8, 24, 24], "red")
     file = io.BytesIO()
     picture.quantize(2).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def _example_chat() -> dict[str, Any]:
+    url = "data:image/png;base64," + _example_image(outside="#ffffff00")
+    parts = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "What is this?"},
+    ]
+    return {"model": ANY_MODEL, "messages": [{"role": "user", "content": parts}]}
 
 
 _ASKED: dict[str, Any] = {"image": _example_image(), "regions": [{"box": [8, 8, 24, 24]}]}
@@ -62,6 +71,8 @@ _EXAMPLES: dict[type[Form], dict[str, Any]] = {
     MatchRequest: {**_ASKED, "texts": ["a fish", "cheese"]},
     EmbedRequest: {**_ASKED, "options": {"embedder": "crop"}},
     ExplainRequest: {**_ASKED, "texts": ["cheese"]},
+    SegmentRequest: {"image": _ASKED["image"], "points": [[16, 16], [2, 2, 0]]},
+    ChatRequest: _example_chat(),
 }
 
 

@@ -24,7 +24,7 @@ from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
 from regionlm.serve.limits import Limits
 from regionlm.serve.question import Piece, Question
 from regionlm.serve.views_cache import ViewsCache
-from regionlm.serve.work import answer, say_again
+from regionlm.serve.work import answer, can_share, say_again
 
 if TYPE_CHECKING:
     from regionlm.captioner import RegionCaptioner
@@ -148,7 +148,8 @@ class Engine:
         heard: asyncio.Queue[Piece | None] = asyncio.Queue()
 
         def say(piece: Piece | None) -> None:
-            loop.call_soon_threadsafe(heard.put_nowait, piece)
+            with suppress(RuntimeError):  # the loop has ended, and nobody hears
+                loop.call_soon_threadsafe(heard.put_nowait, piece)
 
         question.heard = say
         future = self.submit(question)
@@ -301,6 +302,8 @@ class Engine:
                 return
             first = self._waiting.popleft()
             group.append(first)
+            if not can_share(self.model, first):
+                return
             key, regions = first.key, len(first.regions)
             for one in list(self._waiting):
                 fits = regions + len(one.regions) <= self.limits.max_regions

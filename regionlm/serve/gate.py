@@ -18,6 +18,7 @@ from regionlm.serve.errors import (
     TooLargeError,
     TooLateError,
 )
+from regionlm.serve.json_size import JsonSize
 
 with extra("serve"):
     from starlette.responses import JSONResponse
@@ -62,8 +63,8 @@ class Running:
 
 
 class Gate:
-    """ASGI middleware. The body of a request is refused with 413 where it is too large, with 429
-    where all bodies together are, with 408 where the client pauses for too long, and with 504 where
+    """ASGI middleware. The body of a request is refused with 413 where it is too large or its JSON
+    has too many values, with 429 where all bodies together are too large, with 408 where the client pauses for too long, and with 504 where
     the request's own time ends; any new request with 503 while the engine is closing. A client that
     doesn't read its reply is cut off.
 
@@ -107,13 +108,17 @@ class _Guarded:
         self._pause = engine.limits.client_timeout
         self._deadline = time.monotonic() + engine.limits.timeout
         self._size = 0
+        self._json: JsonSize | None = JsonSize()
         self._is_whole = self._has_begun = False
         self._refusal: ServiceError | None = None
         self.cut_off: Callable[[], None] = lambda: None
 
     async def run(self, scope: Scope) -> None:
         """Let the app answer, unless the body is refused; then whatever it says is not sent."""
-        stated = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        if headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+            self._json = None  # files, and JSON that is counted by who takes them apart
+        stated = headers.get(b"content-length", b"0")
         if stated.isdigit() and int(stated) > self._most:
             self._refuse(self._too_large())
         else:
@@ -139,11 +144,16 @@ class _Guarded:
                 return self._refuse(TooLateError())
             slow = SlowClientError("the body of the request did not come in time; send it faster")
             return self._refuse(slow)
-        part = len(message.get("body", b""))
-        self._size += part
-        self._running.body_bytes += part
+        body = message.get("body", b"")
+        self._size += len(body)
+        self._running.body_bytes += len(body)
         if self._size > self._most:
             return self._refuse(self._too_large())
+        if self._json is not None:
+            try:
+                self._json.add(body)
+            except TooLargeError as error:
+                return self._refuse(error)
         if self._size < self._running.body_bytes > self._most_of_all:  # others have some of it
             return self._refuse(
                 QueueFullError("too much is being sent at once; try again in 1 s", retry_after=1)

@@ -11,6 +11,9 @@ from regionlm.errors import InputError
 from regionlm.tools.bounds import Bounds, Mebibytes
 
 Seconds = Annotated[float, Range(above=0, most=1e6)]
+MOST = 10_000
+"""Of regions, points of a region, and texts, whatever the limits: reading more takes seconds."""
+CountInList = Annotated[int, Range(1, MOST)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +50,9 @@ class Limits(Checked):
 
     max_body_mib: Mebibytes = 32
     max_pixels: PositiveCount = 32_000_000
-    max_regions: PositiveCount = 64
-    max_points: PositiveCount = 64
-    max_texts: PositiveCount = 256
+    max_regions: CountInList = 64
+    max_points: CountInList = 64
+    max_texts: CountInList = 256
     max_text_length: PositiveCount = 2000
     max_tokens: PositiveCount = 256
     max_steps: PositiveCount = 100

@@ -29,11 +29,13 @@ def operations_router(engine: Engine, metrics: Metrics) -> APIRouter:
     """/health, /ready and /metrics."""
     router, readiness = APIRouter(tags=["operations"]), Readiness(engine)
 
+    @router.head("/health", include_in_schema=False)  # load balancers ask so
     @router.get("/health")
     async def health() -> dict[str, str]:
         """Whether the process is alive."""
         return {"status": "ok"}
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", responses={503: {"description": "Not ready; the message says why."}})
     async def ready(request: Request) -> Response:
         """Whether the model is loaded, has answered a question of our own, and takes others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from regionlm.extras import extra
 from regionlm.inputs.encoded_files import file_bytes
 from regionlm.inputs.masks import Region, regions_of_bytes
-from regionlm.inputs.regions import check_region, read_region
+from regionlm.inputs.regions import check_region, form_of, read_region
 from regionlm.points.segmenter import Segmenter
 from regionlm.serve.errors import MalformedError, UnusableError
 from regionlm.serve.option_models import Form
 
 with extra("serve"):
     from pydantic import ValidationError
+    from pydantic_core import from_json
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from regionlm.inputs.views import ImageView
     from regionlm.tools.bounds import Bounds
 
@@ -34,16 +38,66 @@ def parse(form: type[AnyForm], body: bytes) -> AnyForm:
     try:
         return form.model_validate_json(body)
     except ValidationError as error:
-        raise refusal(error) from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise MalformedError(first["msg"]) from None
+        raise refusal(error, from_json(body)) from None
 
 
-def refusal(error: ValidationError) -> MalformedError | UnusableError:
-    """What is wrong with a request, in one line."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        return MalformedError(first["msg"])
-    place = ".".join(map(str, first["loc"]))
-    return UnusableError(f"{place}: {first['msg']}", param=place or None)
+def refusal(error: ValidationError, given: Any) -> UnusableError:
+    """What is wrong with a request, in one line. given: its JSON."""
+    errors = error.errors(include_url=False, include_context=False)
+    place, kind = _place(errors[0], given)
+    here = [one for one in errors if _place(one, given)[0] == place]
+    telling = [one for one in here if not one["type"].endswith(("_type", "missing"))]
+    if kind and not telling:
+        kinds = dict.fromkeys(str(_place(one, given)[1]) for one in here)
+        wrong = f"expected {' or '.join(kinds)}"
+    else:
+        wrong = _wrong((telling or here)[0])
+    if wrong.startswith("expected"):
+        wrong += f", found {_found(place, given)}"
+    return UnusableError(f"{place or 'the body'}: {wrong}", param=place or None)
+
+
+def _place(error: ErrorDetails, given: Any) -> tuple[str, str | None]:
+    """Where an error is, and which of several kinds the value was read as there; None: of one.
+
+    pydantic puts such a kind among the names of the place.
+    """
+    names: list[str] = []
+    for step in error["loc"]:
+        if not _has(given, step) and not (error["type"] == "missing" and isinstance(given, dict)):
+            return ".".join(names), str(step).replace("constrained-", "")
+        given = given[step] if _has(given, step) else None
+        names.append(str(step))
+    return ".".join(names), None
+
+
+def _has(given: Any, step: str | int) -> bool:
+    if isinstance(given, dict):
+        return step in given
+    return isinstance(given, list) and isinstance(step, int) and step < len(given)
+
+
+def _wrong(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "expected a value"
+    if error["type"] == "extra_forbidden":
+        return "no such name; /docs has those that there are"
+    if error["type"] in ("model_type", "model_attributes_type"):
+        return "expected an object"
+    return error["msg"].replace("Input should be", "expected")
+
+
+def _found(place: str, given: Any) -> str:
+    """What is at a place, in short."""
+    for step in place.split(".") if place else ():
+        key = int(step) if isinstance(given, list) else step
+        if not _has(given, key):
+            return "none"
+        given = given[key]
+    return reprlib.repr(given)
 
 
 def given_options(options: Form) -> dict[str, Any]:
@@ -95,7 +149,7 @@ def _read(
     segmenter: Segmenter,
     most: int,
 ) -> list[Region]:
-    if "mask" in form and isinstance(form["mask"], str):
+    if form_of(form) == "mask":
         name = str(form.get("id", f"mask {position}"))
         return _mask_regions(file_bytes(form["mask"], name), name, view, bounds, most)
     check_region(form)

@@ -12,6 +12,7 @@ from regionlm.embedders.options import (
     RelevanceName,
 )
 from regionlm.extras import extra
+from regionlm.serve.limits import MOST
 from regionlm.serve.option_models import Form, options_model
 
 with extra("serve"):
@@ -64,7 +65,10 @@ class RegionForm(Form):
         None, description="[[x0, y0, x1, y1, x2, y2, ...], ...]", min_length=1
     )
     points: list[list[float]] | None = Field(
-        None, description="[[x, y], [x, y, 0], ...]: inside, and with 0 outside.", min_length=1
+        None,
+        description="[[x, y], [x, y, 0], ...]: inside, and with 0 outside.",
+        min_length=1,
+        max_length=MOST,
     )
     id: Annotated[str, Field(max_length=200)] | int | None = Field(
         None, description="What replies call the region."
@@ -77,7 +81,7 @@ class Asking(Form):
     image: str | None = Field(
         None, description="Base64 or data: URI of an image file.", min_length=1
     )
-    regions: list[RegionForm] = Field([], description="Regions of the image.")
+    regions: list[RegionForm] = Field([], description="Regions of the image.", max_length=MOST)
     options: Any = None
 
 
@@ -85,7 +89,9 @@ class SegmentRequest(Asking):
     """Find the region that points of an image mark."""
 
     points: list[list[float]] = Field(
-        description="[[x, y], [x, y, 0], ...] in pixels: inside, and with 0 outside.", min_length=1
+        description="[[x, y], [x, y, 0], ...] in pixels: inside, and with 0 outside.",
+        min_length=1,
+        max_length=MOST,
     )
 
 
@@ -102,7 +108,9 @@ class CaptionRequest(Asking):
 class MatchRequest(Asking):
     """Say which of several texts fits each region of an image."""
 
-    texts: list[str] = Field(description="What to compare each region with.", min_length=1)
+    texts: list[str] = Field(
+        description="What to compare each region with.", min_length=1, max_length=MOST
+    )
     options: EmbeddingOptions = Field(  # type: ignore[valid-type]
         default_factory=EmbeddingOptions
     )
@@ -125,7 +133,7 @@ class EmbedRequest(Asking):
 class ExplainRequest(Asking):
     """Show where an image is relevant to texts, or to the embeddings of regions."""
 
-    texts: list[str] = Field([], description="What to look for.")
+    texts: list[str] = Field([], description="What to look for.", max_length=MOST)
     options: ExplainOptions = Field(  # type: ignore[valid-type]
         default_factory=ExplainOptions
     )

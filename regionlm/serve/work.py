@@ -15,21 +15,26 @@ class GoneError(Exception):
     """Nobody waits for any of the answers."""
 
 
+def can_share(model: Any, question: Question) -> bool:
+    """Whether others may be worked together with a question: a LLaVA captions one by one, and an
+    error would be everybody's."""
+    return question.kind != "caption" or hasattr(model, "caption_batch")
+
+
 def answer(model: Any, questions: Sequence[Question]) -> list[Any]:
     """What the method named by their kind returns for each; raises as that does.
 
-    model: a RegionCaptioner, RegionEncoder or LlavaCaptioner. All questions have one `key`.
+    model: a RegionCaptioner, RegionEncoder or LlavaCaptioner. All questions have one `key`; there
+    are several only where they `can_share`.
     """
     return _WORK[questions[0].kind](model, questions)
 
 
 def _caption(model: Any, questions: Sequence[Question]) -> list[Any]:
     options, heard = questions[0].options, _listeners(questions)
-    if not hasattr(model, "caption_batch"):  # a LLaVA
-        return [
-            model.caption(one.view, one.regions, heard=_listeners([one]), **options)
-            for one in questions
-        ]
+    if not can_share(model, questions[0]):
+        [one] = questions
+        return [model.caption(one.view, one.regions, heard=heard, **options)]
     views = [question.view for question in questions]
     regions = [question.regions for question in questions]
     found: list[Any] = model.caption_batch(views, regions, heard=heard, **options)

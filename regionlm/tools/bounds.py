@@ -64,9 +64,9 @@ class Bounds(Checked):
         """Raise InputError for too many points of a region; None: it has none."""
         _check("points", len(points or ()), self.points, " of a region")
 
-    def check_texts(self, count: int) -> None:
-        """Raise InputError for too many texts."""
-        _check("texts", count, self.texts)
+    def check_texts(self, count: int, name: str = "texts") -> None:
+        """Raise InputError for too many texts; name: of the argument that has them."""
+        _check(name, count, self.texts)
 
     def _most_masks(self, size: tuple[int, int]) -> int:
         return max(1, int(self.masks_mib * MIB) // (size[0] * size[1]))

@@ -99,7 +99,8 @@ def read_pictures(engine: Engine, files: Sequence[tuple[str, bytes]]) -> list[Sh
                 f"{name}: the images up to this one are too large together; send several requests"
             )
         most = min(bounds.regions - count, max(1, budget // area))
-        picture = picture.convert("RGBA") if picture.has_transparency_data else picture
+        if picture.has_transparency_data and not picture.mode.startswith("I"):  # more than 8 bits
+            picture = picture.convert("RGBA")
         with within(name):
             if shown and not _has_alpha(picture) and _is_mask(picture):
                 regions = _marked(picture, shown[-1].view, number, most)

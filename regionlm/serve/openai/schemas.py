@@ -148,7 +148,7 @@ def read_request(body: bytes, model: str) -> ChatRequest:
     try:
         request = ChatRequest.model_validate(given)
     except ValidationError as error:
-        raise refusal(error) from None
+        raise refusal(error, given) from None
     if request.model not in (model, ANY_MODEL):
         raise UnknownModelError(
             f"model: this service has {model}; found {request.model[:100]!r}", param="model"

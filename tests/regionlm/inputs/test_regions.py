@@ -103,6 +103,8 @@ def test_polygons_are_joined() -> None:
         ([[1, -300, 9, -300, 9, 9]], "reaches from -300 to 9 where 0 to 30 is inside"),
         ([[5, 5, 9, 9, 5, 5]], "covers no pixel"),
         ([[0.1, 0.1, 0.3, 0.1, 0.3, 0.3]], "covers no pixel"),
+        ([[1, 1, 9, 1, 9, 9]] * 10_001, "at most 10000 of a region, found 10001"),
+        ([[0, 1, 39, 2] * 13_000], "an outline of at most 1000000 pixels, found 1040000"),
     ],
 )
 def test_bad_polygons(polygon: list, message: str) -> None:

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from prefix_models.errors import PrefixModelError
+from prefix_models.llava import LlavaReader
 from regionlm.errors import InputError
 from regionlm.inputs.masks import box_region
 from regionlm.inputs.views import ImageView
+from regionlm.llava_captioner import LlavaCaptioner
 from regionlm.serve.engine import Engine
 from regionlm.serve.errors import ClosingError, QueueFullError, TooLateError
 from regionlm.serve.limits import Limits
 from regionlm.serve.question import Piece, Question
 from tests.regionlm.serve.pictures import picture, png
+from tests.tiny_llava import tiny_llava
 
 WAIT = 60  # seconds; only a failing test waits so long
 
@@ -320,3 +323,40 @@ def test_beams_are_not_streamed_even_if_the_answer_is_known(engine):
                 Question("caption", view, regions, options=options, heard=lambda piece: None)
             )
         engine.submit(Question("caption", view, regions, options=options)).result(WAIT)
+
+
+@pytest.fixture
+def llava():
+    engine = Engine(LlavaCaptioner(LlavaReader(*tiny_llava())))
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("spoils", ["its asker leaves", "its region can't be seen"])
+def test_a_llava_s_stream_is_not_spoilt_by_others_that_wait_with_it(llava, spoils):
+    begun, released, pieces = threading.Event(), threading.Event(), []
+
+    def hold(_):
+        begun.set()
+        released.wait(WAIT)
+
+    def asked(heard, seed=0, size=(64, 64), box=(5, 5, 50, 50)):
+        view, options = ImageView(picture(seed, size)), {"max_new_tokens": 8}
+        regions = [box_region(box, size)]
+        return Question("caption", view, regions, options=options, heard=heard)
+
+    llava.submit(asked(hold))
+    assert begun.wait(WAIT)
+    good = asked(lambda piece: pieces.append(piece.text), seed=1)
+    if spoils == "its asker leaves":
+        bad = asked(lambda _: bad.leave(), seed=2)
+    else:
+        bad = asked(lambda _: None, size=(4000, 64), box=(0, 0, 1, 1))
+    for one in (good, bad):
+        llava.submit(one)
+    released.set()
+    [found] = good.future.result(WAIT)
+    assert found.text == "".join(pieces).strip()
+    if spoils != "its asker leaves":
+        with pytest.raises(InputError, match="nothing of what"):
+            bad.future.result(WAIT)

@@ -58,7 +58,15 @@ def still_answers(client):
         (b'{"image": "AAAA", "options": {"checkpoint": "/etc/passwd"}}', 422, "checkpoint"),
         (b'{"image": "AAAA", "options": {"steps": "10"}}', 422, "steps"),
         (b'{"image": "AAAA", "options": {"embedder": "alphaclip"}}', 422, "embedder"),
+        (b'{"image": "AAAA", "option": {}}', 422, "option: no such name; /docs has"),
+        (b'{"regions": [{"id": true}]}', 422, "regions.0.id: expected str or int, found True"),
+        (b'{"options": {"size": [448]}}', 422, "options.size: expected int or tuple[int, int]"),
+        (b'{"regions": {}}', 422, "regions: expected a valid array, found {}"),
+        (b'{"regions": [%s]}' % b",".join([b"{}"] * 20_000), 422, "at most 10000"),
+        (b'{"regions": [%s]}' % b",".join([b"{}"] * 1_000_002), 413, "at most 1000000 values"),
+        (b"{%s}" % b",".join([b'"a": 0'] * 100_001), 413, "at most 100000 names"),
     ],
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_no_request_is_refused(client, still_answers, body, status, said):
     check_error(client.post("/v1/caption", content=body, headers=JSON), status, said)
@@ -103,7 +111,12 @@ def test_what_is_no_image_is_refused(client, still_answers, image, said):
         ({"polygon": ["a"]}, "polygon"),
         ({"polygon": [[[[[]]]]]}, "polygon"),
         ({**BOX, "id": ""}, "id"),
+        ({**BOX, "mask": encoded(Image.new("L", (40, 30), 255))}, "found box and mask"),
+        ({"mask": encoded(Image.new("L", (40, 30), 255)), "id": ""}, "id"),
+        ({"polygon": [[0, 0, 40, 0, 40, 30]] * 20_000}, "at most 10000 of a region"),
+        ({"polygon": [[0, 0, 40, 30] * 20_000]}, "an outline of at most 1000000 pixels"),
     ],
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_no_region_is_refused(client, still_answers, region, said):
     check_error(post(client, image=encoded(picture()), regions=[region]), 422, said)
@@ -212,6 +225,11 @@ def test_bad_parts_of_a_multipart_request_are_refused(client, still_answers):
     request = {"request": json.dumps({"regions": [BOX]})}
     reply = client.post("/v1/caption", files={"picture": image}, data=request)
     check_error(reply, 422, "picture")
+    parts = {"regions": json.dumps([BOX]), "stream": "true"}
+    reply = client.post("/v1/caption", files={"image": image}, data=parts)
+    check_error(reply, 422, "request, which has all else as JSON")
+    headers = {"content-type": "multipart/form-data"}
+    check_error(client.post("/v1/caption", content=b"------", headers=headers), 400, "boundary")
     check_error(client.post("/v1/caption", files={"mask": image}, data=request), 422, "image")
     reply = client.post("/v1/caption", files={"image": image}, data={"request": "{"})
     check_error(reply, 400, "JSON")
@@ -247,10 +265,50 @@ def test_unknown_paths_and_methods_have_errors_of_the_same_form(client):
     check_error(client.get("/v1/caption"), 405, "Method")
 
 
-def test_large_numbers_of_an_option_are_limited(client, still_answers):
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("steps", 100_000, "at most 100 here"),
+        ("size", 2048, "at most 1024 pixels"),
+        ("max_new_tokens", 10**9, "at most 256 here"),
+        ("bad_words", ["fox"] * 257, "at most 256, found 257"),
+        ("bad_words", ["fox" * 1000], "at most 2000 characters each, found 3000"),
+        ("bad_words_ids", [[1]] * 257, "at most 256, found 257"),
+        ("bad_words_ids", [[1] * 300], "at most 256 token ids each, found 300"),
+        ("eos_token_id", [1] * 257, "at most 256, found 257"),
+        ("caption_start", "fox" * 1000, "at most 2000 characters each, found 3000"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_an_option_may_ask_for_is_limited(client, still_answers, option, value, said):
     asked = {"image": encoded(picture()), "regions": [BOX]}
-    for options in ({"steps": 100_000}, {"size": 100_000}, {"max_new_tokens": 10**9}):
-        check_error(post(client, **asked, options=options), 422, "")
+    check_error(post(client, **asked, options={option: value}), 422, f"{option}: expected {said}")
+
+
+def test_null_is_as_good_as_nothing(client):
+    region = {**BOX, "mask": None, "points": None, "id": None}
+    reply = post(client, image=encoded(picture()), regions=[region])
+    assert reply.json()["regions"][0]["region"] == "box 0,0,9,9"
+
+
+def test_the_json_of_a_multipart_request_is_limited_too(client, still_answers):
+    image = ("i.png", png(picture()), "image/png")
+    request = {"request": json.dumps({"regions": [{}] * 1_000_002})}
+    reply = client.post("/v1/caption", files={"image": image}, data=request)
+    check_error(reply, 413, "at most 1000000 values")
+
+
+def test_an_address_beside_a_file_is_refused(client, still_answers):
+    image = ("i.png", png(picture()), "image/png")
+    request = {"request": json.dumps({"image": "https://example.org/i.png", "regions": [BOX]})}
+    reply = client.post("/v1/caption", files={"image": image}, data=request)
+    check_error(reply, 422, "leave one of them out")
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_load_balancers_may_ask_without_a_body(client, path):
+    reply = client.head(path)
+    assert reply.status_code == 200 and not reply.content
 
 
 def test_an_animated_picture_is_refused(client, still_answers):

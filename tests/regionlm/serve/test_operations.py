@@ -137,7 +137,13 @@ def test_the_documentation_needs_nothing_from_elsewhere(client, path):
         assert client.get(part).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/caption", "/v1/match", "/v1/embed", "/v1/explain"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/caption", "/v1/match", "/v1/embed", "/v1/explain", "/v1/segment"),
+        "/v1/chat/completions",
+    ],
+)
 def test_the_examples_run_as_they_stand(client, path):
     asked = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]["content"]
     reply = client.post(path, json=asked["application/json"]["example"])

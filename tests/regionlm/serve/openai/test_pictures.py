@@ -1,5 +1,7 @@
 """Which regions the images of a chat mark."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -50,6 +52,15 @@ def test_an_image_without_a_region_is_meant_as_a_whole(engine):
     for image in (IMAGE, cut_out(IMAGE, A | ~A)):
         (shown,) = read(engine, image)
         assert regions_of([shown]) == [["image 1"]] and shown.regions[0].mask.all()
+
+
+def test_sixteen_bits_keep_their_colours_whatever_one_stands_for(engine):
+    samples = np.arange(1200, dtype=np.uint16).reshape(30, 40) * 54
+    file = io.BytesIO()
+    Image.fromarray(samples).save(file, "PNG", transparency=0)
+    [shown] = read_pictures(engine, [("picture 1", file.getvalue())])
+    expected = np.round(samples / 257).astype(np.uint8)
+    assert np.array_equal(np.asarray(shown.view.image)[..., 0], expected)
 
 
 def test_several_images_are_several_regions(engine):
