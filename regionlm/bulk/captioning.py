@@ -86,9 +86,10 @@ def caption_manifest(
             is finished is kept.
         KeyboardInterrupt: SIGINT (Ctrl-C) or SIGTERM; what is finished is kept.
     """
+    check_writable(output, inputs=[manifest])
     output = Path(output)
     parts = output.with_name(output.name + ".parts")
-    _check(manifest, output, parts, devices=devices, workers=workers, ray=ray)
+    _check(output, parts, devices=devices, workers=workers, ray=ray)
     opened = open_manifest(manifest, skip_bad=skip_bad)
     request = Request(
         model,
@@ -117,7 +118,6 @@ def caption_manifest(
 
 
 def _check(
-    manifest: str | Path,
     output: Path,
     parts: Path,
     *,
@@ -128,8 +128,9 @@ def _check(
     for name, value, least in (("devices", devices, 1), ("workers", workers, 0)):
         if value < least:
             raise InputError(f"{name}: expected at least {least}, found {value}")
-    check_writable(output, inputs=[manifest])
     _refuse_finished(output, parts)
+    if ray == "":
+        raise InputError("ray: expected the address of a cluster, such as HOST:PORT, found ''")
     if is_parquet(output):
         require("bulk", "pyarrow")
     if ray:

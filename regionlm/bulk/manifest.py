@@ -132,8 +132,9 @@ class IdHashes:
             before, line = lines[first], lines[second]
             if str(before.id) == str(line.id):
                 raise InputError(
-                    f"{lines.place(second)}: expected ids that differ, found {line.id!r} as in line"
-                    f" {before.number} (without an id, a line's number is its id)"
+                    f"{lines.place(second)}: expected ids that differ, found {line.id!r} as in"
+                    f" {lines.place(first)}; give one of them another id (without one, it is the"
+                    " number of a line or row, or the name of a sample)"
                 )
 
 

@@ -167,6 +167,9 @@ def _ended(rows: Iterable[Row]) -> Iterator[Iterator[Row]]:
         clear_frames(error.__traceback__)  # which hold it, too
         raise
     finally:
+        close = getattr(running, "close", None)  # the caller has it, too
+        if close is not None:
+            close()
         del running
         gc.collect()
 

@@ -79,8 +79,8 @@ def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
     length = sum(map(_outline, polygons))
     if length > _LONGEST_OUTLINE:
         raise InputError(
-            f"polygon: expected an outline of at most {_LONGEST_OUTLINE} pixels, found {length:.0f};"
-            " leave out corners, or give a mask or a run-length code"
+            f"polygon: expected an outline of at most {_LONGEST_OUTLINE} pixels, found"
+            f" {length:.0f}; leave out corners, or give a mask or a run-length code"
         )
     code = coco_mask.merge(coco_mask.frPyObjects([list(p) for p in polygons], height, width))
     return coco_mask.decode(code) > 0

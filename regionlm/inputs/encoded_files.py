@@ -27,7 +27,8 @@ def file_bytes(text: str, name: str) -> bytes:
     head, comma, body = text.partition(",") if is_data_uri(text) else (";base64", ",", text)
     if not comma:
         raise InputError(f"{name}: expected data:image/png;base64, and then the base64")
-    data = _decoded(body, name) if head.lower().endswith(";base64") else unquote_to_bytes(body)
+    is_base64 = head.lower().endswith(";base64")
+    data = _decoded(body, name) if is_base64 or not body.isascii() else unquote_to_bytes(body)
     if not data:
         raise InputError(f"{name} is empty (0 bytes)")
     return data

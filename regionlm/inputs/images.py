@@ -148,13 +148,13 @@ def _decode(
         except InputError:
             raise
         except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
-            raise InputError(f"{name} {_decoding_problem(error)}") from error
+            raise InputError(f"{name} {_decoding_problem(error, most)}") from error
 
 
-def _decoding_problem(error: Exception) -> str:
+def _decoding_problem(error: Exception, most: int) -> str:
     """What is wrong with a picture that Pillow can't decode, in words that follow its name."""
     if isinstance(error, Image.DecompressionBombError):
-        return _too_large("more")
+        return _too_large("more", most)
     if isinstance(error, PermissionError):
         return "cannot be read: permission denied"
     if isinstance(error, UnidentifiedImageError):

@@ -29,7 +29,8 @@ class TarSamples:
     """The samples of tar files, in order; each takes 56 bytes of memory.
 
     A sample has an image and a text. Longer endings, as in ``7.image.jpg`` and ``7.caption.txt``,
-    are used if there is no plain one; a sample in which several would do can't be used.
+    are used if there is no plain one; a sample in which several would do, such as ``7.jpg`` and
+    ``7.png``, can't be used.
 
     files: the tar files. digest: of their names, sizes, times and members.
 
@@ -116,16 +117,17 @@ class _Sample:
         self._texts = texts
         self._kinds = ["", *texts, "long", *(f"long {one}" for one in texts)]  # best first
         self._ranks = {"image": len(self._kinds), "text": len(self._kinds)}
+        self._endings = {"image": "", "text": ""}  # of the members in use
 
     def add(self, kind: str, place: tuple[int, int], header: int) -> None:
         """Use a member, unless there is a better one. kind: its ending in lower case."""
         last = kind.rpartition(".")[2]
         if last in _IMAGES:
-            self.image = self._better("image", ("", "long")["." in kind], self.image, place)
+            self.image = self._better("image", ("", "long")["." in kind], kind, self.image, place)
             used = self.image
         elif last in self._texts:
             rank = last if kind == last else f"long {last}"
-            self.text = self._better("text", rank, self.text, place)
+            self.text = self._better("text", rank, kind, self.text, place)
             self.is_json = int(self._kinds[self._ranks["text"]].endswith("json"))
             used = self.text if self.image == _NONE else _NONE
         else:
@@ -134,15 +136,17 @@ class _Sample:
             self.header = header
 
     def _better(
-        self, what: str, name: str, old: tuple[int, int], new: tuple[int, int]
+        self, what: str, name: str, kind: str, old: tuple[int, int], new: tuple[int, int]
     ) -> tuple[int, int]:
         rank, before = self._kinds.index(name), self._ranks[what]
         self._ranks[what] = min(rank, before)
         if rank < before:
+            self._endings[what] = kind
             return new
         if rank > before or name == "json":
             return old
-        return (-new[0], new[1]) if name.startswith("long") else new
+        is_again = kind == self._endings[what] and not name.startswith("long")
+        return new if is_again and old[0] >= 0 else (-new[0], new[1])
 
 
 class _Index:
@@ -187,10 +191,13 @@ class _Index:
 
 def _check_found(start: int, what: str, endings: str) -> None:
     if start == _NONE[0]:
-        raise InputError(f"expected {'an' if what == 'image' else 'a'} {what}, found none")
+        raise InputError(
+            f"expected {'an' if what == 'image' else 'a'} {what}, found none next to it: the files"
+            " of a sample have one name, and follow each other in the tar file"
+        )
     if start < 0:
         raise InputError(
-            f"expected one {what}, found several: let the one to use end in plain {endings}"
+            f"expected one {what}, found several: let only the one to use end in plain {endings}"
         )
 
 

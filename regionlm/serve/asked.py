@@ -97,7 +97,7 @@ async def read_request(request: Request, form: type[AnyAsking]) -> Asked[AnyAski
         max_files=limits.max_regions + _MORE_FILES, max_fields=_FIELDS, max_part_size=most
     ) as parts:
         said = await _bytes_of(parts.get("request", "{}"))
-        JsonSize().add(said)
+        JsonSize(said).check()
         asked = Asked(await parsed(said))
         for key, part in parts.multi_items():
             if key == "image" and asked.image is None:

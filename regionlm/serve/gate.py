@@ -31,10 +31,19 @@ ALWAYS_OPEN = ("/health", "/ready", "/metrics")
 """Paths that are answered while the service is stopping, too."""
 
 
-def error_response(error: ServiceError) -> JSONResponse:
-    """The reply to a request that gets no answer."""
+MCP_PATH = "/mcp"
+"""Whose clients read errors of JSON-RPC alone."""
+
+
+def error_response(error: ServiceError, path: str = "") -> JSONResponse:
+    """The reply to a request that gets no answer. path: of the request."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return JSONResponse(error.to_dict(), error.status, headers)
+    body = error.to_dict()
+    if path == MCP_PATH:
+        code = -32000  # of JSON-RPC's range for errors of a server's own
+        told = {"code": code, "message": body["error"]["message"]}
+        body = {"jsonrpc": "2.0", "id": None, "error": told}
+    return JSONResponse(body, error.status, headers)
 
 
 class Running:
@@ -64,9 +73,9 @@ class Running:
 
 class Gate:
     """ASGI middleware. The body of a request is refused with 413 where it is too large or its JSON
-    has too many values, with 429 where all bodies together are too large, with 408 where the client pauses for too long, and with 504 where
-    the request's own time ends; any new request with 503 while the engine is closing. A client that
-    doesn't read its reply is cut off.
+    has too many values, with 429 where all bodies together are too large, with 408 where the client
+    pauses for too long, and with 504 where the request's own time ends; any new request with 503
+    while the engine is closing. A client that doesn't read its reply is cut off.
 
     Args:
         app: what is behind it.
@@ -84,7 +93,7 @@ class Gate:
             return
         if self._engine.is_closing and scope["path"] not in ALWAYS_OPEN:
             closing = ClosingError()
-            await error_response(closing)(scope, receive, send)
+            await error_response(closing, scope["path"])(scope, receive, send)
             return
         scope.setdefault("state", {})["arrived"] = time.monotonic()
         guarded = _Guarded(self._app, self._engine, self._running, receive, send)
@@ -128,7 +137,8 @@ class _Guarded:
                 if self._refusal is None:
                     raise
         if self._refusal is not None and not self._has_begun:
-            await error_response(self._refusal)(scope, self._receive, self._send)
+            reply = error_response(self._refusal, scope["path"])
+            await reply(scope, self._receive, self._send)
 
     async def receive(self) -> Message:
         """The next part of the body, as ASGI has it; a refusal looks as if the client had gone."""
@@ -149,16 +159,18 @@ class _Guarded:
         self._running.body_bytes += len(body)
         if self._size > self._most:
             return self._refuse(self._too_large())
-        if self._json is not None:
-            try:
-                self._json.add(body)
-            except TooLargeError as error:
-                return self._refuse(error)
         if self._size < self._running.body_bytes > self._most_of_all:  # others have some of it
             return self._refuse(
                 QueueFullError("too much is being sent at once; try again in 1 s", retry_after=1)
             )
         self._is_whole = not message.get("more_body", False)
+        if self._json is not None:
+            self._json.add(body)
+            if self._is_whole:  # not before: a client that still sends would not hear of it
+                try:
+                    self._json.check()
+                except TooLargeError as error:
+                    return self._refuse(error)
         return message
 
     async def send(self, message: Message) -> None:

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from regionlm.extras import extra
 from regionlm.serve.blocking import BlockingEngine
 from regionlm.serve.errors import is_our_fault
+from regionlm.serve.gate import MCP_PATH
 from regionlm.serve.readers import in_turn, letting_others
 from regionlm.tools import Workspace
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from regionlm.tools.answers import Answer
     from regionlm.tools.mcp_server import Work
 
-PATH = "/mcp"
-
 
 def mount_mcp(app: Starlette, engine: Engine) -> None:
     """Serve the tools at /mcp, if the extra `mcp` is installed.
@@ -46,7 +45,7 @@ def mount_mcp(app: Starlette, engine: Engine) -> None:
     if find_spec("mcp") is None:
         return
     face = _Face(tools_server(engine), engine.limits)
-    app.router.routes.append(Route(PATH, endpoint=face, methods=["POST"]))
+    app.router.routes.append(Route(MCP_PATH, endpoint=face, methods=["POST"]))
     before = app.router.lifespan_context
 
     @asynccontextmanager
@@ -121,7 +120,7 @@ class _Face:
         from mcp.server.transport_security import TransportSecuritySettings
 
         app = self._server.streamable_http_app(
-            streamable_http_path=PATH,
+            streamable_http_path=MCP_PATH,
             json_response=True,
             stateless_http=True,  # any process can answer, but only its own know the ids of images
             max_request_body_size=int(self._limits.max_body_mib * 2**20),

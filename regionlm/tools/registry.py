@@ -83,7 +83,11 @@ def schemas(form: Format = "openai", captioner: Any = None) -> list[Schema]:
     """What a model has to be told of the tools, in the form that its API takes; JSON values.
 
     captioner: as in `offered`.
+
+    Raises InputError: no such form.
     """
+    if form not in get_args(Format):
+        raise InputError(f"format: expected one of {', '.join(get_args(Format))}, found {form!r}")
     return [_written(tool, form) for tool in offered(captioner)]
 
 
@@ -107,7 +111,7 @@ def call(
         InputError: no such tool, arguments that can't be used, or a picture that can't be read.
         UserError: whatever the captioner refuses.
     """
-    tool = TOOLS.get(name)
+    tool = TOOLS.get(name) if isinstance(name, str) else None
     if tool is None:
         raise InputError(f"{name}: no such tool; there are {', '.join(TOOLS)}")
     given = bind(tool.function, _read(arguments) if isinstance(arguments, str) else arguments)
@@ -117,7 +121,10 @@ def call(
             f"{name}: this model can't {tool.needs}; take one of"
             f" {', '.join(one.name for one in offered(captioner))}"
         )
-    return tool.function(Desk(captioner, workspace or _shared_workspace()), **given)
+    try:
+        return tool.function(Desk(captioner, workspace or _shared_workspace()), **given)
+    except RecursionError as error:
+        raise InputError(f"{name}: arguments nested too deeply") from error
 
 
 def _read(arguments: str) -> Mapping[str, Any]:

@@ -42,8 +42,8 @@ def read_source(given: str, root: Path | None, most_mib: float) -> bytes:
         )
     if root is None:
         raise InputError(
-            f"{shown(given)}: files are not read here, and no earlier image has this id; give a"
-            " data: URI"
+            f"{shown(given)}: files are not read here, and no earlier image or mask is remembered"
+            " by this id; give a data: URI, or ask for the image or mask again"
         )
     base = root.resolve()
     return _read_file(base, _inside(given, root, base), given, most_mib)
@@ -92,8 +92,9 @@ def _read_file(base: Path, path: Path, given: str, most_mib: float) -> bytes:
         return _checked(data, shown(given), most_mib)
     except FileNotFoundError as error:
         raise InputError(
-            f"{shown(given)}: no such file, and no earlier image has this id; give a path relative"
-            " to the folder that may be read, a data: URI, or the id of a recent answer"
+            f"{shown(given)}: no such file, and no earlier image or mask is remembered by this id;"
+            " give a path relative to the folder that may be read, a data: URI, or the id of a"
+            " recent answer"
         ) from error
     except OSError as error:
         raise InputError(f"{shown(given)} cannot be read: {error.strerror}") from error

@@ -137,6 +137,11 @@ class Workspace:
         earlier = self._kept.get(given) if given.startswith(_MASK) else None
         if earlier is not None:
             return as_regions([Region(given, earlier)], size)
+        if given.startswith(_IMAGE) and self._views.get(given) is not None:
+            raise InputError(
+                f"mask: {given} is an image's id; give the id of a mask that find_region has found,"
+                " or the mask as a path or a data: URI"
+            )
         name, data = self._read(given)
         most = self.bounds.most_regions(size)
         return regions_of_bytes(data, name, size, most=self.bounds.pixels, most_regions=most)

@@ -176,7 +176,9 @@ def test_an_output_that_cannot_be_written(
     refused: Run, write: Write, lines: list[dict], tmp_path: Path
 ) -> None:
     assert "does not exist: create it" in refused(write(lines), tmp_path / "none/out.jsonl")
-    assert "is a folder" in refused(write(lines), tmp_path)
+    for folder in (tmp_path, ".", "/"):
+        assert "is a folder" in refused(write(lines), folder)
+    assert "no name given" in refused(write(lines), "")
     (tmp_path / "o.jsonl.parts").write_text("a file where the parts should be")
     assert "o.jsonl.parts cannot be written" in refused(write(lines), tmp_path / "o.jsonl")
 

@@ -1,6 +1,7 @@
 """What a manifest may hold, and what is said of one that can't be used."""
 
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from regionlm.bulk.items import BadRegion, Pictures
 from regionlm.bulk.manifest import Manifest
+from regionlm.bulk.opening import open_manifest
 from regionlm.errors import InputError
 
 GOOD = {"image": "0.png", "regions": [{"box": [0, 0, 9, 9]}]}
@@ -92,9 +94,9 @@ def test_bytes_that_are_not_utf_8(write: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (["a", "b", "a"], "line 3: .*'a' as in line 1"),
-        (["a", 7, "7"], "line 3: .*'7' as in line 2"),
-        ([None, 1], "line 2: .*1 as in line 1"),
+        (["a", "b", "a"], "line 3: .*'a' as in .*line 1;"),
+        (["a", 7, "7"], "line 3: .*'7' as in .*line 2;"),
+        ([None, 1], "line 2: .*1 as in .*line 1;"),
     ],
 )
 def test_ids_differ(ids: list, message: str, write: Callable[..., Path]) -> None:
@@ -110,6 +112,12 @@ def test_files_that_are_no_manifest(data: Path, write: Callable[..., Path]) -> N
         Manifest(data)
     with pytest.raises(InputError, match="is empty"):
         Manifest(write(["", " "]))
+    with pytest.raises(InputError, match="manifest '': no name given"):
+        open_manifest("")
+    os.mkfifo(data / "pipe.jsonl")
+    with pytest.raises(InputError, match=r"pipe\.jsonl is not a regular file"):
+        open_manifest(data / "pipe.jsonl")
+    assert len(open_manifest(write([GOOD]).rename(data / "a.tar.jsonl"))) == 1
 
 
 def test_a_file_changed_after_it_was_opened(write: Callable[..., Path]) -> None:

@@ -15,6 +15,7 @@ import pytest
 import ray.data
 
 from regionlm.bulk import caption_manifest
+from regionlm.bulk.on_ray import _ended
 from regionlm.cli.main import main
 from regionlm.distributed.journal import Journal, journal_line
 from regionlm.errors import InputError
@@ -183,6 +184,26 @@ def test_the_extra_to_install_is_named(
     said = capsys.readouterr().err
     assert 'needs ray, not installed: pip install "regionlm[ray]"' in said
     assert said.count("\n") == 1
+
+
+def test_the_pipeline_ends_before_the_cluster_does() -> None:
+    ended = []
+
+    def rows() -> Iterator[dict]:
+        try:
+            yield from ({"error": b""}, {"error": b""})
+        finally:
+            ended.append(True)
+
+    with pytest.raises(ZeroDivisionError), _ended(rows()) as running:
+        next(running)
+        raise ZeroDivisionError
+    assert ended and running  # though something has it still
+
+
+def test_an_empty_address_is_refused(write: Write, lines: list[dict], output: Path) -> None:
+    with pytest.raises(InputError, match="ray: expected the address"):
+        caption_manifest(write(lines), output, ray="")
 
 
 def test_shards_never_share_a_file(tmp_path: Path) -> None:

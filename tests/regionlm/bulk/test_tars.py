@@ -63,6 +63,10 @@ def _members(image: bytes) -> dict[str, tuple[dict[str, object], str]]:
             {"b.x.png": image, "b.y.png": image, "b.json": BOX},
             "expected one image, found several",
         ),
+        "two kinds": (
+            {"b.jpg": image, "b.json": BOX, "b.png": image},
+            "expected one image, found several: let only the one to use end in plain .jpg",
+        ),
         "not JSON": ({"b.png": image, "b.json": b"{'regions': 1}"}, "expected a JSON object"),
         "a list": ({"b.png": image, "b.json": []}, "expected an object such as"),
         "no regions": ({"b.png": image, "b.json": {"key": "b"}}, "regions: expected a list"),
@@ -118,8 +122,10 @@ def test_ids(data: Path, tmp_path: Path) -> None:
     assert [manifest[0].id, manifest[1].id] == [long, 7]
     assert manifest[0].image == f"a.tar/{long}.jpg"
     shutil.copy(tmp_path / "a.tar", tmp_path / "b.tar")
-    with pytest.raises(InputError, match=r"b\.tar, sample .*: expected ids that differ"):
-        open_manifest(tmp_path / "?.tar")
+    expected = r"b\.tar, sample .*: expected ids that differ, .* as in .*a\.tar, sample "
+    for several in ("?.tar", "{a.tar,b.tar}"):
+        with pytest.raises(InputError, match=expected):
+            open_manifest(tmp_path / several)
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])

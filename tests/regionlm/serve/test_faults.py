@@ -63,8 +63,8 @@ def still_answers(client):
         (b'{"options": {"size": [448]}}', 422, "options.size: expected int or tuple[int, int]"),
         (b'{"regions": {}}', 422, "regions: expected a valid array, found {}"),
         (b'{"regions": [%s]}' % b",".join([b"{}"] * 20_000), 422, "at most 10000"),
-        (b'{"regions": [%s]}' % b",".join([b"{}"] * 1_000_002), 413, "at most 1000000 values"),
-        (b"{%s}" % b",".join([b'"a": 0'] * 100_001), 413, "at most 100000 names"),
+        (b'{"regions": [%s]}' % b",".join([b"{}"] * 500_002), 413, "at most 500000 values"),
+        (b"{%s}" % b",".join([b'"a": 0'] * 50_001), 413, "at most 50000 names"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -150,7 +150,7 @@ def bomb(side):
 @pytest.mark.parametrize("side", [10_000, 60_000, 2**31 - 1])
 def test_a_decompression_bomb_is_not_decoded(client, still_answers, side):
     image = base64.b64encode(bomb(side)).decode()
-    check_error(post(client, image=image, regions=[BOX]), 422, "")
+    check_error(post(client, image=image, regions=[BOX]), 422, "at most 32 million pixels")
     check_error(post(client, image=encoded(picture()), regions=[{"mask": image}]), 422, "")
 
 
@@ -293,9 +293,9 @@ def test_null_is_as_good_as_nothing(client):
 
 def test_the_json_of_a_multipart_request_is_limited_too(client, still_answers):
     image = ("i.png", png(picture()), "image/png")
-    request = {"request": json.dumps({"regions": [{}] * 1_000_002})}
+    request = {"request": json.dumps({"regions": [{}] * 500_002})}
     reply = client.post("/v1/caption", files={"image": image}, data=request)
-    check_error(reply, 413, "at most 1000000 values")
+    check_error(reply, 413, "at most 500000 values")
 
 
 def test_an_address_beside_a_file_is_refused(client, still_answers):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import uvicorn
 from httpx2 import AsyncClient
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
@@ -119,6 +119,14 @@ def test_the_limits_of_the_service_hold(service):
         assert "is too large: expected at most 0.11 million pixels" in said
 
     talk(service(Limits(max_regions=2, max_pixels=110_000)), script)
+
+
+def test_a_body_beyond_the_limit_is_refused_in_words_that_reach_the_agent(service):
+    async def script(client):
+        with pytest.raises(MCPError, match="may have at most 1 MiB; send less"):
+            await client.call_tool("show_region", {"image": uri(bytes(2**20))})
+
+    talk(service(Limits(max_body_mib=1)), script)
 
 
 def test_what_the_engine_refuses_is_said(service, monkeypatch):
@@ -249,7 +257,7 @@ def test_images_are_kept_by_the_engine_alone(mini):
         assert not (await show(ids[0])).is_error  # is used now, so that 1 is the oldest
         await show(small(3))
         said = await refused(client, "show_region", {"image": ids[1]})
-        assert "no earlier image has this id" in said
+        assert "no earlier image or mask is remembered by this id" in said
         assert not (await show(ids[0])).is_error and not (await show(ids[2])).is_error
         bmp = io.BytesIO()
         picture(0).save(bmp, "BMP")  # the same pixels have the same id
@@ -269,7 +277,7 @@ def test_masks_of_agents_have_a_quarter_of_the_memory(mini):
         mask[number] = True
     ids = [space.keep_mask(mask) for mask in masks]
     for name in ids[:-3]:  # three of 160 kB fit half a MiB
-        with pytest.raises(InputError, match="no earlier image has this id"):
+        with pytest.raises(InputError, match="no earlier image or mask is remembered by this id"):
             space.masks(name, (400, 400))
     assert all(space.masks(name, (400, 400)) for name in ids[-3:])
 

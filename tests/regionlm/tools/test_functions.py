@@ -273,7 +273,7 @@ def test_an_id_is_forgotten_when_there_are_others(mini, root):
     space = Workspace(root, Bounds(kept=1))
     first = call("show_region", {"image": "sand.png"}, captioner=mini, workspace=space)
     call("show_region", {"image": "sand-fox.png"}, captioner=mini, workspace=space)
-    with pytest.raises(InputError, match="no earlier image has this id"):
+    with pytest.raises(InputError, match="no earlier image or mask is remembered by this id"):
         call("show_region", {"image": first.found.image}, captioner=mini, workspace=space)
 
 
@@ -285,9 +285,9 @@ def test_images_and_masks_are_remembered_in_one_memory(mini, root):
     key, view = space.image("sand.png")  # as large as three masks
     kept = [space.keep_mask(mask) for mask in masks]
     for forgotten in kept[:-7]:
-        with pytest.raises(InputError, match="no earlier image has this id"):
+        with pytest.raises(InputError, match="no earlier image or mask is remembered by this id"):
             space.masks(forgotten, view.size)
-    with pytest.raises(InputError, match="no earlier image has this id"):
+    with pytest.raises(InputError, match="no earlier image or mask is remembered by this id"):
         space.image(key)  # the oldest of them all
     for name, mask in zip(kept[-7:], masks[-7:], strict=True):
         (found,) = space.masks(name, view.size)
@@ -300,7 +300,7 @@ def test_an_id_of_a_mask_is_no_image_and_the_other_way_round(mini, root):
     mask = space.keep_mask(np.ones((320, 320), bool))
     with pytest.raises(InputError, match="no such file"):
         space.image(mask)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is an image's id; give the id of a mask"):
         space.masks(key, view.size)
 
 
@@ -394,3 +394,18 @@ def test_an_error_says_what_to_change(ask, tool, given, said):
 def test_arguments_nested_too_deeply_are_refused(arguments):
     with pytest.raises(InputError, match="JSON object"):
         call("find_region", arguments)
+
+
+def test_a_region_nested_too_deeply_is_refused(mini, workspace):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    arguments = {"image": "sand.png", "regions": [{"rle": {"size": deep, "counts": []}}]}
+    with pytest.raises(InputError, match="nested too deeply"):
+        call("show_region", arguments, captioner=mini, workspace=workspace)
+
+
+@pytest.mark.parametrize("name", ["none", "", [], None])
+def test_what_is_no_tool_is_refused(name):
+    with pytest.raises(InputError, match="no such tool; there are caption_regions"):
+        call(name, {})

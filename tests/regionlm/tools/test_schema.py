@@ -95,6 +95,11 @@ def test_the_schemas_are_schemas(form):
             jsonschema.Draft202012Validator.check_schema(one["outputSchema"])
 
 
+def test_another_form_is_refused():
+    with pytest.raises(InputError, match=r"expected one of openai, .*, found 'OpenAI'"):
+        schemas("OpenAI")
+
+
 def test_bound_arguments():
     given_part = {"name": "x", "at": [1, 2]}
     bound = bind(sample, {"count": 3, "parts": [given_part, {}], "kind": None})

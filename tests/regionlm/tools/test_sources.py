@@ -101,8 +101,8 @@ def test_what_is_outside_is_refused_in_the_same_words_whether_it_exists_or_not(f
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("no.png", "no such file, and no earlier image has this id"),
-        ("image-0123", "no such file, and no earlier image has this id"),
+        ("no.png", "no such file, and no earlier image or mask is remembered by this id"),
+        ("image-0123", "no such file, and no earlier image or mask is remembered by this id"),
         ("sub", "is not a file"),
         ("", "is not a file"),
         ("a.png/x", "cannot be read"),
