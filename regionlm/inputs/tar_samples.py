@@ -177,6 +177,8 @@ class _Index:
         self._digest.update(f"{member.name} {member.size}\n".encode("utf-8", "backslashreplace"))
         folder, _, name = member.name.rpartition("/")
         key, _, kind = name.partition(".")
+        if not key:  # macOS writes ._7.jpg beside 7.jpg
+            return
         if f"{folder}/{key}" != self._stem:
             self._end()
             self._stem, self._sample = f"{folder}/{key}", _Sample(self._texts)

@@ -117,9 +117,10 @@ def test_ids(data: Path, tmp_path: Path) -> None:
     long = "d/" + "x" * 150
     members = {
         f"{long}.jpg": image, f"{long}.json": BOX, "b.png": image, "b.json": {**BOX, "id": 7},
+        "._c.png": b"macOS", "c.png": image, "._c.json": b"macOS", "c.json": BOX,
     }  # fmt: skip
     manifest = open_manifest(write_tar(tmp_path / "a.tar", members))
-    assert [manifest[0].id, manifest[1].id] == [long, 7]
+    assert [line.id for line in map(manifest.__getitem__, range(len(manifest)))] == [long, 7, "c"]
     assert manifest[0].image == f"a.tar/{long}.jpg"
     shutil.copy(tmp_path / "a.tar", tmp_path / "b.tar")
     expected = r"b\.tar, sample .*: expected ids that differ, .* as in .*a\.tar, sample "

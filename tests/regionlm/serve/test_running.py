@@ -126,6 +126,13 @@ def test_a_port_that_is_taken_is_named_in_one_line(service, capsys, tmp_path):
     assert f"--port {service.port}" in line and "take another port" in line
 
 
+def test_a_host_that_is_not_this_machine_is_named_in_one_line(capsys, tmp_path):
+    host = "192.0.2.1"  # of documentation: nobody has it
+    assert main(["serve", "--host", host, "--log", str(tmp_path / "log")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--host {host}" in line and "take another host" in line
+
+
 @pytest.mark.parametrize(
     "options", [["--max_regions", "0"], ["--port", "99999"], ["--timeout", "-1"], ["--model", "x"]]
 )
