@@ -22,10 +22,10 @@ def listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         made = socket.create_server((settings.host, settings.port), family=family, backlog=WAITING)
     except OSError as error:
-        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        other = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
         raise InputError(
             f"--host {settings.host} --port {settings.port}: cannot listen there"
-            f" ({error.strerror or first_line(error)}); take another {'port' if is_port else 'host'}"
+            f" ({error.strerror or first_line(error)}); take another {other}"
         ) from error
     # asyncio does this only to sockets that name their protocol; without it, a reply's second part
     # waits 40 ms for the first one's receipt.
