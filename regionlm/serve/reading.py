@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 AnyForm = TypeVar("AnyForm", bound=Form)
 
+_NOTHING = object()  # where a value is missing
+
 
 def parse(form: type[AnyForm], body: bytes) -> AnyForm:
     """A request's JSON as its form.
@@ -46,8 +48,8 @@ def parse(form: type[AnyForm], body: bytes) -> AnyForm:
 
 def refusal(error: ValidationError, given: Any) -> UnusableError:
     """What is wrong with a request, in one line. given: its JSON."""
-    errors = error.errors(include_url=False, include_context=False)
-    place, kind = _place(errors[0], given)
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    place, kind, found = _place(errors[0], given)
     here = [one for one in errors if _place(one, given)[0] == place]
     telling = [one for one in here if not one["type"].endswith(("_type", "missing"))]
     if kind and not telling:
@@ -56,22 +58,26 @@ def refusal(error: ValidationError, given: Any) -> UnusableError:
     else:
         wrong = _wrong((telling or here)[0])
     if wrong.startswith("expected"):
-        wrong += f", found {_found(place, given)}"
+        wrong += f", found {'none' if found is _NOTHING else reprlib.repr(found)}"
     return UnusableError(f"{place or 'the body'}: {wrong}", param=place or None)
 
 
-def _place(error: ErrorDetails, given: Any) -> tuple[str, str | None]:
-    """Where an error is, and which of several kinds the value was read as there; None: of one.
+def _place(error: ErrorDetails, given: Any) -> tuple[str, str | None, Any]:
+    """Where an error is; which of several kinds the value was read as there, None if it may be of
+    one only; and the value.
 
     pydantic puts such a kind among the names of the place.
     """
     names: list[str] = []
     for step in error["loc"]:
-        if not _has(given, step) and not (error["type"] == "missing" and isinstance(given, dict)):
-            return ".".join(names), str(step).replace("constrained-", "")
-        given = given[step] if _has(given, step) else None
+        if _has(given, step):
+            given = given[step]
+        elif error["type"] == "missing" and isinstance(given, dict):
+            given = _NOTHING
+        else:
+            return ".".join(names), str(step).replace("constrained-", ""), given
         names.append(str(step))
-    return ".".join(names), None
+    return ".".join(names), None, given
 
 
 def _has(given: Any, step: str | int) -> bool:
@@ -88,16 +94,6 @@ def _wrong(error: ErrorDetails) -> str:
     if error["type"] in ("model_type", "model_attributes_type"):
         return "expected an object"
     return error["msg"].replace("Input should be", "expected")
-
-
-def _found(place: str, given: Any) -> str:
-    """What is at a place, in short."""
-    for step in place.split(".") if place else ():
-        key = int(step) if isinstance(given, list) else step
-        if not _has(given, key):
-            return "none"
-        given = given[key]
-    return reprlib.repr(given)
 
 
 def given_options(options: Form) -> dict[str, Any]:
