@@ -37,6 +37,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     server = http.server.HTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(places, "PATIENCE", 60.0)  # it answers, if late
     yield answers
     server.shutdown()
     server.server_close()
@@ -51,46 +52,54 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield address
 
 
-def _asked() -> tuple[Row, float]:
-    start = time.monotonic()
+def _asked() -> Row:
     (row,) = places.hub(offline=False)
-    return row, time.monotonic() - start
+    return row
+
+
+def _asked_quickly() -> Row:
+    """The same, in a few seconds; the machine may stall, but not three times."""
+    for _ in range(3):
+        start = time.monotonic()
+        row = _asked()
+        if time.monotonic() - start < 5:
+            return row
+    pytest.fail("took long three times")
 
 
 def test_a_hub_that_answers(serve: list[int]) -> None:
-    row, _ = _asked()
+    row = _asked()
     assert (row.found, row.state, row.note) == ("reachable", "ok", constants.ENDPOINT)
     serve.append(404)  # a mirror need not have a front page
-    assert _asked()[0].found == "reachable"
+    assert _asked().found == "reachable"
     serve.append(503)
-    row, _ = _asked()
+    row = _asked()
     assert (row.found, row.state) == ("not reachable", "note") and "status 503" in row.note
 
 
 def test_a_silent_hub_is_not_waited_for(silent: str) -> None:
-    row, seconds = _asked()
+    row = _asked_quickly()
     assert (row.found, row.state) == ("not reachable", "note") and silent in row.note
-    assert seconds < 5
 
 
 def test_a_name_that_is_looked_up_forever_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stuck = threading.Event()
-    monkeypatch.setattr(places, "_ask", lambda address: str(stuck.wait(30)))
-    row, seconds = _asked()
+    monkeypatch.setattr(places, "_ask", lambda address: str(stuck.wait()))
+    row = _asked()
     stuck.set()
     assert (row.found, row.state) == ("not reachable", "note")
-    assert "no answer in 1 seconds" in row.note and seconds < 5
+    assert "no answer in 1 seconds" in row.note
 
 
 def test_a_hub_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-    row, seconds = _asked()
+    monkeypatch.setattr(places, "PATIENCE", 60.0)
+    row = _asked_quickly()
     assert (row.found, row.state) == ("not reachable", "note") and "Error" in row.note
-    assert seconds < 5
 
 
 @pytest.mark.parametrize(("offline", "why"), [(True, "--offline"), (False, "HF_HUB_OFFLINE")])

@@ -253,4 +253,5 @@ def test_calls_leave_nothing_behind(embedders):
         embedder(pixels, np.ones((2, *SIZE), bool))
         gc.collect()
         counts.append(sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects()))
-    assert counts[-1] <= counts[1]
+    # Other threads make some at times; what is left behind is there in all.
+    assert min(counts[4:]) <= counts[1]
