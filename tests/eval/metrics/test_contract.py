@@ -4,7 +4,6 @@ import doctest
 import importlib
 import math
 import pickle
-import socket
 import subprocess
 import sys
 from itertools import product
@@ -109,9 +108,9 @@ def test_doctests(module):
     assert found.attempted and not found.failed
 
 
-def _one_of(rank, world, port, results):
+def _one_of(rank, world, results):
     torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+        "gloo", init_method=f"file://{results}/store", rank=rank, world_size=world
     )
     for name, count in product(METRICS, COUNTS):
         metric = _filled(name, list(_updates(name))[:count][rank::world])
@@ -122,14 +121,11 @@ def _one_of(rank, world, port, results):
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_give_every_digit_of_one(world, tmp_path):
     """States differ in length between the ranks; the figures may not differ at all."""
-    code = "import sys, test_contract as t; t._one_of(*map(int, sys.argv[1:4]), sys.argv[4])"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    code = "import sys, test_contract as t; t._one_of(*map(int, sys.argv[1:3]), sys.argv[3])"
     command = [sys.executable, "-c", code]
     ranks = [
         subprocess.Popen(
-            [*command, str(rank), str(world), str(port), str(tmp_path)],
+            [*command, str(rank), str(world), str(tmp_path)],
             cwd=Path(__file__).parent,
         )
         for rank in range(world)

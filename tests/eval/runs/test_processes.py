@@ -4,13 +4,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 
 import pytest
 
 from tests.eval.runs.whole_runs import ONE_THREAD, ROOT, assert_same, eval_command
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,9 @@ def test_processes_change_no_digit(alone, tmp_path):
 @pytest.mark.long
 def test_machines_change_no_digit(both_alone, tmp_path):
     """Two nodes of a process each, both here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     options = ["--embedder.name", "cls", "--template", "{}", "--trainer.num_nodes", "2"]
     command = eval_command(tmp_path / "run", *options, task="referring", limit=20)
-    where = {**ONE_THREAD, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    where = {**ONE_THREAD, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     nodes = [
         subprocess.Popen(command, env={**where, "NODE_RANK": str(rank)}, cwd=ROOT)
         for rank in range(2)
@@ -79,18 +76,52 @@ def test_machines_change_no_digit(both_alone, tmp_path):
     assert len(list((tmp_path / "run").glob("answers-*.jsonl"))) == 2
 
 
+# A file, since Lightning starts the other process as it was started itself.
+WAITING = """
+import sys, time
+from regionlm.cli.main import main
+from regionlm.distributed.journal import JournalWriter
+write, written = JournalWriter.write, []
+def wait_after_two(*given):
+    write(*given)
+    written.append(given)
+    if len(written) == 2:
+        time.sleep(600)
+JournalWriter.write = wait_after_two
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _killed(folder, *options):
+    """Output of a run all of whose processes are killed after one answer, or a few more.
+
+    They wait for that: the machine may stall between an answer and the kill.
+    """
+    output, script = folder / "run", folder / "waiting.py"
+    script.write_text(WAITING)
+    python, _, _, *arguments = eval_command(output, *options)
+    process = subprocess.Popen(
+        [python, script, *arguments],
+        env={**ONE_THREAD, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 200
+    try:
+        while not any(file.stat().st_size for file in output.glob("answers-*.jsonl")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (output / "result.json").exists()
+    return output
+
+
 @pytest.mark.long
 def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
-    output = tmp_path / "run"
-    process = subprocess.Popen(eval_command(output), env=ONE_THREAD, cwd=ROOT)
+    output = _killed(tmp_path)
     journal = output / "answers-00000.jsonl"
-    deadline = time.monotonic() + 200
-    while not (journal.exists() and journal.stat().st_size):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (output / "result.json").exists()
     with journal.open("ab") as file:  # and the kill may come in the middle of a line
         file.write(b'{"index": 6, "image": "2')
     subprocess.run(eval_command(output), check=True, env=ONE_THREAD, cwd=ROOT)
@@ -99,17 +130,9 @@ def test_killed_and_started_again_it_ends_the_same(alone, tmp_path):
 
 @pytest.mark.long
 def test_killed_on_two_processes_and_started_again_it_ends_the_same(alone, tmp_path):
-    output = tmp_path / "run"
-    command = eval_command(output, "--trainer.devices", "2")
-    process = subprocess.Popen(command, env=ONE_THREAD, cwd=ROOT, start_new_session=True)
-    deadline = time.monotonic() + 200
-    while not any(file.stat().st_size for file in output.glob("answers-*.jsonl")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)  # both of them
-    process.wait()
-    assert not (output / "result.json").exists()
-    subprocess.run(command, check=True, env=ONE_THREAD, cwd=ROOT, timeout=300)
+    two = ["--trainer.devices", "2"]
+    output = _killed(tmp_path, *two)
+    subprocess.run(eval_command(output, *two), check=True, env=ONE_THREAD, cwd=ROOT, timeout=300)
     assert_same(alone, output)
 
 
