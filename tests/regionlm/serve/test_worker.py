@@ -1,6 +1,7 @@
 """`regionlm serve --devices`: the model in several processes behind one port."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -72,7 +73,8 @@ def test_what_cannot_start_is_said_in_one_line(options, message):
 @contextmanager
 def served():
     """The program with two processes, and its address."""
-    with start("--devices", "2", "--log", os.devnull) as program:
+    options = ["--devices", "2", "--log", os.devnull, "--client_timeout", str(PATIENCE)]
+    with start(*options) as program:
         try:
             line = program.stdout.readline()
             assert "processes: 2" in line, program.stderr.read()
@@ -117,10 +119,22 @@ class Load:
 
 def workers(program):
     """Ids of the processes that serve."""
-    children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
-    return [
-        int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
-    ]
+    found = []
+    for one in Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split():
+        with suppress(OSError):  # ended meanwhile
+            if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes():
+                found.append(int(one))
+    return found
+
+
+def wait_until_both_answer(address):
+    """One that is stopped as it begins to listen would leave no room for connections to wait."""
+    seen, latest = set(), time.monotonic() + PATIENCE
+    while seen != {"0", "1"}:
+        assert time.monotonic() < latest, f"only {seen} have answered"
+        httpx.get(f"{address}/health", timeout=PATIENCE)
+        figures = httpx.get(f"{address}/metrics", timeout=PATIENCE).text  # of a second ago
+        seen = set(re.findall(r'regionlm_requests_total\{.*process="(\d)"', figures))
 
 
 def holders(processes, ports):
@@ -161,8 +175,9 @@ def connections_taken(program, address, count=100):
 
 def test_processes_share_connections_and_survive_a_death_and_an_end_under_load():
     with served() as (program, address):
+        wait_until_both_answer(address)
         latest = time.monotonic() + PATIENCE
-        while min(connections_taken(program, address).values()) < 10:  # one is not ready yet
+        while min(connections_taken(program, address).values()) < 10:  # one was given no time
             assert time.monotonic() < latest, "one process takes all connections"
             time.sleep(0.5)
         before = workers(program)
