@@ -157,14 +157,21 @@ def test_help_is_quick_and_loads_no_model_code(argv: list[str]) -> None:
         "heavy = {'torch', 'transformers', 'open_clip', 'numpy', 'PIL'} & set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-c", code, *argv]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.stderr.strip() == "[]"
-    assert "regionlm" in done.stdout
-    # processor time, which other programs on the machine disturb less than a clock
-    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
+    seconds = []
+    for _ in range(3):
+        before = _children_seconds()
+        done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)
+        seconds.append(_children_seconds() - before)
+        assert done.stderr.strip() == "[]"
+        assert "regionlm" in done.stdout
+    assert min(seconds) < 1
+
+
+def _children_seconds() -> float:
+    """Processor time, which other programs on the machine disturb less than a clock."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("options", [[], ["--embedder", "crop", "--heatmap", "h.png"]])

@@ -1,6 +1,5 @@
 import json
 import pickle
-import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from regionlm.datasets import json_records
 from regionlm.datasets.data_errors import DataError
 from regionlm.datasets.json_records import TableBuilder, scan
+from tests.memory import least_traced
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -134,15 +134,14 @@ def test_scanning_takes_the_memory_of_a_chunk_and_not_of_the_file(file, monkeypa
     record = json.dumps({"image_id": 1, "Polygons": [[polygon]]})
     file.write_text("[" + ", ".join([record] * 1000) + "]")
     size = file.stat().st_size
-    tracemalloc.start()
-    try:
+
+    def scanned():
         builder = TableBuilder()
         for found in scan(file):
             builder.add(1, found)
-        table = builder.table()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        return builder.table()
+
+    table, _, peak = least_traced(scanned)
     assert len(table.images) == 1000
     assert peak < size / 3, (peak, size)
     assert len(pickle.dumps(table)) < size / 20
