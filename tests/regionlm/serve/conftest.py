@@ -6,6 +6,13 @@ from fastapi.testclient import TestClient
 from regionlm.captioner import RegionCaptioner
 from regionlm.serve.app import create_app
 from regionlm.serve.engine import Engine
+from regionlm.serve.net import log_lines
+
+
+@pytest.fixture(autouse=True)
+def logs_are_written_to_their_end(monkeypatch):
+    """However long the machine stalls; a service gives up after a moment."""
+    monkeypatch.setattr(log_lines, "_CLOSING_SECONDS", 60)
 
 
 @pytest.fixture(scope="session")

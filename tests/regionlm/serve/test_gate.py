@@ -36,7 +36,7 @@ class Request:
 
 def test_bodies_of_all_requests_together(mini):
     async def run():
-        limits = Limits(queue_mib=0.001)  # 1048 bytes
+        limits = Limits(queue_mib=0.001, client_timeout=60)  # 1048 bytes
         running = Running(Connections(limits.client_timeout))
         gate = Gate(read_all, Engine(mini, limits), running)
         first = Request(gate)

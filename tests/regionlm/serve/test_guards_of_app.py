@@ -197,4 +197,4 @@ def test_fetching_is_bound_to_its_request_and_its_client(engine):
 
     with serving(app) as address:
         asyncio.run(leave(address, CAPTION))
-        assert ended.wait(20)
+        assert ended.wait(60)

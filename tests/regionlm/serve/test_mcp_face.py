@@ -213,9 +213,16 @@ def test_calls_that_wait_for_the_model_do_not_keep_others_from_reading(mini, mon
 
 def test_a_call_that_is_too_late_is_not_read(mini):
     engine, may_end = Engine(mini, Limits(timeout=0.2)), threading.Event()
+    all_begun = threading.Barrier(readers.AT_ONCE + 1)
+
+    def keep_turn():
+        all_begun.wait(60)
+        may_end.wait()
+
     with ThreadPoolExecutor(readers.AT_ONCE) as threads:
         for _ in range(readers.AT_ONCE):
-            threads.submit(readers.in_turn, may_end.wait)
+            threads.submit(readers.in_turn, keep_turn)
+        all_begun.wait(60)
         try:
             said = in_process(engine, lambda c: refused(c, "show_region", {"image": small(1)}))
         finally:
@@ -297,7 +304,7 @@ def post(url, **headers):
     accept = {"Accept": "application/json, text/event-stream"}
 
     async def run():
-        async with AsyncClient() as client:
+        async with AsyncClient(timeout=60) as client:
             return await client.post(url, json=message, headers={**accept, **headers})
 
     return anyio.run(run)
@@ -324,7 +331,7 @@ def test_tokens_are_needed(service, tmp_path):
 
     async def run():
         async with (
-            AsyncClient(headers=token) as http,
+            AsyncClient(headers=token, timeout=60) as http,
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
             return await script(client)
@@ -336,7 +343,7 @@ def test_a_stream_that_would_hold_up_stopping_is_refused(service):
     url = service()
 
     async def run():
-        async with AsyncClient() as client:
+        async with AsyncClient(timeout=60) as client:
             return await client.get(url, headers={"Accept": "text/event-stream"})
 
     assert anyio.run(run).status_code == 405

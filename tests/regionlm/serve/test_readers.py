@@ -118,7 +118,7 @@ def body_of(path, seed=9):
 
 
 def test_a_request_that_is_too_late_when_a_thread_is_free_is_not_decoded(mini):
-    engine, statuses = SlowEngine(mini, Limits(timeout=3)), []
+    engine, statuses = SlowEngine(mini, Limits(timeout=5)), []
     with TestClient(create_app(engine)) as client:
 
         def post(path, seed):
@@ -131,7 +131,7 @@ def test_a_request_that_is_too_late_when_a_thread_is_free_is_not_decoded(mini):
         engine.opening.wait_for(readers.AT_ONCE)
         threads.append(threading.Thread(target=post, args=("caption", 9)))
         threads[-1].start()
-        time.sleep(3.2)
+        threads[-1].join(60)  # until it is told that it is too late
         engine.opening.may_end.set()
         for thread in threads:
             thread.join(60)
