@@ -1,5 +1,6 @@
 """Whole sweeps on the bundled benchmark."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,13 @@ from regionlm.errors import InputError
 from tests.eval.runs.whole_runs import ONE_THREAD, ROOT, a_run
 
 
+@pytest.fixture
+def fonts_are_listed():
+    """matplotlib keeps the list; whoever makes it says so on stderr if it takes long."""
+    importlib.import_module("matplotlib.font_manager")
+
+
+@pytest.mark.usefixtures("fonts_are_listed")
 def test_sweeps_and_configs_from_the_command_line(tmp_path):
     config = {
         "task": "classes",
