@@ -2,6 +2,7 @@
 
 import colorsys
 import os
+import sys
 from collections.abc import Iterator
 
 from regionlm.threads import sleep_while_waiting
@@ -37,6 +38,13 @@ def nothing_deprecated_is_called() -> Iterator[None]:
     with deprecations.recorded() as found:
         yield
     assert not found, found
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """What a test draws does not depend on the tests before it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
