@@ -4,7 +4,6 @@ import base64
 import io
 import os
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from ray.serve.schema import ServeDeploySchema
 from regionlm.errors import InputError
 from regionlm.inputs.masks import box_region
 from regionlm.serve.deployment import app
+from tests.ports import free_port
 from tests.regionlm.ray_cluster import ROOT, started
 
 REPLICA = "ServeReplica"  # in the name of their processes
@@ -32,8 +32,7 @@ PATIENCE = 240  # seconds: an idle machine takes a tenth
 @pytest.fixture(scope="module")
 def address(ray_cluster: None) -> Iterator[str]:
     """Where two replicas of `mini` answer."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     two = {"device": "cpu", "min_replicas": "2", "max_replicas": "2", "warmup": "true"}
     serve.run(app({**two, "timeout": PATIENCE}))
