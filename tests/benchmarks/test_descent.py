@@ -35,7 +35,8 @@ def test_variants(descent):
     torch.testing.assert_close(found["as it is"].loss, whole.loss)
     for name, one in found.items():
         assert torch.isfinite(one.dice).all()
-        assert (name == "as it is") == one.embeddings.allclose(whole.embeddings)
+        if not name.startswith("stop"):  # in so few steps, all may gain enough
+            assert (name == "as it is") == one.embeddings.allclose(whole.embeddings)
     stopped = descent.Variant(backbone, steps=50, stop=0.05)
     stopped(pixels, masks)
     assert (stopped.taken < 50).all()
