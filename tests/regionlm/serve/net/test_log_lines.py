@@ -5,6 +5,7 @@ import json
 import os
 import threading
 
+from regionlm.serve.net import log_lines
 from regionlm.serve.net.log_lines import LogLines
 
 
@@ -56,7 +57,8 @@ def test_a_device_that_is_full_loses_lines_only():
         log.close()
 
 
-def test_a_reader_that_does_not_read_delays_nobody():
+def test_a_reader_that_does_not_read_delays_nobody(monkeypatch):
+    monkeypatch.setattr(log_lines, "_CLOSING_SECONDS", 1)  # in vain: it waits until then
     read, write = os.pipe()
     log = LogLines(os.fdopen(write, "wb", buffering=0))
     done = threading.Event()
