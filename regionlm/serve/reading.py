@@ -49,11 +49,12 @@ def parse(form: type[AnyForm], body: bytes) -> AnyForm:
 def refusal(error: ValidationError, given: Any) -> UnusableError:
     """What is wrong with a request, in one line. given: its JSON."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
-    place, kind, found = _place(errors[0], given)
-    here = [one for one in errors if _place(one, given)[0] == place]
+    places = [_place(one, given) for one in errors]
+    place, kind, found = places[0]
+    here = [one for one, (at, _, _) in zip(errors, places, strict=True) if at == place]
     telling = [one for one in here if not one["type"].endswith(("_type", "missing"))]
     if kind and not telling:
-        kinds = dict.fromkeys(str(_place(one, given)[1]) for one in here)
+        kinds = dict.fromkeys(str(read_as) for at, read_as, _ in places if at == place)
         wrong = f"expected {' or '.join(kinds)}"
     else:
         wrong = _wrong((telling or here)[0])

@@ -21,6 +21,7 @@ def test_variants(descent):
     from regionlm import ClipViT, MaskInversion
 
     backbone = ClipViT(descent.build_model("tiny"))
+    torch.manual_seed(1)  # of an image on which the variant that stops does so in seven steps
     pixels = torch.randn(3, 64, 64)
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[0, :20, :30] = masks[1, 30:, 10:] = True
@@ -35,8 +36,7 @@ def test_variants(descent):
     torch.testing.assert_close(found["as it is"].loss, whole.loss)
     for name, one in found.items():
         assert torch.isfinite(one.dice).all()
-        if not name.startswith("stop"):  # in so few steps, all may gain enough
-            assert (name == "as it is") == one.embeddings.allclose(whole.embeddings)
+        assert (name == "as it is") == one.embeddings.allclose(whole.embeddings)
     stopped = descent.Variant(backbone, steps=50, stop=0.05)
     stopped(pixels, masks)
     assert (stopped.taken < 50).all()

@@ -11,6 +11,7 @@ import pytest
 
 from tests.eval.runs.whole_runs import ONE_THREAD, ROOT, assert_same, eval_command
 from tests.ports import free_port
+from tests.waiting import waiting_command
 
 
 @pytest.fixture(scope="module")
@@ -76,29 +77,13 @@ def test_machines_change_no_digit(both_alone, tmp_path):
     assert len(list((tmp_path / "run").glob("answers-*.jsonl"))) == 2
 
 
-# A file, since Lightning starts the other process as it was started itself.
-WAITING = """
-import sys, time
-from regionlm.cli.main import main
-from regionlm.distributed.journal import JournalWriter
-write, written = JournalWriter.write, []
-def wait_after_two(*given):
-    write(*given)
-    written.append(given)
-    if len(written) == 2:
-        time.sleep(600)
-JournalWriter.write = wait_after_two
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def _killed(folder, *options):
     """Output of a run all of whose processes are killed after one answer, or a few more.
 
-    They wait for that: the machine may stall between an answer and the kill.
+    The command is a file, since Lightning starts the other process as it was started itself.
     """
     output, script = folder / "run", folder / "waiting.py"
-    script.write_text(WAITING)
+    script.write_text(waiting_command("regionlm.distributed.journal:JournalWriter", "write"))
     python, _, _, *arguments = eval_command(output, *options)
     process = subprocess.Popen(
         [python, script, *arguments],

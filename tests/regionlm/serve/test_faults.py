@@ -277,6 +277,7 @@ def test_unknown_paths_and_methods_have_errors_of_the_same_form(client):
     [
         ("steps", 100_000, "at most 100 here"),
         ("size", 2048, "at most 1024 pixels"),
+        ("size", 100_000, "multiples of the patch"),
         ("max_new_tokens", 10**9, "at most 256 here"),
         ("bad_words", ["fox"] * 257, "at most 256, found 257"),
         ("bad_words", ["fox" * 1000], "at most 2000 characters each, found 3000"),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from regionlm.cli.main import main
+from tests.waiting import waiting_command
 from training.embeddings.predict import SHARD, TOGETHER
 from training.first_hour.make import FOLDER
 
@@ -26,20 +27,6 @@ SETTINGS = {
     "trainer": {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False},
 }  # fmt: skip
 EMBED = ["train", "embed", "--config", "config.yaml", "--store"]
-# Waits to be killed after its second shard: the machine may stall meanwhile.
-STOPPING = """
-import sys, time
-from regionlm.cli.main import main
-from training.embeddings import predict
-write, written = predict.write_shard, []
-def write_shard(*given):
-    write(*given)
-    written.append(given)
-    if len(written) == 2:
-        time.sleep(600)
-predict.write_shard = write_shard
-main(sys.argv[1:])
-"""
 
 
 def _prepare() -> int:
@@ -66,8 +53,9 @@ def test_killed_and_started_again_it_makes_only_what_is_missing(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     count = _prepare()
     assert main([*EMBED, "whole"]) == 0
+    code = waiting_command("training.embeddings.predict", "write_shard")
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPING, *EMBED, "killed"],
+        [sys.executable, "-c", code, *EMBED, "killed"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     deadline = time.monotonic() + 300
